@@ -1,0 +1,61 @@
+"""What every command line here shares: how it reports a user's mistake and how it shows progress."""
+import argparse
+import sys
+import warnings
+from typing import Any, NoReturn
+
+from tqdm import tqdm
+
+
+class BadInput(Exception):
+    """A wrong call or bad input: one line that says what, in which file, and what to do about it."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that keeps its help text as written and complains in one line."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault('formatter_class', argparse.RawDescriptionHelpFormatter)
+        super().__init__(**options)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f'{self.prog}: {message} (see {self.prog} --help)\n')
+
+
+def run(main, argv=None) -> int:
+    """Call `main(argv)`; return the exit status: 0, or 2 with one line on stderr for `BadInput`."""
+    warnings.showwarning = lambda message, *_args, **_options: say(f'warning: {message}')
+    try:
+        return main(argv) or 0
+    except BadInput as problem:
+        print(f'error: {problem}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        return 130
+
+
+def progress(items=None, **options) -> tqdm:
+    """A `tqdm` bar over `items`: live on a terminal, a plain line every half minute elsewhere."""
+    if sys.stderr.isatty():
+        return tqdm(items, dynamic_ncols=True, **options)
+    return _Lines(items, mininterval=30.0, delay=5.0, ascii=True, **options)
+
+
+class _Lines(tqdm):
+    """A bar for a file: each update a line of its own."""
+
+    def display(self, msg=None, pos=None) -> None:
+        if msg != '':
+            print(self, file=self.fp, flush=True)
+
+    def clear(self, nolock=False) -> None:
+        """There is nothing to wipe."""
+
+    def moveto(self, n) -> None:
+        """The cursor stays where it is."""
+
+
+def say(line: str) -> None:
+    """Print a line to stderr without breaking a bar in progress."""
+    tqdm.write(line, file=sys.stderr)

@@ -1,0 +1,90 @@
+"""The pieces the nets are made of. Each takes `caffe.NetSpec` tops and gives new ones; nothing else happens here.
+
+Names follow the paper (Long, Shelhamer, Darrell; CVPR 2015, PAMI 2017): a *trunk* is a classifier made fully
+convolutional, a *head* scores its last feature, fuses finer scores through *skips* and upsamples them to the pixels.
+"""
+from caffe import layers as L
+from caffe import params as P
+from caffe.coord_map import crop  # the offset that aligns two tops, computed from every layer between them
+from caffe.net_spec import NetSpec
+
+from data_layers import VOID
+
+__all__ = ['LEARNED', 'conv_relu', 'crop', 'dropout', 'feed', 'loss', 'max_pool', 'score', 'skip', 'upsample']
+
+# Weights learn at the base rate with decay, biases at twice the rate without (PAMI 2017, section 4.3).
+LEARNED = [dict(lr_mult=1, decay_mult=1), dict(lr_mult=2, decay_mult=0)]
+FIXED = [dict(lr_mult=0)]
+CHANNELS = {'depth': 1}  # of an input; 3 for all others
+
+
+def feed(dataset, split, images=('data',), labels=('label',)):
+    """Begin a net with the images and labels of one split of a data set; `split='deploy'` has bare inputs instead."""
+    n = NetSpec()
+    if split == 'deploy':
+        for top in images:
+            n[top] = L.Input(shape=dict(dim=[1, CHANNELS.get(top, 3), 500, 500]))
+    else:
+        source = dict(dataset=dataset, split=split, tops=images + labels, seed=1337)
+        tops = L.Python(module='data_layers.layers', layer='SegmentationData', param_str=str(source),
+                        ntop=len(images + labels))
+        for name, top in zip(images + labels, tops, strict=True):
+            n[name] = top
+    return n
+
+
+def conv_relu(bottom, num_output, kernel_size=3, stride=1, pad=1, param=LEARNED, **options):
+    """A convolution and the ReLU that overwrites its output."""
+    conv = L.Convolution(bottom, num_output=num_output, pad=pad, kernel_size=kernel_size, stride=stride,
+                         **(dict(param=param) if param else {}), **options)
+    return conv, L.ReLU(conv, in_place=True)
+
+
+def max_pool(bottom, kernel_size=2, stride=2, **options):
+    """Max pooling; Caffe rounds the pooled size up."""
+    return L.Pooling(bottom, pool=P.Pooling.MAX, kernel_size=kernel_size, stride=stride, **options)
+
+
+def dropout(bottom):
+    return L.Dropout(bottom, dropout_ratio=0.5, in_place=True)
+
+
+def score(bottom, classes):
+    """Class scores by a 1x1 convolution. It has no filler: scores start at zero, so every class starts equal."""
+    return L.Convolution(bottom, num_output=classes, kernel_size=1, pad=0, param=LEARNED)
+
+
+def upsample(bottom, factor, kernel_size=None):
+    """Upsample scores by a deconvolution of stride `factor` that `surgery.fill_bilinear` fills and nothing changes."""
+    return L.Deconvolution(bottom, param=FIXED, convolution_param=dict(
+        num_output=_classes(bottom), kernel_size=kernel_size or 2 * factor, stride=factor, bias_term=False))
+
+
+def _classes(top):
+    """Channels of a score: those of the nearest layer below that states them."""
+    while True:
+        params = top.fn.params
+        classes = params.get('num_output') or params.get('convolution_param', {}).get('num_output')
+        if classes:
+            return classes
+        top = top.fn.inputs[0]
+
+
+def skip(n, pool, onto, task='', scale=None):
+    """Add the scores of a finer layer to upsampled coarse ones: score, crop, sum (PAMI 2017, section 4.2).
+
+    Adds `score_<pool>`, `score_<pool>c` and `fuse_<pool>`, each with the suffix `task` ('' or '_sem', '_geo').
+    With `scale` the layer's activations are first multiplied by that constant, which lets all skips train at once.
+    """
+    bottom = n[pool]
+    if scale is not None:
+        n[f'scale_{pool}{task}'] = bottom = L.Scale(bottom, filler=dict(type='constant', value=scale), param=FIXED)
+    coarse = n[onto + task]
+    n[f'score_{pool}{task}'] = fine = score(bottom, _classes(coarse))
+    n[f'score_{pool}{task}c'] = fine = crop(fine, coarse)
+    n[f'fuse_{pool}{task}'] = L.Eltwise(coarse, fine, operation=P.Eltwise.SUM)
+
+
+def loss(scores, label, normalize=False):
+    """Softmax loss summed over the labelled pixels; with `normalize` it is their mean."""
+    return L.SoftmaxWithLoss(scores, label, loss_param=dict(normalize=normalize, ignore_label=VOID))

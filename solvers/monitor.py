@@ -1,0 +1,122 @@
+"""What a run writes down while it trains: `metrics.jsonl`, its curves, and a warning when nothing is learnt."""
+import json
+import math
+import os
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+
+SMOOTHING = 20  # steps a plotted or displayed loss is averaged over, like the solver's `average_loss`
+
+
+class Metrics:
+    """The lines of `metrics.jsonl`: `{"iteration", "loss"}` a step, `{"iteration", "loss", "scores"}` a scoring.
+
+    A line holds numbers of the training alone, no times, so that a resumed run writes the very lines of a whole one.
+    """
+
+    def __init__(self, path: Path, resume_at: int = 0) -> None:
+        """Open `path`, keeping only the lines up to iteration `resume_at` of an earlier run."""
+        kept = [line for line in read(path) if line['iteration'] <= resume_at] if resume_at else []
+        partial = path.with_suffix('.partial')
+        partial.write_text(''.join(json.dumps(line) + '\n' for line in kept))
+        os.replace(partial, path)
+        self._file = path.open('a')
+        self.recent = deque((line['loss'] for line in kept if 'scores' not in line), SMOOTHING)
+
+    def step(self, iteration: int, loss: float) -> float:
+        """Note the loss of one step; returns it smoothed."""
+        self.recent.append(loss)
+        self._write(iteration=iteration, loss=loss)
+        return float(np.mean(self.recent))
+
+    def score(self, iteration: int, loss: float, scores: dict) -> None:
+        """Note the scores of the test split, by label blob, and its mean loss."""
+        self._write(iteration=iteration, loss=loss, scores=scores)
+
+    def _write(self, **line) -> None:
+        self._file.write(json.dumps(line) + '\n')
+
+    def flush(self) -> None:
+        """Bring what was written safely to disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read(path: Path) -> list[dict]:
+    """The lines of a `metrics.jsonl`; a last line cut short by a crash is left out."""
+    lines = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+def smooth(values, window: int = SMOOTHING) -> np.ndarray:
+    """Running mean over the last `window` values (fewer at the start)."""
+    sums = np.cumsum(np.concatenate([[0.0], np.asarray(values, float)]))
+    ends = np.arange(1, len(sums))
+    starts = np.maximum(ends - window, 0)
+    return (sums[ends] - sums[starts]) / (ends - starts)
+
+
+def plot(folder: Path, title: str) -> None:
+    """Draw `loss.png` and `scores.png` of the run in `folder` from its `metrics.jsonl`."""
+    from matplotlib.figure import Figure
+    lines = read(folder / 'metrics.jsonl')
+    steps = [line for line in lines if 'scores' not in line]
+    scored = [line for line in lines if 'scores' in line]
+    if steps:
+        figure = Figure(figsize=(8, 4.5), layout='constrained')
+        axes = figure.add_subplot(title=f'{title}: training loss', xlabel='iteration', ylabel='loss of an image')
+        iterations = [line['iteration'] for line in steps]
+        losses = [line['loss'] for line in steps]
+        axes.plot(iterations, losses, color='0.8', linewidth=0.8, label='each step')
+        axes.plot(iterations, smooth(losses), label=f'mean of {SMOOTHING} steps')
+        axes.set_ylim(bottom=0)
+        axes.legend()
+        figure.savefig(folder / 'loss.png', dpi=100)
+    if scored:
+        figure = Figure(figsize=(8, 4.5), layout='constrained')
+        axes = figure.add_subplot(title=f'{title}: scores of the test split', xlabel='iteration', ylim=(0, 1))
+        for task in scored[-1]['scores']:
+            for metric in ('pixel_accuracy', 'mean_accuracy', 'mean_iu', 'fw_iu'):
+                axes.plot([line['iteration'] for line in scored],
+                          [line['scores'][task][metric] for line in scored], marker='.',
+                          label=f'{task} {metric.replace("_", " ")}' if task != 'label' else metric.replace('_', ' '))
+        axes.legend()
+        figure.savefig(folder / 'scores.png', dpi=100)
+
+
+def dead(losses, classes: int, tolerance: float = 0.02) -> str | None:
+    """Say so when the loss has not left that of a net which knows nothing.
+
+    Scores of all zero give every class the same probability, a loss of ln(classes) for each labelled pixel.
+
+    Parameters
+    ----------
+    losses : sequence of float
+        Loss of the last steps, a labelled pixel.
+    classes : int
+        Classes of the net.
+    """
+    chance = math.log(classes)
+    if abs(float(np.mean(losses)) - chance) > tolerance * chance:
+        return None
+    return (f'the loss stays at ln({classes}) = {chance:.2f} a pixel, that of a net that knows nothing: were the '
+            f'weights transplanted (see init.txt of the run), and is the learning rate one for this loss?')
+
+
+def one_class(counts: np.ndarray) -> str | None:
+    """Say so when every pixel of a confusion matrix was given one class though the truth has several."""
+    predicted, true = counts.sum(0), counts.sum(1)
+    if np.count_nonzero(predicted) != 1 or np.count_nonzero(true) < 2:
+        return None
+    return (f'every pixel is predicted as class {int(predicted.argmax())}: either it is too early to tell, or the '
+            f'weights were not transplanted or the deconvolutions not filled (see init.txt of the run)')

@@ -1,0 +1,47 @@
+"""A training schedule as data, and the Caffe `SolverParameter` it stands for."""
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a net is trained: SGD with momentum at a fixed rate, one image at a time (PAMI 2017, section 4.3).
+
+    Parameters
+    ----------
+    base_lr : float
+        Learning rate. For the unnormalised loss it is tiny, since a gradient sums over all pixels of an image.
+    iterations : int
+        Steps of one training run.
+    score_every, snapshot : int
+        Steps between two scorings of the test split, and between two snapshots.
+    test_iter : int
+        Images in the scored split.
+    momentum, weight_decay : float
+        As in Caffe's solver. A momentum of 0.99 over single images stands in for 0.9 over batches of about 20.
+    iter_size : int
+        Images whose gradients are summed for one step.
+    max_iter : int, optional
+        What the published solver file says where it disagrees with the published loop; `iterations` rules here.
+    seed : int
+        Picks the order of the training images and dropout's masks.
+    """
+    base_lr: float
+    iterations: int
+    score_every: int
+    snapshot: int
+    test_iter: int
+    momentum: float = 0.99
+    weight_decay: float = 0.0005
+    iter_size: int = 1
+    max_iter: int | None = None
+    seed: int = 1337
+
+    def solver(self, train='train', test='val'):
+        """The `SolverParameter` for `<train>.prototxt` and `<test>.prototxt` in the solver's own folder."""
+        from caffe.proto import caffe_pb2
+        return caffe_pb2.SolverParameter(
+            train_net=f'{train}.prototxt', test_net=[f'{test}.prototxt'], test_iter=[self.test_iter],
+            test_interval=999_999_999, test_initialization=False,  # the loop scores, the solver itself never tests
+            display=20, average_loss=20, lr_policy='fixed', base_lr=self.base_lr, momentum=self.momentum,
+            iter_size=self.iter_size, max_iter=self.max_iter or self.iterations, weight_decay=self.weight_decay,
+            snapshot=self.snapshot, snapshot_prefix='snapshot/train')

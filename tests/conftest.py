@@ -1,0 +1,17 @@
+"""Quiet Caffe, one BLAS thread for small nets, and no folder of the user's own."""
+import os
+
+os.environ.setdefault('GLOG_minloglevel', '2')
+
+import pytest  # noqa: E402
+
+
+def pytest_addoption(parser):
+    parser.addoption('--record-golden', action='store_true', help='accept the summaries of the nets as they are now')
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path, monkeypatch):
+    """Each test has its own data, weights and runs."""
+    for name in ('data', 'weights', 'runs'):
+        monkeypatch.setenv(f'FCN_{name.upper()}', str(tmp_path / name))

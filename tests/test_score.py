@@ -1,0 +1,63 @@
+"""The metrics against matrices worked out by hand."""
+import math
+
+import numpy as np
+import pytest
+
+from solvers.monitor import dead, one_class, smooth
+from solvers.score import ConfusionMatrix, without_nan
+
+
+def test_metrics_of_a_matrix_worked_out_by_hand():
+    #            predicted  a  b  c
+    counts = np.array([[6, 2, 0],   # true a: 8 pixels, 6 right
+                       [1, 3, 0],   # true b: 4 pixels, 3 right
+                       [0, 0, 0]])  # true c: none
+    matrix = ConfusionMatrix('abc')
+    matrix.counts += counts
+    scores = matrix.compute()
+    assert scores.pixel_accuracy == pytest.approx(9 / 12)
+    assert scores.mean_accuracy == pytest.approx((6 / 8 + 3 / 4) / 2)
+    assert scores.iu[:2] == pytest.approx((6 / 9, 3 / 6)) and math.isnan(scores.iu[2])
+    assert scores.mean_iu == pytest.approx((6 / 9 + 3 / 6) / 2)
+    assert scores.fw_iu == pytest.approx((8 * 6 / 9 + 4 * 3 / 6) / 12)
+    assert 'absent' in str(matrix) and '75.0' in str(matrix)
+
+
+def test_void_is_left_out_and_counts_add_up():
+    truth = np.array([[0, 1, 255], [1, 1, 0]])
+    prediction = np.array([[0, 1, 1], [0, 1, 0]])
+    matrix = ConfusionMatrix(('a', 'b'))
+    matrix.update(truth, prediction)
+    assert matrix.counts.tolist() == [[2, 0], [1, 2]]
+    matrix.update(truth, prediction)
+    assert matrix.counts.tolist() == [[4, 0], [2, 4]]
+
+
+def test_a_predicted_class_that_the_truth_lacks_costs_the_others():
+    matrix = ConfusionMatrix('abc')
+    matrix.update(np.array([0, 0, 1]), np.array([0, 2, 1]))
+    scores = matrix.compute()
+    assert scores.mean_iu == pytest.approx((1 / 2 + 1) / 2) and math.isnan(scores.iu[2])
+
+
+def test_no_pixel_at_all_has_no_score():
+    assert math.isnan(ConfusionMatrix('ab').compute().mean_iu)
+    assert without_nan({'a': (float('nan'), 1.0)}) == {'a': [None, 1.0]}
+
+
+def test_shapes_must_agree():
+    with pytest.raises(ValueError, match='shape'):
+        ConfusionMatrix('ab').update(np.zeros((2, 2), int), np.zeros((2, 3), int))
+
+
+def test_a_dead_run_is_told_from_a_living_one():
+    assert 'ln(21)' in dead([math.log(21)] * 20, 21)
+    assert dead([0.8 * math.log(21)] * 20, 21) is None
+    assert 'class 0' in one_class(np.array([[5, 0], [3, 0]]))
+    assert one_class(np.array([[5, 0], [3, 1]])) is None
+    assert one_class(np.array([[5, 0], [0, 0]])) is None  # the truth has but one class, too
+
+
+def test_running_mean():
+    assert smooth([1, 2, 3, 4], 2).tolist() == [1, 1.5, 2.5, 3.5]
