@@ -106,52 +106,52 @@ def solve(training: Training, run: Path, initial=(), resume: bool = False, devic
     dict
         Label blob -> ConfusionMatrix of the last scoring.
     """
-    recipe = training.recipe
-    newest = snapshot.newest(run / 'snapshots') if resume else None
-    if not resume and snapshot.newest(run / 'snapshots'):
+    newest = snapshot.newest(run / 'snapshots')
+    if newest and not resume:
         raise cli.BadInput(f'{run} already holds a run: continue it with --resume, or name another folder with --run')
+    recipe = training.recipe
     learnt, test = map(training.fcn, training.phases)
-    scored = open_source(test)
+    scored, pairs = open_source(test), tasks(test)
     _write_down(training, run, initial, device_name)
+    solver = _start(training, run, initial, newest)
+    test_net = solver.test_nets[0]
+    losses = _LossReader(solver.net, learnt)
+    metrics = monitor.Metrics(run / 'metrics.jsonl', solver.iter)
+    matrices: dict[str, ConfusionMatrix] = {}
+    with cli.progress(total=recipe.iterations, initial=solver.iter, desc=training.net, unit='step') as bar:
+        for iteration in range(solver.iter + 1, recipe.iterations + 1):
+            _seed(recipe.seed, iteration)
+            solver.step(1)
+            bar.set_postfix(loss=f'{metrics.step(iteration, losses.take()):.4g}', refresh=False)
+            bar.update()
+            if iteration == DEAD_AFTER:
+                _warn(monitor.dead(losses.per_pixel, losses.classes))
+            last = iteration == recipe.iterations
+            if last or iteration % recipe.score_every == 0:
+                matrices = _score(test_net, pairs, scored, metrics, iteration)
+            if last or iteration % recipe.snapshot == 0:
+                metrics.flush()
+                newest = snapshot.save(solver, run / 'snapshots')
+                monitor.plot(run, training.net)
+    metrics.close()
+    if newest:
+        _link(snapshot.weights(newest), run / 'weights.caffemodel')
+    return matrices or _evaluate(test_net, pairs, scored)[0]  # the latter where the run had already ended
+
+
+def _start(training, run, initial, newest):
+    """The solver at the beginning of the run, or where the snapshot `newest` left it."""
+    from data_layers import layers
     solver = _solver(training, run)
     if newest:
         snapshot.restore(solver, newest)
     else:
         reports = training.initialise(solver.net, *(read_weights(path) for path in initial))
-        filled = fill_bilinear(solver.net)
-        (run / 'init.txt').write_text('\n\n'.join(map(str, [*reports, filled])) + '\n')
-    test_net = solver.test_nets[0]
-    test_net.share_with(solver.net)
-    metrics = monitor.Metrics(run / 'metrics.jsonl', solver.iter)
-    losses = _LossReader(solver.net, learnt)
-    pairs = tasks(test)
-    matrices: dict[str, ConfusionMatrix] = {}
-    from data_layers import layers
-    layers.seek(solver.iter * recipe.iter_size)
-    bar = cli.progress(total=recipe.iterations, initial=solver.iter, desc=training.net, unit='step')
-    for iteration in range(solver.iter + 1, recipe.iterations + 1):
-        _seed(recipe.seed, iteration)
-        solver.step(1)
-        bar.set_postfix(loss=f'{metrics.step(iteration, losses.take()):.4g}', refresh=False)
-        bar.update()
-        if iteration == DEAD_AFTER:
-            _warn(monitor.dead(losses.per_pixel, losses.classes))
-        last = iteration == recipe.iterations
-        if last or iteration % recipe.score_every == 0:
-            matrices = _score(test_net, pairs, scored, metrics, iteration)
-            _warn(*(monitor.one_class(matrix.counts) for matrix in matrices.values()))
-        if last or iteration % recipe.snapshot == 0:
-            metrics.flush()
-            newest = snapshot.save(solver, run / 'snapshots')
-            monitor.plot(run, training.net)
-    bar.close()
-    metrics.close()
-    if not matrices:  # a run that had already ended
-        layers.rewind()
-        matrices = evaluate(test_net, pairs, scored.classes, len(scored))[0]
-    if newest:
-        _link(snapshot.weights(newest), run / 'weights.caffemodel')
-    return matrices
+        filled = ', '.join(fill_bilinear(solver.net))
+        (run / 'init.txt').write_text('\n\n'.join(map(str, [*reports, f'filled with bilinear kernels: {filled}'])) + '\n')
+    solver.test_nets[0].share_with(solver.net)
+    layers.seek(solver.iter * training.recipe.iter_size)
+    return solver
 
 
 def _solver(training, run):
@@ -199,14 +199,20 @@ class _LossReader:
         return mean
 
 
-def _score(net, pairs, dataset, metrics, iteration):
+def _evaluate(net, pairs, dataset):
     from data_layers import layers
     layers.rewind()
-    matrices, loss = evaluate(net, pairs, dataset.classes, len(dataset))
+    return evaluate(net, pairs, dataset.classes, len(dataset))
+
+
+def _score(net, pairs, dataset, metrics, iteration):
+    """Score the test split, note and print it, and warn of a net that gives every pixel one class."""
+    matrices, loss = _evaluate(net, pairs, dataset)
     metrics.score(iteration, loss, {label: matrix.compute().summary() for label, matrix in matrices.items()})
     for label, matrix in matrices.items():
         four = '  '.join(f'{name} {100 * value:.1f}' for name, value in matrix.compute().summary().items())
         cli.say(f'iteration {iteration}: {label}  {four}')
+        _warn(monitor.one_class(matrix.counts))
     return matrices
 
 
