@@ -3,16 +3,17 @@
     python -m nets emit [NET ...] --out DIR     prototxts: both phases, deploy and solver
     python -m nets summary NET                  one line a layer
     python -m nets train NET [options]          train it, and first whatever it is initialised from
+    python -m nets weights NET                  fetch the weights released with the papers
     python -m nets list                         the nets there are
 """
-import argparse
 import sys
 from pathlib import Path
 
 import cli
 import nets
-from nets.summary import summary
 from solvers import solve, weights
+from solvers.instance import instantiate, load
+from solvers.summary import summary
 
 
 def main(argv=None) -> None:
@@ -25,38 +26,24 @@ def main(argv=None) -> None:
     show.add_argument('net', metavar='NET')
     chain = commands.add_parser('train', help='train a net and what it starts from; options as of its solve.py')
     chain.add_argument('net', metavar='NET')
+    released = commands.add_parser('weights', help='fetch the released weights of a net, checked against it')
+    released.add_argument('net', metavar='NET')
     commands.add_parser('list', help='print the names of the nets')
     args, rest = parser.parse_known_args(argv)
     if args.command == 'train':
-        train(args.net, solve.parser(args.net).parse_args(rest))
-        return
-    if rest:
+        solve.train_chain(args.net, nets.load, solve.parser(args.net).parse_args(rest))
+    elif rest:
         parser.error(f'unrecognised arguments: {" ".join(rest)}')
-    if args.command == 'emit':
+    elif args.command == 'emit':
         for training in [nets.load(name) for name in args.net or nets.names()]:
             solve.emit(training, args.out / training.net)
     elif args.command == 'summary':
         print(summary(nets.load(args.net).fcn('deploy')))
+    elif args.command == 'weights':
+        deploy = nets.load(args.net).fcn('deploy')
+        print(weights.fetch(args.net, lambda path: load(instantiate(deploy), path, exactly=True)))
     else:
         print('\n'.join(nets.names()))
-
-
-def train(name, args) -> None:
-    """Train a net; first those it starts from, as long as their weights do not exist. What was begun goes on."""
-    training = nets.load(name)
-    if not args.run and weights.existing(name):
-        print(f'{name} is trained: {weights.existing(name)}')
-        return
-    if not args.weights:
-        for source in training.init:
-            if source in nets.names():
-                train(source, replace_args(args, run=None, weights=None))
-    solve.train(training, replace_args(args, resume=True))
-
-
-def replace_args(args, **changes):
-    """A copy of parsed arguments with some changed."""
-    return argparse.Namespace(**vars(args) | changes)
 
 
 if __name__ == '__main__':

@@ -5,12 +5,10 @@ convolutional, a *head* scores its last feature, fuses finer scores through *ski
 """
 from caffe import layers as L
 from caffe import params as P
-from caffe.coord_map import crop  # the offset that aligns two tops, computed from every layer between them
+from caffe.coord_map import crop  # noqa: F401 (for the nets: aligns two tops by all the layers between them)
 from caffe.net_spec import NetSpec
 
 from data_layers import VOID
-
-__all__ = ['LEARNED', 'conv_relu', 'crop', 'dropout', 'feed', 'loss', 'max_pool', 'score', 'skip', 'upsample']
 
 # Weights learn at the base rate with decay, biases at twice the rate without (PAMI 2017, section 4.3).
 LEARNED = [dict(lr_mult=1, decay_mult=1), dict(lr_mult=2, decay_mult=0)]
@@ -18,18 +16,28 @@ FIXED = [dict(lr_mult=0)]
 CHANNELS = {'depth': 1}  # of an input; 3 for all others
 
 
-def feed(dataset, split, images=('data',), labels=('label',)):
-    """Begin a net with the images and labels of one split of a data set; `split='deploy'` has bare inputs instead."""
+def feed(dataset, split, images, labels=('label',)):
+    """Begin a net with the images and labels of one split of a data set; `split='deploy'` has bare inputs instead.
+
+    Parameters
+    ----------
+    dataset, split : str
+        As for `data_layers.open_dataset`.
+    images : dict of str to str
+        Blob of the net -> what of the data set it holds, such as `{'data': 'color'}`.
+    labels : tuple of str
+        Label blobs, called as in the data set.
+    """
     n = NetSpec()
     if split == 'deploy':
-        for top in images:
-            n[top] = L.Input(shape=dict(dim=[1, CHANNELS.get(top, 3), 500, 500]))
-    else:
-        source = dict(dataset=dataset, split=split, tops=images + labels, seed=1337)
-        tops = L.Python(module='data_layers.layers', layer='SegmentationData', param_str=str(source),
-                        ntop=len(images + labels))
-        for name, top in zip(images + labels, tops, strict=True):
-            n[name] = top
+        for name, top in images.items():
+            n[name] = L.Input(shape=dict(dim=[1, CHANNELS.get(top, 3), 500, 500]))
+        return n
+    names = (*images, *labels)
+    source = dict(dataset=dataset, split=split, tops=(*images.values(), *labels), seed=1337)
+    tops = L.Python(module='data_layers.layers', layer='SegmentationData', param_str=str(source), ntop=len(names))
+    for name, top in zip(names, tops, strict=True):
+        n[name] = top
     return n
 
 
@@ -47,6 +55,17 @@ def max_pool(bottom, kernel_size=2, stride=2, **options):
 
 def dropout(bottom):
     return L.Dropout(bottom, dropout_ratio=0.5, in_place=True)
+
+
+def inner_products(n, top):
+    """fc6, fc7, fc8 and prob, as VGG-16 and CaffeNet end as ILSVRC classifiers; returns the finished net."""
+    for fc in '67':
+        n[f'fc{fc}'] = L.InnerProduct(top, num_output=4096)
+        n[f'relu{fc}'] = L.ReLU(n[f'fc{fc}'], in_place=True)
+        n[f'drop{fc}'] = top = dropout(n[f'relu{fc}'])
+    n.fc8 = L.InnerProduct(top, num_output=1000)
+    n.prob = L.Softmax(n.fc8)
+    return n.to_proto()
 
 
 def score(bottom, classes):
@@ -85,6 +104,12 @@ def skip(n, pool, onto, task='', scale=None):
     n[f'fuse_{pool}{task}'] = L.Eltwise(coarse, fine, operation=P.Eltwise.SUM)
 
 
-def loss(scores, label, normalize=False):
-    """Softmax loss summed over the labelled pixels; with `normalize` it is their mean."""
-    return L.SoftmaxWithLoss(scores, label, loss_param=dict(normalize=normalize, ignore_label=VOID))
+def mean(one, other):
+    """The average of two tops."""
+    return L.Eltwise(one, other, operation=P.Eltwise.SUM, coeff=[0.5, 0.5])
+
+
+def loss(n, scores='score', label='label', name='loss', normalize=False):
+    """Add the softmax loss, summed over the labelled pixels or their mean; a deploy net, without label, gets none."""
+    if label in n.tops:
+        n[name] = L.SoftmaxWithLoss(n[scores], n[label], loss_param=dict(normalize=normalize, ignore_label=VOID))

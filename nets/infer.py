@@ -3,7 +3,9 @@
     python -m nets.infer --net voc-fcn8s --weights FILE IMAGE_OR_DIR ... --out DIR
 
 writes for each image `<name>.png`, the class of every pixel with the VOC palette, and `<name>_overlay.jpg`, the photo
-under those colours with a legend; `--scores` adds `<name>.npz`, the softmax probability of every class.
+under those colours with a legend; `--scores` adds `<name>.npz`, the softmax probability of every class. A net of two
+tasks writes both, as `<name>_sem.png` and `<name>_geo.png`. A net that sees more than the photograph finds the rest
+beside its folder, as NYUDv2 has it: images/img_5001.png, depth/img_5001.png, hha/img_5001.png.
 """
 import sys
 from pathlib import Path
@@ -12,44 +14,11 @@ import numpy as np
 
 import cli
 import nets
-from data_layers.dataset import read_rgb, to_blob
+from data_layers.dataset import read_rgb
 from data_layers.palette import save_indexed
-from nets.pictures import overlay
+from data_layers.pictures import image_files, overlay
 from solvers import device, solve
-from solvers.instance import instantiate, load
-
-IMAGES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp'}
-
-
-def segment(net, image: np.ndarray, mean) -> np.ndarray:
-    """Class scores, C x H x W, of an H x W x 3 uint8 RGB image."""
-    data = to_blob(image[..., ::-1], mean)
-    net.blobs['data'].reshape(1, *data.shape)
-    net.blobs['data'].data[0] = data
-    return net.forward()['score'][0]
-
-
-def softmax(scores: np.ndarray) -> np.ndarray:
-    """Probabilities over the first axis."""
-    e = np.exp(scores - scores.max(0))
-    return e / e.sum(0)
-
-
-def images(paths) -> list[Path]:
-    """The image files among `paths`, folders searched one level deep, sorted."""
-    found = []
-    for path in paths:
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGES) if path.is_dir() else [path]
-        if not inside:
-            raise cli.BadInput(f'{path}: no image in this folder; known are {", ".join(sorted(IMAGES))}')
-        found += inside
-    for path in found:
-        if not path.is_file():
-            raise cli.BadInput(f'{path}: no such image or folder')
-    twice = {path.stem for path in found if [other.stem for other in found].count(path.stem) > 1}
-    if twice:
-        raise cli.BadInput(f'images of one name would overwrite each other in --out: {", ".join(sorted(twice))}')
-    return found
+from solvers.instance import instantiate, load, segment, softmax
 
 
 def main(argv=None) -> None:
@@ -62,23 +31,25 @@ def main(argv=None) -> None:
     parser.add_argument('images', nargs='+', type=Path, metavar='IMAGE_OR_DIR')
     args = parser.parse_args(argv)
     training = nets.load(args.net)
-    files = images(args.images)
+    files = image_files(args.images)
     device.choose(args.gpu)
-    if not args.weights.is_file():
-        raise cli.BadInput(f'--weights {args.weights}: no such file')
     net = load(instantiate(training.fcn('deploy')), args.weights)
-    dataset = solve.dataset_class(training)
-    classes = next(iter(dataset.classes.values()))
+    source = solve.Source(training)
     args.out.mkdir(parents=True, exist_ok=True)
     for path in cli.progress(files, unit='image', desc='segment'):
-        image = read_rgb(path)
-        scores = segment(net, image, next(iter(dataset.means.values())))
-        labels = scores.argmax(0).astype(np.uint8)
-        save_indexed(args.out / f'{path.stem}.png', labels)
-        overlay(image, labels, classes).save(args.out / f'{path.stem}_overlay.jpg', quality=92)
-        if args.scores:
-            np.savez_compressed(args.out / f'{path.stem}.npz', probabilities=softmax(scores).astype(np.float32))
+        for name, scores in segment(net, source.read(path)).items():
+            stem = args.out / (path.stem + name.removeprefix('score'))
+            write(stem, path, scores, source.classes(name), args.scores)
     print(f'{len(files)} images segmented into {args.out}')
+
+
+def write(stem: Path, photo: Path, scores: np.ndarray, classes, probabilities: bool) -> None:
+    """Write what K x H x W scores say of a photograph, in files that begin with `stem`."""
+    labels = scores.argmax(0).astype(np.uint8)
+    save_indexed(f'{stem}.png', labels)
+    overlay(read_rgb(photo), labels, classes).save(f'{stem}_overlay.jpg', quality=92)
+    if probabilities:
+        np.savez_compressed(f'{stem}.npz', probabilities=softmax(scores).astype(np.float32))
 
 
 if __name__ == '__main__':

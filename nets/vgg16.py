@@ -2,7 +2,7 @@
 from caffe import layers as L
 from caffe.net_spec import NetSpec
 
-from nets.blocks import conv_relu, dropout, max_pool
+from nets.blocks import conv_relu, dropout, inner_products, max_pool
 
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions
 INPUT_PAD = 100  # so that even a tiny image gives the 7x7 of fc6 something to look at, and the crop has room
@@ -36,11 +36,4 @@ def classifier():
     """The ILSVRC classifier that the trunk's weights come from: 224x224 images, 1000 classes, no padding of 100."""
     n = NetSpec()
     n.data = L.Input(shape=dict(dim=[1, 3, 224, 224]))
-    top = _stages(n, 'data', 1, '', 'conv1_1')
-    for fc in '67':
-        n[f'fc{fc}'] = top = L.InnerProduct(top, num_output=4096)
-        n[f'relu{fc}'] = top = L.ReLU(top, in_place=True)
-        n[f'drop{fc}'] = top = dropout(top)
-    n.fc8 = L.InnerProduct(top, num_output=1000)
-    n.prob = L.Softmax(n.fc8)
-    return n.to_proto()
+    return inner_products(n, _stages(n, 'data', 1, '', 'conv1_1'))

@@ -5,12 +5,11 @@ from solvers.recipe import Recipe
 
 NUM_CLASSES = len(CLASSES)
 DATASETS = {'train': ('sbd', 'train'), 'val': ('voc', 'seg11valid'), 'deploy': ('voc', 'deploy')}
-PHASES = ('train', 'val')
 
 
 def feed(split):
     """A net that begins with `data` and `label`."""
-    return blocks.feed(*DATASETS[split])
+    return blocks.feed(*DATASETS[split], images={'data': 'data'})
 
 
 def recipe(base_lr, **changes):

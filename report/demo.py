@@ -17,11 +17,10 @@ import cli
 import nets
 from data_layers import open_dataset
 from data_layers.palette import colorize, save_indexed
-from nets.infer import segment
 from report.fetch import IDS, photographs, vgg16_convolutions
 from report.pictures import sheet
 from solvers import device, weights
-from solvers.instance import instantiate, load
+from solvers.instance import instantiate, load, segment
 from solvers.score import METRICS
 from solvers.solve import Training, solve
 from solvers.variation import freeze, narrow, read_from
@@ -78,7 +77,7 @@ def show(stages, root: Path, out: Path) -> list[str]:
         run = out / stage.net
         net = load(instantiate(training(stage, root).fcn('deploy')), run / 'weights.caffemodel')
         for id in dataset.ids:
-            labels = segment(net, dataset.image(id), dataset.mean).argmax(0).astype(np.uint8)
+            labels = segment(net, {'data': dataset.read('data', id)})['score'].argmax(0).astype(np.uint8)
             save_indexed(run / f'{id}.png', labels)
             rows[id].append(colorize(labels))
     titles = ['photo', 'truth', *(stage.net.removeprefix('voc-').upper().replace('S', 's') for stage in stages)]

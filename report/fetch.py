@@ -87,7 +87,7 @@ def photographs(scale: float) -> Path:
         for id in IDS:
             photo = _picture(archive, f'JPEGImages/{id}.jpg')
             mask = _picture(archive, f'SegmentationClass/{id}.png')
-            size = tuple(round(scale * side) for side in photo.size)
+            size = round(scale * photo.width), round(scale * photo.height)
             photo.resize(size, Image.Resampling.BICUBIC).save(partial / f'JPEGImages/{id}.jpg', quality=95)
             mask.resize(size, Image.Resampling.NEAREST).save(partial / f'SegmentationClass/{id}.png')
     for split in ('train', 'val'):  # one and the same: the demo scores what it trains on, and says so

@@ -2,7 +2,7 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from nets.pictures import legend
+from data_layers.pictures import legend
 
 GAP, TITLE = 6, 24  # pixels
 

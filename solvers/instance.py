@@ -1,6 +1,8 @@
-"""Caffe nets from `NetParameter`s, and weights into them."""
+"""Caffe nets from `NetParameter`s, weights into them, and images through them."""
 import tempfile
 from pathlib import Path
+
+import numpy as np
 
 import cli
 from surgery import fill_bilinear, read_weights, transplant
@@ -15,18 +17,54 @@ def instantiate(net_parameter, phase=None):
         return caffe.Net(str(path), caffe.TEST if phase is None else phase)
 
 
-def load(net, path: Path):
+def load(net, path: Path, exactly: bool = False):
     """Bring all weights of a trained net from a caffemodel into `net`, and return it.
 
     Raises
     ------
     cli.BadInput
-        When the file does not fit: other shapes, or a layer that gets no weights.
+        When the file does not fit: other shapes, or a layer that gets no weights, or (with `exactly`) weights for a
+        layer that the net does not have.
     """
-    report = transplant(net, read_weights(path))
+    if not path.is_file():
+        raise cli.BadInput(f'{path}: no such caffemodel')
+    try:
+        report = transplant(net, read_weights(path))
+    except cli.BadInput as problem:
+        raise cli.BadInput(f'{path}: {problem}' if str(path) not in str(problem) else str(problem)) from None
     kinds = dict(zip(net._layer_names, (layer.type for layer in net.layers), strict=True))
-    bare = dict.fromkeys(entry.target for entry in report.untouched)
+    bare = dict.fromkeys(str(entry.target) for entry in report.untouched)
     if strange := [name for name in bare if kinds[name] != 'Deconvolution']:
         raise cli.BadInput(f'{path} holds no weights for {", ".join(strange)}: is it of another net?')
+    if exactly and report.dropped:
+        names = ', '.join(dict.fromkeys(str(entry.source) for entry in report.dropped))
+        raise cli.BadInput(f'{path} holds weights for {names}, which this net lacks: is it of another net?')
     fill_bilinear(net, bare)
     return net
+
+
+def segment(net, images: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Run a deploy net.
+
+    Parameters
+    ----------
+    net : caffe.Net
+        With weights; it is reshaped to the images.
+    images : dict of str to array
+        Input blob -> C x H x W image as the data layers give it, all of one height and width.
+
+    Returns
+    -------
+    dict of str to array
+        Score blob -> K x H x W scores.
+    """
+    for name, image in images.items():
+        net.blobs[name].reshape(1, *image.shape)
+        net.blobs[name].data[0] = image
+    return {name: scores[0] for name, scores in net.forward().items()}
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """Probabilities over the first axis."""
+    e = np.exp(scores - scores.max(0))
+    return e / e.sum(0)

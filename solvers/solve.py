@@ -1,4 +1,5 @@
 """The training loop: Caffe's SGD solver, stepped from Python, scored and snapshot at the recipe's intervals."""
+import argparse
 import contextlib
 import json
 import os
@@ -56,9 +57,10 @@ class Training:
         return {**{split: self.fcn(split) for split in (train, test, 'deploy')},
                 'solver': self.recipe.solver(train, test)}
 
-    def main(self, argv=None) -> None:
-        """Run as a program: parse the command line, train, exit."""
-        sys.exit(cli.run(lambda argv: train(self, parser(self.net).parse_args(argv)), argv))
+    def main(self, name: str) -> None:
+        """Train as the command line asks and exit, when the module of this `name` is the program that was called."""
+        if name == '__main__':
+            sys.exit(cli.run(lambda argv: train(self, parser(self.net).parse_args(argv))))
 
 
 def emit(training: Training, folder: Path) -> None:
@@ -74,9 +76,25 @@ def facts(net_parameter) -> dict:
     return parse_param(net_parameter.layer[0].python_param.param_str)
 
 
-def dataset_class(training: Training) -> type[Dataset]:
-    """The kind of data set a net is scored on; known without the data."""
-    return DATASETS[facts(training.fcn(training.phases[1]))['dataset']]
+class Source:
+    """What a net reads and tells apart, known without the data set: how a user's own image becomes its input."""
+
+    def __init__(self, training: Training) -> None:
+        test = training.fcn(training.phases[1])
+        self.dataset: type[Dataset] = DATASETS[facts(test)['dataset']]
+        self.tasks = tasks(test)
+        inputs = [layer.top[0] for layer in training.fcn('deploy').layer if layer.type == 'Input']
+        self.tops = dict(zip(inputs, facts(test)['tops'], strict=False))
+
+    def classes(self, score: str) -> tuple[str, ...]:
+        """Names of the classes of a score blob."""
+        return self.dataset.classes[self.tasks[score]]
+
+    def read(self, path: Path) -> dict[str, np.ndarray]:
+        """The input blobs of a photograph; other views of it lie beside its folder."""
+        first, *others = self.tops
+        paths = {first: path, **{name: path.parent.parent / self.tops[name] / path.name for name in others}}
+        return {name: self.dataset.decode(self.dataset, top, paths[name]) for name, top in self.tops.items()}
 
 
 def open_source(net_parameter) -> Dataset:
@@ -147,8 +165,8 @@ def _start(training, run, initial, newest):
         snapshot.restore(solver, newest)
     else:
         reports = training.initialise(solver.net, *(read_weights(path) for path in initial))
-        filled = ', '.join(fill_bilinear(solver.net))
-        (run / 'init.txt').write_text('\n\n'.join(map(str, [*reports, f'filled with bilinear kernels: {filled}'])) + '\n')
+        filled = f'filled with bilinear kernels: {", ".join(fill_bilinear(solver.net))}'
+        (run / 'init.txt').write_text('\n\n'.join(map(str, [*reports, filled])) + '\n')
     solver.test_nets[0].share_with(solver.net)
     layers.seek(solver.iter * training.recipe.iter_size)
     return solver
@@ -259,8 +277,6 @@ def score_weights(training: Training, path: Path, split: str | None = None):
     if split:
         test = read_from(test, split=split)
     dataset = open_source(test)
-    if not path.is_file():
-        raise cli.BadInput(f'{path}: no such caffemodel')
     net = load(instantiate(test), path)
     return *evaluate(net, tasks(test), dataset.classes, len(dataset)), len(dataset)
 
@@ -296,6 +312,28 @@ def train(training: Training, args) -> None:
     for label, matrix in matrices.items():
         print(f'{training.net}: {label}\n{matrix}')
     print(f'weights, scores and curves are in {run}')
+
+
+def train_chain(name: str, find: Callable[[str], Training], args) -> None:
+    """Train a net; first those it starts from, as long as their weights do not exist. What was begun goes on.
+
+    Parameters
+    ----------
+    name : str
+        The net.
+    find : callable
+        Name -> Training.
+    args : argparse.Namespace
+        As of `parser`; what names files goes to the last net alone.
+    """
+    training = find(name)
+    if not args.run and weights.existing(name):
+        print(f'{name} is trained: {weights.existing(name)}')
+        return
+    for source in () if args.weights else training.init:
+        if source not in weights.CLASSIFIERS:
+            train_chain(source, find, argparse.Namespace(**vars(args) | dict(run=None, weights=None)))
+    train(training, argparse.Namespace(**vars(args) | dict(resume=True)))
 
 
 def _initial(training: Training, given) -> list[Path]:

@@ -1,5 +1,9 @@
 """Where weights lie and what they are called: classifiers to start from, published nets, and what was trained here."""
+import http.client
 import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import cli
@@ -12,6 +16,7 @@ PUBLISHED_HOST = 'dl.caffe.berkeleyvision.org'
 CLASSIFIERS = {
     'vgg16': ('VGG_ILSVRC_16_layers.caffemodel',
               'the 16-layer model of the Oxford VGG group for ILSVRC-2014, in Caffe format, 528 MB'),
+    'googlenet': ('bvlc_googlenet.caffemodel', f'{PUBLISHED_HOST}/bvlc_googlenet.caffemodel, 51 MB'),
     'caffenet': ('bvlc_reference_caffenet.caffemodel', f'{PUBLISHED_HOST}/bvlc_reference_caffenet.caffemodel, 233 MB'),
 }
 
@@ -19,6 +24,8 @@ CLASSIFIERS = {
 PUBLISHED = {
     'voc-fcn32s': 'fcn32s-heavy-pascal', 'voc-fcn16s': 'fcn16s-heavy-pascal', 'voc-fcn8s': 'fcn8s-heavy-pascal',
     'voc-fcn8s-atonce': 'fcn8s-atonce-pascal', 'voc-fcn-alexnet': 'fcn-alexnet-pascal',
+    **{f'nyud-fcn32s-{kind}': f'nyud-fcn32s-{kind}-heavy' for kind in ('color', 'hha', 'color-hha')},
+    **{f'{data}-fcn{s}s': f'{data}-fcn{s}s-heavy' for data in ('siftflow', 'pascalcontext') for s in (32, 16, 8)},
 }
 
 
@@ -64,3 +71,56 @@ def find(name) -> Path:
                            f'{weights_folder() / file}; FCN_WEIGHTS names another folder')
     raise cli.BadInput(f'weights of {name} are missing: train it (make {name}), '
                        f'or put its caffemodel at {" or ".join(map(str, candidates(name)[1:]))}')
+
+
+def fetch(name: str, check: Callable[[Path], object]) -> Path:
+    """Download the released weights of a net; a download that broke off goes on where it was.
+
+    Parameters
+    ----------
+    name : str
+        A net.
+    check : callable
+        Called with the file; raises `cli.BadInput` when it does not fit the net. Only then does it get its final name.
+
+    Raises
+    ------
+    cli.BadInput
+        Nothing was released, the host does not answer, or the file does not fit; says where to put it by hand.
+    """
+    if name not in PUBLISHED:
+        raise cli.BadInput(f'no weights of {name} were released; there are those of {", ".join(sorted(PUBLISHED))}')
+    path = weights_folder() / f'{PUBLISHED[name]}.caffemodel'
+    if not path.exists():
+        partial = path.with_suffix('.partial')
+        path.parent.mkdir(parents=True, exist_ok=True)
+        url = f'{os.environ.get("FCN_WEIGHTS_URL") or "http://" + PUBLISHED_HOST}/{path.name}'
+        try:
+            _download(url, partial)
+        except (OSError, http.client.HTTPException) as problem:
+            raise cli.BadInput(f'{url} does not answer ({problem}); what came is kept: try again later, or get the '
+                               f'file elsewhere and put it at {path}') from None
+        check(partial)
+        partial.rename(path)
+    return path
+
+
+def _download(url: str, partial: Path) -> None:
+    """Append to `partial` what it still lacks of `url`."""
+    have = partial.stat().st_size if partial.exists() else 0
+    request = urllib.request.Request(url, headers={'Range': f'bytes={have}-'} if have else {})
+    try:
+        answer = urllib.request.urlopen(request, timeout=30)
+    except urllib.error.HTTPError as problem:
+        if problem.code == 416 and have:  # there is nothing after what we have
+            return
+        raise
+    with answer, partial.open('ab' if answer.status == 206 else 'wb') as file:
+        have = file.tell()
+        rest = int(answer.headers.get('Content-Length') or 0)
+        with cli.progress(total=have + rest, initial=have, unit='B', unit_scale=True, desc=partial.stem) as bar:
+            while chunk := answer.read(1 << 20):
+                file.write(chunk)
+                bar.update(len(chunk))
+        if rest and file.tell() != have + rest:
+            raise ConnectionError(f'the connection broke after {file.tell()} of {have + rest} bytes')

@@ -7,13 +7,12 @@ from nets.blocks import crop, loss, score, skip, upsample
 from nets.vgg16 import vgg16
 
 
-def fcn(split):
-    n = voc.feed(split)                                 # data, label
-    n.score_fr = score(vgg16(n), voc.NUM_CLASSES)       # stride 32
+def fcn(split, data=voc):
+    n = data.feed(split)                                # data, label
+    n.score_fr = score(vgg16(n), data.NUM_CLASSES)      # stride 32
     n.upscore2 = upsample(n.score_fr, 2)                # stride 16
     skip(n, 'pool4', onto='upscore2')                   # score, crop, sum
     n.upscore16 = upsample(n.fuse_pool4, 16)            # stride 1
     n.score = crop(n.upscore16, n.data)
-    if split != 'deploy':
-        n.loss = loss(n.score, n.label)
+    loss(n)
     return n.to_proto()

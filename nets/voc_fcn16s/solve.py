@@ -4,6 +4,4 @@ from nets.voc_fcn16s.net import fcn
 from solvers.solve import Training
 
 training = Training('voc-fcn16s', fcn, voc.recipe(base_lr=1e-12), init=('voc-fcn32s',))
-
-if __name__ == '__main__':
-    training.main()
+training.main(__name__)

@@ -7,11 +7,10 @@ from nets.blocks import crop, loss, score, upsample
 from nets.vgg16 import vgg16
 
 
-def fcn(split):
-    n = voc.feed(split)                                 # data, label
-    n.score_fr = score(vgg16(n), voc.NUM_CLASSES)       # stride 32
+def fcn(split, data=voc):
+    n = data.feed(split)                                # data, label
+    n.score_fr = score(vgg16(n), data.NUM_CLASSES)      # stride 32
     n.upscore = upsample(n.score_fr, 32)                # stride 1
     n.score = crop(n.upscore, n.data)
-    if split != 'deploy':
-        n.loss = loss(n.score, n.label)
+    loss(n)
     return n.to_proto()

@@ -4,6 +4,4 @@ from nets.voc_fcn32s.net import fcn
 from solvers.solve import Training
 
 training = Training('voc-fcn32s', fcn, voc.recipe(base_lr=1e-10), init=('vgg16',))
-
-if __name__ == '__main__':
-    training.main()
+training.main(__name__)

@@ -4,6 +4,4 @@ from nets.voc_fcn8s.net import fcn
 from solvers.solve import Training
 
 training = Training('voc-fcn8s', fcn, voc.recipe(base_lr=1e-14), init=('voc-fcn16s',))
-
-if __name__ == '__main__':
-    training.main()
+training.main(__name__)

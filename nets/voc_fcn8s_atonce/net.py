@@ -16,6 +16,5 @@ def fcn(split):
     skip(n, 'pool3', onto='upscore_pool4', scale=0.0001)
     n.upscore8 = upsample(n.fuse_pool3, 8)                  # stride 1
     n.score = crop(n.upscore8, n.data)
-    if split != 'deploy':
-        n.loss = loss(n.score, n.label)
+    loss(n)
     return n.to_proto()

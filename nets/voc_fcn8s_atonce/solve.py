@@ -4,6 +4,4 @@ from nets.voc_fcn8s_atonce.net import fcn
 from solvers.solve import Training
 
 training = Training('voc-fcn8s-atonce', fcn, voc.recipe(base_lr=1e-10, iterations=300_000), init=('vgg16',))
-
-if __name__ == '__main__':
-    training.main()
+training.main(__name__)

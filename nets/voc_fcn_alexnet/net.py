@@ -12,6 +12,5 @@ def fcn(split):
     n.score_fr = score(alexnet(n), voc.NUM_CLASSES)         # stride 32
     n.upscore = upsample(n.score_fr, 32, kernel_size=63)    # stride 1
     n.score = crop(n.upscore, n.data)
-    if split != 'deploy':
-        n.loss = loss(n.score, n.label, normalize=True)
+    loss(n, normalize=True)
     return n.to_proto()

@@ -5,6 +5,4 @@ from solvers.solve import Training
 
 recipe = voc.recipe(base_lr=1e-4, momentum=0.9, iter_size=20)  # a rate for the normalised loss
 training = Training('voc-fcn-alexnet', fcn, recipe, init=('caffenet',))
-
-if __name__ == '__main__':
-    training.main()
+training.main(__name__)

@@ -1,0 +1,7 @@
+"""Train FCN-16s with late fusion on NYUDv2 from its 32s.   python solve.py --help"""
+from nets import nyud
+from nets.nyud_fcn16s_color_hha.net import fcn
+from solvers.solve import Training
+
+training = Training('nyud-fcn16s-color-hha', fcn, nyud.recipe(1e-14), ('nyud-fcn32s-color-hha',), phases=nyud.PHASES)
+training.main(__name__)
