@@ -1,7 +1,4 @@
-"""FCN-8s for SIFT Flow: semantic and geometric labels at once, each with skips from pool4 and pool3.
-
-python -m nets summary siftflow-fcn8s
-"""
+"""FCN-8s for SIFT Flow: both labels, each with skips from pool4 and pool3.   python -m nets summary siftflow-fcn8s"""
 from nets import siftflow
 from nets.blocks import crop, score, skip, upsample
 

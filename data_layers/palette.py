@@ -1,0 +1,37 @@
+"""The VOC palette: one colour a class index, used for masks, pictures and legends of every data set."""
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def voc_palette() -> np.ndarray:
+    """The 256 colours of VOC, 256 x 3, uint8, RGB.
+
+    The bits of the index are dealt out three at a time to R, G and B, the first three to bit 7, the next to bit 6, ...
+
+    >>> voc_palette()[[0, 1, 2, 15, 255]].tolist()
+    [[0, 0, 0], [128, 0, 0], [0, 128, 0], [192, 128, 128], [224, 224, 192]]
+    """
+    index = np.arange(256)
+    colours = np.zeros((256, 3), np.uint8)
+    for bit in range(8):
+        colours[:, bit % 3] |= ((index >> bit & 1) << 7 - bit // 3).astype(np.uint8)
+    return colours
+
+
+PALETTE = voc_palette()
+
+
+def colorize(labels: np.ndarray) -> np.ndarray:
+    """Colour class indices: H x W, uint8, to H x W x 3, uint8, RGB."""
+    return PALETTE[labels]
+
+
+def save_indexed(path: str | Path, labels: np.ndarray) -> None:
+    """Write class indices, H x W, uint8, as a PNG with the VOC palette, whose pixel values are the indices."""
+    if labels.ndim != 2 or labels.dtype != np.uint8:
+        raise ValueError(f'labels must be H x W uint8, not {labels.shape} {labels.dtype}')
+    picture = Image.fromarray(labels)
+    picture.putpalette(PALETTE.ravel().tolist())
+    picture.save(path, format='PNG')

@@ -1,0 +1,105 @@
+"""PASCAL-Context: whole-scene labels for VOC 2010, of which the 59 most frequent classes are learnt.
+
+The files number 459 classes (labels.txt); the task names 59 of them (59_labels.txt), in the order of the net's output
+after background, which is everything else. The two lists are joined by name, and three names differ between them.
+"""
+from pathlib import Path
+
+import numpy as np
+
+from cli import BadInput
+from data_layers.dataset import Dataset, read_lines, read_mat, read_photo, to_integers
+
+CLASSES = ('background', 'aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair', 'cow',
+           'diningtable', 'dog', 'horse', 'motorbike', 'person', 'pottedplant', 'sheep', 'sofa', 'train', 'tvmonitor',
+           'bag', 'bed', 'bench', 'book', 'building', 'cabinet', 'ceiling', 'clothes', 'computer', 'cup', 'door',
+           'fence', 'floor', 'flower', 'food', 'grass', 'ground', 'keyboard', 'light', 'mountain', 'mouse', 'curtain',
+           'platform', 'sign', 'plate', 'road', 'rock', 'shelves', 'sidewalk', 'sky', 'snow', 'bedcloth', 'track',
+           'tree', 'truck', 'wall', 'water', 'window', 'wood')
+NUM_CLASSES = len(CLASSES)
+IN_LABELS = {'diningtable': 'table', 'bedcloth': 'bedclothes', 'clothes': 'cloth'}    # task's name -> labels.txt's
+VOC2010 = ('VOC2010', '../pascal/VOC2010', '../VOC2010', '../pascal/VOCdevkit/VOC2010', '../VOCdevkit/VOC2010')
+
+
+class PASCALContext(Dataset):
+    name = 'pascalcontext'
+    title = 'PASCAL-Context'
+    source = ('trainval.tar.gz, labels.txt and 59_labels.txt from https://cs.stanford.edu/~roozbeh/pascal-context/, '
+              'and VOCtrainval_03-May-2010.tar from http://host.robots.ox.ac.uk/pascal/VOC/voc2010/')
+    licence = ('photographs from flickr (VOC 2010), to be used under its terms; the annotations come without a stated '
+               'licence, to be cited: Mottaghi et al., The Role of Context for Object Detection and Semantic '
+               'Segmentation in the Wild, CVPR 2014')
+    layout = ('trainval/ID.mat, labels.txt, 59_labels.txt, and in $FCN_DATA/pascal or beside them '
+              'VOC2010/JPEGImages/ID.jpg, VOC2010/ImageSets/Main/{train,val}.txt')
+    home = 'pascal-context'
+    places = ('', 'pascal-context')
+    marker = 'trainval'
+    means = {'data': (104.007, 116.669, 122.679)}
+    classes = {'label': CLASSES}
+    published = {'train': 4998, 'val': 5105}
+
+    def __init__(self, split, root=None, tops=None):
+        folder = self.locate(root)
+        self.voc = self.voc2010(folder)
+        names, self.class_of = join_names(folder / 'labels.txt', folder / '59_labels.txt')
+        self.classes = {'label': names}
+        super().__init__(split, root, tops)
+
+    @classmethod
+    def voc2010(cls, root: Path) -> Path:
+        """The folder of VOC 2010, beside the labels or where VOC lies in `$FCN_DATA`."""
+        for place in VOC2010:
+            if (root / place / 'ImageSets/Main').is_dir():
+                return root / place
+        raise cls.absent(root, ' or '.join(VOC2010))
+
+    @classmethod
+    def lists(cls, root: Path) -> Path:
+        return cls.voc2010(root) / 'ImageSets/Main'
+
+    def file(self, top: str, id: str) -> Path:
+        return self.voc / f'JPEGImages/{id}.jpg' if top == 'data' else self.root / f'trainval/{id}.mat'
+
+    def decode(self, top: str, path: Path) -> np.ndarray:
+        if top == 'data':
+            return read_photo(path, self.means['data'])
+        numbers = to_integers(read_mat(path, 'LabelMap'), path)
+        wrong = numbers[(numbers < 0) | (numbers >= len(self.class_of))]
+        if wrong.size:
+            raise BadInput(f'{path} has label value {wrong[0]}, which is not in labels.txt (1 to '
+                           f'{len(self.class_of) - 1}); restore it from the download')
+        return self.class_of[numbers]
+
+
+def join_names(all_path: Path, task_path: Path) -> tuple[tuple[str, ...], np.ndarray]:
+    """Join the numbered names of labels.txt with those of the task.
+
+    Returns
+    -------
+    names : tuple of str
+        The task's classes, background first.
+    class_of : array
+        uint8: the class of every number in the label files, 0 (background) for the numbers that are not in the task.
+    """
+    numbers = {name: number for number, name in read_numbered(all_path)}
+    names = [name for _, name in read_numbered(task_path) if name != 'background']
+    class_of = np.zeros(max(numbers.values()) + 1, np.uint8)
+    for index, name in enumerate(names, 1):
+        number = numbers.get(IN_LABELS.get(name, name), numbers.get(name))
+        if number is None:
+            raise BadInput(f'{task_path} names the class {name}, which is not in {all_path}; restore both files')
+        class_of[number] = index
+    if len(names) != NUM_CLASSES - 1 or np.count_nonzero(class_of) != len(names):
+        raise BadInput(f'{task_path} names {len(set(names))} classes, not {NUM_CLASSES - 1}; restore it')
+    return ('background', *names), class_of
+
+
+def read_numbered(path: Path) -> list[tuple[int, str]]:
+    """Read a file of lines `number: name`; names come without their spaces."""
+    pairs = []
+    for line in read_lines(path):
+        number, _, name = line.partition(':')
+        if not number.strip().isdecimal() or not name.strip():
+            raise BadInput(f'{path} has the line {line!r}, which is not of the form number: name')
+        pairs.append((int(number), name.replace(' ', '')))
+    return pairs

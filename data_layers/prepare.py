@@ -1,0 +1,266 @@
+"""Bring what a user downloads, archives or unpacked folders, into the layout that the data layers read.
+
+Only the files that the data layers need are taken, each written beside its place and renamed, so that a run that was
+stopped goes on where it was. Nothing is ever written outside the data set's folder: an archive with a member that
+leads out of it, or is a link, is refused.
+"""
+import os
+import shutil
+import tarfile
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+import numpy as np
+import scipy.io
+
+from cli import BadInput, progress
+from data_layers import DATASETS, Dataset, data_home
+from data_layers.dataset import VOID, read_lines, read_mat
+from data_layers.siftflow import CATEGORIES, SIFTFlow
+from data_layers.voc import sbd_train, seg11valid
+
+# Data set -> names of its archives, and what is taken: {folder or file in the download: its place in the data set}.
+# A folder or file is recognised wherever it lies in the download.
+VOC_PARTS = ('JPEGImages', 'SegmentationClass', 'ImageSets/Segmentation')
+ARCHIVES = {'voc': ('*VOC*2011*',), 'voc2012': ('*VOC*2012*',), 'sbd': ('*benchmark*',),
+            'nyud': ('*nyud*', '*eccv14*'), 'siftflow': ('*[Ss]ift*[Ff]low*',),
+            'pascalcontext': ('trainval*', '*[Cc]ontext*', '*VOC*2010*')}
+PARTS: dict[str, dict[str, str]] = {
+    'voc': {f'VOC2011/{part}': part for part in VOC_PARTS},
+    'voc2012': {f'VOC2012/{part}': part for part in VOC_PARTS},
+    'sbd': {f'dataset/{part}': part for part in ('img', 'cls', 'train.txt', 'val.txt')},
+    'nyud': {part: part for part in ('data/images', 'data/depth', 'data/hha', 'segmentation', 'train.txt', 'val.txt',
+                                     'trainval.txt', 'test.txt', 'benchmarkData/groundTruth',
+                                     'benchmarkData/metadata')},
+    'siftflow': {part: part for part in (f'Images/{CATEGORIES}', f'SemanticLabels/{CATEGORIES}',
+                                         f'GeoLabels/{CATEGORIES}', 'TestSet1.txt', 'trainval.txt', 'test.txt')},
+    'pascalcontext': {'trainval': 'trainval', 'labels.txt': 'labels.txt', '59_labels.txt': '59_labels.txt',
+                      'VOC2010/JPEGImages': 'VOC2010/JPEGImages',
+                      **{f'VOC2010/ImageSets/Main/{split}.txt': f'VOC2010/ImageSets/Main/{split}.txt'
+                         for split in ('train', 'val', 'trainval')}},
+}
+PACKED = ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz', '.zip')
+
+
+def prepare(name: str, source: Path, target: Path | None = None) -> str:
+    """Bring a download into place and compute the split files that it lacks.
+
+    Parameters
+    ----------
+    name : str
+        The data set.
+    source : path
+        A folder with archives or unpacked files, or one archive.
+    target : path, optional
+        The data set's folder; by default its place under `$FCN_DATA`.
+
+    Returns
+    -------
+    str
+        What was done, and where the data come from and on which terms.
+
+    Raises
+    ------
+    BadInput
+        Nothing of the data set is there, or an archive is damaged or leads out of the folder.
+    """
+    if name not in DATASETS:
+        raise BadInput(f'no data set is called {name!r}: choose from {", ".join(DATASETS)}')
+    kind = DATASETS[name]
+    target = target or data_home() / kind.home
+    done: Counter = Counter()
+    for path in archives(name, source):
+        done += unpack(path, PARTS[name], target)
+    if source.is_dir():
+        done += copy_tree(source, PARTS[name], target)
+    if not done:
+        raise BadInput(f'{source} has nothing of {kind.title}: download {kind.source}')
+    notes = FINISH.get(name, lambda folder: [])(target)
+    return '\n'.join([f'{target}: {done["new"]} files new, {done["kept"]} already there', *notes, kind.describe(),
+                      f'now run: python -m data_layers check {name}'])
+
+
+def archives(name: str, source: Path) -> list[Path]:
+    """The archives of a data set in a folder, or the one given."""
+    if not source.exists():
+        raise BadInput(f'{source} is missing; --from takes the folder with the download of {DATASETS[name].title}')
+    if source.is_file():
+        return [source]
+    found = {path for pattern in ARCHIVES[name] for path in source.glob(pattern)}
+    return sorted(path for path in found if path.name.endswith(PACKED))
+
+
+def place(parts: tuple[str, ...], wanted: dict[str, str]) -> PurePosixPath | None:
+    """Where a file goes in the data set, given its path in the download; None for a file that is not needed.
+
+    >>> place(('TrainVal', 'VOCdevkit', 'VOC2011', 'JPEGImages', '1.jpg'), {'VOC2011/JPEGImages': 'JPEGImages'})
+    PurePosixPath('JPEGImages/1.jpg')
+    """
+    if parts[-1].startswith('._') or parts[-1].endswith('.part'):   # litter of macOS archives, of a stopped run
+        return None
+    for anchor, here in wanted.items():
+        anchored = tuple(anchor.split('/'))
+        length = len(anchored)
+        for start in range(len(parts) - length + 1):
+            rest = parts[start + length:]
+            # A folder is wanted with the files right in it, a file (with a suffix) itself.
+            if parts[start:start + length] == anchored and len(rest) == (not PurePosixPath(anchor).suffix):
+                return PurePosixPath(here, *rest)
+    return None
+
+
+def put(stream: IO[bytes], size: int, path: Path) -> str:
+    """Write a file, unless it is there with that size: 'new' or 'kept'."""
+    if path.is_file() and path.stat().st_size == size:
+        return 'kept'
+    write_whole(path, lambda file: shutil.copyfileobj(stream, file))
+    return 'new'
+
+
+def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file beside its place and rename it, so that it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + '.part')
+    try:
+        with beside.open('wb') as file:
+            write(file)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_ids(path: Path, ids: list[str]) -> str:
+    write_whole(path, lambda file: file.write(''.join(f'{id}\n' for id in ids).encode()))
+    return f'wrote {path}: {len(ids)} ids'
+
+
+def copy_tree(source: Path, wanted: dict[str, str], target: Path) -> Counter:
+    """Copy the wanted files of an unpacked download."""
+    done: Counter = Counter()
+    top = source.resolve()
+    files = (Path(folder, name) for folder, _, names in os.walk(top) for name in names)
+    for path in progress(files, desc=f'files of {source}', unit='file'):
+        goal = place(path.parts[1:], wanted)
+        # A list such as train.txt is this data set's only at the top or beside the data set's folders.
+        if goal and (len(goal.parts) > 1 or path.parent == top
+                     or any((path.parent / part).is_dir() for part in wanted.values())):
+            with path.open('rb') as stream:
+                done[put(stream, path.stat().st_size, target / goal)] += 1
+    return done
+
+
+def unpack(archive: Path, wanted: dict[str, str], target: Path) -> Counter:
+    """Unpack the wanted files of an archive, and refuse one whose members lead out of it."""
+    done: Counter = Counter()
+    try:
+        for name, size, stream in members(archive):
+            parts = PurePosixPath(name.replace('\\', '/')).parts
+            if not parts or parts[0] == '/' or '..' in parts or ':' in parts[0]:
+                raise BadInput(f'{archive} is refused: its member {name!r} leads out of the folder; get it from its '
+                               'original source')
+            if goal := place(parts, wanted):
+                if stream is None:
+                    raise BadInput(f'{archive} is refused: its member {name!r} is a link or a device where a file '
+                                   'should be; get it from its original source')
+                done[put(stream, size, target / goal)] += 1
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as problem:
+        raise BadInput(f'{archive} cannot be unpacked ({problem}); what is whole was kept, so download it again, or '
+                       'make room, and repeat the command') from None
+    return done
+
+
+def members(archive: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
+    """Name, size and content of an archive's members but folders; no content for what is no file."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as packed:
+            for entry in progress(packed.infolist(), desc=archive.name, unit='file'):
+                if not entry.is_dir():
+                    link = entry.external_attr >> 28 == 0o12      # Unix file type: symbolic link
+                    with packed.open(entry) as stream:
+                        yield entry.filename, entry.file_size, None if link else stream
+        return
+    with (archive.open('rb') as file, tarfile.open(fileobj=file, mode='r|*') as packed_tar,
+          progress(total=archive.stat().st_size, desc=archive.name, unit='B', unit_scale=True) as bar):
+        for member in packed_tar:
+            if not member.isdir():
+                yield member.name, member.size, packed_tar.extractfile(member) if member.isreg() else None
+            bar.update(file.tell() - bar.n)
+
+
+# What follows the copying.
+
+def finish_voc(folder: Path) -> list[str]:
+    lists, train = folder / 'ImageSets/Segmentation', sbd_train(folder)
+    if not train.is_file() or not (lists / 'val.txt').is_file():
+        return ['seg11valid, the scored split, will be computed once SBD is prepared too']
+    return [write_ids(lists / 'seg11valid.txt', seg11valid(read_lines(lists / 'val.txt'), read_lines(train)))]
+
+
+def finish_nyud(folder: Path) -> list[str]:
+    notes = []
+    truth, metadata = folder / 'benchmarkData/groundTruth', folder / 'benchmarkData/metadata'
+    if truth.is_dir() and (metadata / 'classMapping40.mat').is_file():
+        notes.append(map_ground_truth(truth, metadata / 'classMapping40.mat', folder / 'segmentation'))
+    for split, key in (('train', 'train'), ('val', 'val'), ('test', 'test')):
+        if not (folder / f'{split}.txt').is_file() and (metadata / 'nyusplits.mat').is_file():
+            ids = [str(int(id)) for id in np.ravel(read_mat(metadata / 'nyusplits.mat', key))]
+            notes.append(write_ids(folder / f'{split}.txt', ids))
+    both = [folder / 'train.txt', folder / 'val.txt']
+    if all(path.is_file() for path in both):
+        notes.append(write_ids(folder / 'trainval.txt', [id for path in both for id in read_lines(path)]))
+    if not (folder / 'data/hha').is_dir():
+        notes.append('data/hha is missing: the HHA nets need it, the others do not')
+    return notes
+
+
+def map_ground_truth(truth: Path, mapping: Path, target: Path) -> str:
+    """Turn the labels of all 894 classes, as Gupta et al. distribute them, into those of the 40 class task."""
+    class_of = np.concatenate([[0], np.ravel(read_mat(mapping, 'mapClass'))]).astype(np.uint8)
+    count = 0
+    for path in progress(sorted(truth.glob('img_*.mat')), desc='40 classes', unit='image'):
+        if (target / path.name).is_file():
+            continue
+        try:
+            labels = read_mat(path, 'groundTruth')[0, 0][0, 0].SegmentationClass
+            segmentation = class_of[labels.astype(np.int64)]
+        except (AttributeError, IndexError, TypeError):
+            raise BadInput(f'{path} has no groundTruth of NYUDv2; restore it from the download') from None
+        write_whole(target / path.name, partial(scipy.io.savemat, mdict={'segmentation': segmentation},
+                                                do_compression=True))
+        count += 1
+    return f'wrote {count} label files of the 40 class task to {target}'
+
+
+def finish_siftflow(folder: Path) -> list[str]:
+    notes, test = [], folder / 'test.txt'
+    if not test.is_file():
+        if not (folder / 'TestSet1.txt').is_file():
+            raise BadInput(f'{folder} has neither TestSet1.txt nor test.txt; restore the list of test images from the '
+                           'download')
+        lines = [line.replace('\\', '/') for line in read_lines(folder / 'TestSet1.txt')]
+        notes.append(write_ids(test, [PurePosixPath(line).stem for line in lines]))
+    if not (folder / 'trainval.txt').is_file():
+        ids = {path.stem for path in (folder / 'Images' / CATEGORIES).glob('*.jpg')} - set(read_lines(test))
+        labels = SIFTFlow('test', folder, ('sem', 'geo'))
+        notes.append(write_ids(folder / 'trainval.txt', [
+            id for id in progress(sorted(ids), desc='annotated?', unit='image') if is_annotated(labels, id)]))
+    return notes
+
+
+def is_annotated(dataset: Dataset, id: str) -> bool:
+    """Whether every label of a sample is there and not void throughout."""
+    return all(dataset.file(top, id).is_file() and (dataset.read(top, id) != VOID).any() for top in dataset.tops)
+
+
+def finish_sbd(folder: Path) -> list[str]:
+    voc = (folder / '../../pascal/VOC2011').resolve()
+    return finish_voc(voc) if (voc / 'ImageSets/Segmentation/val.txt').is_file() else []
+
+
+FINISH: dict[str, Callable[[Path], list[str]]] = {
+    'voc': finish_voc, 'sbd': finish_sbd, 'nyud': finish_nyud, 'siftflow': finish_siftflow}

@@ -1,0 +1,63 @@
+"""What the PASCAL VOC evaluation server takes: one index PNG an image of VOC 2012 test, in folders it knows."""
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from cli import BadInput
+from data_layers.dataset import Dataset, read_pixels
+from data_layers.palette import save_indexed
+
+FOLDER = 'results/VOC2012/Segmentation/comp6_test_cls'  # competition 6: trained on any data but the test set
+
+
+class Submission:
+    """Segmentations of the test split, written one by one and checked together.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        VOC 2012 test.
+    trained : type of Dataset
+        What the net tells apart; its classes must be VOC's.
+    out : Path
+        Gets `results/VOC2012/...`; pack that folder for the server.
+    """
+
+    def __init__(self, dataset: Dataset, trained: type[Dataset], out: Path) -> None:
+        if trained.classes != dataset.classes:
+            raise BadInput(f'a submission needs a net of the VOC classes, not of {trained.title}')
+        self.dataset, self.folder = dataset, out / FOLDER
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def images(self) -> list[Path]:
+        """The photographs of the split."""
+        return [self.dataset.file('data', id) for id in self.dataset.ids]
+
+    def write(self, id: str, scores: np.ndarray) -> None:
+        """Write the classes that K x H x W scores say."""
+        save_indexed(self.folder / f'{id}.png', scores.argmax(0).astype(np.uint8))
+
+    def check(self) -> str:
+        """Look at every file as the server will; say that all is well.
+
+        Raises
+        ------
+        BadInput
+            Lists the files that are missing, too many, of another size than their image, or not class indices.
+        """
+        problems = [f'{path.name} is of no test image' for path in sorted(self.folder.iterdir())
+                    if path.suffix != '.png' or path.stem not in set(self.dataset.ids)]
+        for id, photo in zip(self.dataset.ids, self.images(), strict=True):
+            path = self.folder / f'{id}.png'
+            if not path.is_file():
+                problems.append(f'{path.name} is missing')
+                continue
+            mask = read_pixels(path)
+            with Image.open(photo) as image:
+                size = image.size
+            if mask.mode != 'P' or mask.size != size or np.asarray(mask).max() >= len(self.dataset.classes['label']):
+                problems.append(f'{path.name} is no {size[0]}x{size[1]} palette picture of class indices')
+        if problems:
+            raise BadInput(f'{self.folder}: ' + '; '.join(problems))
+        return f'{len(self.dataset)} masks checked; pack {self.folder.parents[2]} as results.tgz for the server'
