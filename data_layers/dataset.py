@@ -1,6 +1,6 @@
 """What every data set has in common: one split on disk, read sample by sample as the nets take it.
 
-A data set is a subclass of `Dataset` that says where its files lie (`file`), how their labels are stored (`decode`)
+A data set is a subclass of `Dataset` that says where its files lie (`file`), how their labels are stored (`read_label`)
 and which ids a split has (`split_ids`). Everything else, above all the checks that keep bad data away from Caffe
 (whose CPU loss indexes out of bounds on a wrong label), is here.
 
@@ -74,6 +74,7 @@ class Dataset:
     default_tops: tuple[str, ...] = ('data', 'label')
     published: dict[str, int] = {}      # split -> number of ids the papers' authors had
     training, scored = 'train', 'val'   # the splits of the papers' recipe
+    left_out: str | None = None         # a class that some publications leave out of the scores
     void = VOID
 
     def __init__(self, split: str, root: str | Path | None = None, tops: Sequence[str] | None = None) -> None:
@@ -131,8 +132,13 @@ class Dataset:
         """The file a top of a sample is read from."""
         raise NotImplementedError
 
-    def decode(self, top: str, path: Path) -> np.ndarray:
-        """Read one top: C x H x W for an image, H x W class indices for a label."""
+    @classmethod
+    def read_image(cls, top: str, path: Path) -> np.ndarray:
+        """Read an image top, C x H x W, from a file of the data set or of a user: a photograph, if not overridden."""
+        return read_photo(path, cls.means[top])
+
+    def read_label(self, top: str, path: Path) -> np.ndarray:
+        """Read a label top: H x W class indices."""
         raise NotImplementedError
 
     # What the rest of the program calls.
@@ -152,10 +158,10 @@ class Dataset:
     def read(self, top: str, id: str) -> np.ndarray:
         """Read one top of a sample, as `load` does."""
         try:
-            array = self.decode(top, self.file(top, id))
+            path = self.file(top, id)
+            return self.read_label(top, path)[np.newaxis] if top in self.classes else self.read_image(top, path)
         except BadInput as problem:
             raise BadInput(f'{self.name} {id}: {problem}') from None
-        return array[np.newaxis] if top in self.classes else array
 
     def check_sizes(self, id: str, sample: dict[str, np.ndarray]) -> None:
         """Refuse a sample whose tops differ in height or width."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cli import BadInput
-from data_layers.dataset import Dataset, read_mat, read_photo, read_pixels, read_rgb, to_blob, to_classes
+from data_layers.dataset import Dataset, read_mat, read_pixels, read_rgb, to_blob, to_classes
 
 CLASSES = ('wall', 'floor', 'cabinet', 'bed', 'chair', 'sofa', 'table', 'door', 'window', 'bookshelf', 'picture',
            'counter', 'blinds', 'desk', 'shelves', 'curtain', 'dresser', 'pillow', 'mirror', 'floor mat', 'clothes',
@@ -53,13 +53,15 @@ class NYUD(Dataset):
         folder = {'color': 'data/images', 'hha': 'data/hha', 'depth': 'data/depth', 'label': 'segmentation'}[top]
         return self.root / folder / (f'img_{id}.mat' if top == 'label' else f'img_{id}.png')
 
-    def decode(self, top: str, path: Path) -> np.ndarray:
-        if top == 'color':
-            return read_photo(path, self.means['color'])
+    @classmethod
+    def read_image(cls, top: str, path: Path) -> np.ndarray:
         if top == 'hha':
-            return to_blob(read_rgb(path), self.means['hha'])
+            return to_blob(read_rgb(path), cls.means['hha'])
         if top == 'depth':
-            return log_depth(read_depth(path), self.means['depth'][0])
+            return log_depth(read_depth(path), cls.means['depth'][0])
+        return super().read_image(top, path)
+
+    def read_label(self, top: str, path: Path) -> np.ndarray:
         return to_classes(read_mat(path, 'segmentation'), NUM_CLASSES, path, first=1, void=(0,))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cli import BadInput
-from data_layers.dataset import VOC_MEAN, Dataset, read_indices, read_mat, read_photo, to_classes
+from data_layers.dataset import VOC_MEAN, Dataset, read_indices, read_mat, to_classes
 from data_layers.voc import CLASSES, NUM_CLASSES
 
 
@@ -33,9 +33,7 @@ class SBD(Dataset):
         original, converted = self.root / f'cls/{id}.mat', self.root / f'cls/{id}.png'
         return converted if converted.is_file() and not original.is_file() else original
 
-    def decode(self, top: str, path: Path) -> np.ndarray:
-        if top == 'data':
-            return read_photo(path, VOC_MEAN)
+    def read_label(self, top: str, path: Path) -> np.ndarray:
         values = read_indices(path) if path.suffix == '.png' else segmentation(path)
         return to_classes(values, NUM_CLASSES, path)
 

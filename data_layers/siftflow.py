@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_layers.dataset import Dataset, read_mat, read_photo, to_classes
+from data_layers.dataset import Dataset, read_mat, to_classes
 
 SEMANTIC = ('awning', 'balcony', 'bird', 'boat', 'bridge', 'building', 'bus', 'car', 'cow', 'crosswalk', 'desert',
             'door', 'fence', 'field', 'grass', 'moon', 'mountain', 'person', 'plant', 'pole', 'river', 'road', 'rock',
@@ -38,8 +38,6 @@ class SIFTFlow(Dataset):
             return self.root / 'Images' / CATEGORIES / f'{id}.jpg'
         return self.root / {'sem': 'SemanticLabels', 'geo': 'GeoLabels'}[top] / CATEGORIES / f'{id}.mat'
 
-    def decode(self, top: str, path: Path) -> np.ndarray:
-        if top == 'data':
-            return read_photo(path, self.means['data'])
+    def read_label(self, top: str, path: Path) -> np.ndarray:
         return to_classes(read_mat(path, 'S'), len(self.classes[top]), path, first=1,
                           void=(0,) if top == 'sem' else (0, -1))

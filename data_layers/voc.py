@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cli import BadInput
-from data_layers.dataset import VOC_MEAN, Dataset, data_home, read_indices, read_lines, read_photo, to_classes
+from data_layers.dataset import VOC_MEAN, Dataset, data_home, read_indices, read_lines, to_classes
 
 CLASSES = ('background', 'aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair', 'cow',
            'diningtable', 'dog', 'horse', 'motorbike', 'person', 'pottedplant', 'sheep', 'sofa', 'train', 'tvmonitor')
@@ -43,9 +43,7 @@ class VOC2012(Dataset):
     def file(self, top: str, id: str) -> Path:
         return self.root / (f'JPEGImages/{id}.jpg' if top == 'data' else f'SegmentationClass/{id}.png')
 
-    def decode(self, top: str, path: Path) -> np.ndarray:
-        if top == 'data':
-            return read_photo(path, VOC_MEAN)
+    def read_label(self, top: str, path: Path) -> np.ndarray:
         return to_classes(read_indices(path), NUM_CLASSES, path)
 
 

@@ -62,9 +62,3 @@ def segment(net, images: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         net.blobs[name].reshape(1, *image.shape)
         net.blobs[name].data[0] = image
     return {name: scores[0] for name, scores in net.forward().items()}
-
-
-def softmax(scores: np.ndarray) -> np.ndarray:
-    """Probabilities over the first axis."""
-    e = np.exp(scores - scores.max(0))
-    return e / e.sum(0)

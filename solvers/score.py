@@ -70,8 +70,19 @@ class ConfusionMatrix:
         pairs = truth[known].astype(np.int64) * k + prediction[known].astype(np.int64)
         self.counts += np.bincount(pairs, minlength=k * k).reshape(k, k)
 
-    def compute(self) -> Scores:
-        """The metrics so far; classes that the truth lacks are left out of the means (all NaN without any pixel)."""
+    def without(self, name: str) -> 'ConfusionMatrix':
+        """The matrix of the pixels whose true class is another one; to predict `name` for them stays an error."""
+        result = ConfusionMatrix(self.classes)
+        result.counts = self.counts.copy()
+        result.counts[self.classes.index(name)] = 0
+        return result
+
+    def compute(self, published: bool = False) -> Scores:
+        """The metrics so far (all NaN without any pixel).
+
+        Classes that the truth lacks are left out of the means. The code published with the papers leaves them out of
+        the mean accuracy but counts an IU of 0 for those that were predicted; with `published` so does this.
+        """
         right = np.diag(self.counts).astype(float)
         true, predicted = self.counts.sum(1), self.counts.sum(0)
         with np.errstate(divide='ignore', invalid='ignore'):
@@ -80,7 +91,9 @@ class ConfusionMatrix:
             present, total = true > 0, true.sum()
             if not total:
                 return Scores(np.nan, np.nan, np.nan, np.nan, tuple(accuracy), tuple(iu))
-            return Scores(float(right.sum() / total), float(accuracy[present].mean()), float(iu[present].mean()),
+            counted = present | (predicted > 0) if published else present
+            mean_iu = np.where(present, iu, 0)[counted].mean()
+            return Scores(float(right.sum() / total), float(accuracy[present].mean()), float(mean_iu),
                           float((true[present] * iu[present]).sum() / total),
                           tuple(map(float, accuracy)), tuple(map(float, iu)))
 
@@ -89,8 +102,22 @@ class ConfusionMatrix:
         width = max(map(len, self.classes))
         rows = [f'{name:<{width}}  {100 * a:8.1f}  {100 * iu:5.1f}' if a == a else f'{name:<{width}}  {"absent":>8}'
                 for name, a, iu in zip(self.classes, scores.accuracy, scores.iu, strict=True)]
-        four = '   '.join(f'{name.replace("_", " ")} {100 * value:.1f}' for name, value in scores.summary().items())
-        return '\n'.join([f'{"class":<{width}}  accuracy     IU', *rows, four])
+        return '\n'.join([f'{"class":<{width}}  accuracy     IU', *rows, four(scores)])
+
+
+def four(scores: Scores) -> str:
+    """The four metrics in percent, in one line."""
+    return '   '.join(f'{name.replace("_", " ")} {100 * value:.1f}' for name, value in scores.summary().items())
+
+
+def variants(matrix: ConfusionMatrix, left_out: str | None) -> dict[str, Scores]:
+    """The scores by other conventions, where they differ: the published one, and without the class `left_out`."""
+    result = {}
+    if (matrix.counts.sum(1) == 0).any():
+        result['absent classes counted as the published code does'] = matrix.compute(published=True)
+    if left_out in matrix.classes:
+        result[f'without {left_out}'] = matrix.without(left_out).compute()
+    return result
 
 
 def tasks(net_parameter) -> dict[str, str]:
@@ -131,12 +158,19 @@ def evaluate(net, pairs, classes, images) -> tuple[dict[str, ConfusionMatrix], f
     return matrices, total / images
 
 
-def without_nan(value):
+def to_json(matrix: ConfusionMatrix, left_out: str | None = None) -> dict:
+    """All that is known of a task, as plain values; None stands for the scores of absent classes."""
+    return {**_without_nan(asdict(matrix.compute())), 'classes': matrix.classes,
+            'confusion_matrix': matrix.counts.tolist(),
+            'variants': {name: _without_nan(scores.summary()) for name, scores in variants(matrix, left_out).items()}}
+
+
+def _without_nan(value):
     """The same numbers with None for NaN, which JSON does not have."""
     if isinstance(value, dict):
-        return {key: without_nan(item) for key, item in value.items()}
+        return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
-        return [without_nan(item) for item in value]
+        return [_without_nan(item) for item in value]
     return None if value != value else value
 
 
@@ -157,14 +191,15 @@ def main(argv=None) -> None:
     training = nets.load(args.net)
     importlib.import_module('solvers.device').choose(args.gpu)
     matrices, loss, images = solve.score_weights(training, args.weights, args.split)
+    left_out = solve.Source(training).dataset.left_out
     for label, matrix in matrices.items():
         print(f'{args.net}: {label}, {images} images, loss {loss:.1f}\n{matrix}')
+        for what, scores in variants(matrix, left_out).items():
+            print(f'{what}: ' + four(scores))
     if args.json:
-        args.json.write_text(json.dumps({
-            'net': args.net, 'weights': str(args.weights), 'images': images, 'loss': loss,
-            'tasks': {label: {**without_nan(asdict(matrix.compute())), 'classes': matrix.classes,
-                              'confusion_matrix': matrix.counts.tolist()} for label, matrix in matrices.items()},
-        }, indent=1) + '\n')
+        tasks = {label: to_json(matrix, left_out) for label, matrix in matrices.items()}
+        args.json.write_text(json.dumps({'net': args.net, 'weights': str(args.weights), 'images': images, 'loss': loss,
+                                         'tasks': tasks}, indent=1) + '\n')
 
 
 if __name__ == '__main__':

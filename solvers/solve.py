@@ -18,7 +18,7 @@ from data_layers import DATASETS, VOID, Dataset, data_home, open_dataset
 from solvers import device, monitor, snapshot, weights
 from solvers.instance import instantiate, load
 from solvers.recipe import Recipe
-from solvers.score import ConfusionMatrix, evaluate, tasks
+from solvers.score import ConfusionMatrix, evaluate, four, tasks
 from solvers.variation import read_from
 from surgery import fill_bilinear, read_weights, transplant
 
@@ -94,7 +94,7 @@ class Source:
         """The input blobs of a photograph; other views of it lie beside its folder."""
         first, *others = self.tops
         paths = {first: path, **{name: path.parent.parent / self.tops[name] / path.name for name in others}}
-        return {name: self.dataset.decode(self.dataset, top, paths[name]) for name, top in self.tops.items()}
+        return {name: self.dataset.read_image(top, paths[name]) for name, top in self.tops.items()}
 
 
 def open_source(net_parameter) -> Dataset:
@@ -228,8 +228,7 @@ def _score(net, pairs, dataset, metrics, iteration):
     matrices, loss = _evaluate(net, pairs, dataset)
     metrics.score(iteration, loss, {label: matrix.compute().summary() for label, matrix in matrices.items()})
     for label, matrix in matrices.items():
-        four = '  '.join(f'{name} {100 * value:.1f}' for name, value in matrix.compute().summary().items())
-        cli.say(f'iteration {iteration}: {label}  {four}')
+        cli.say(f'iteration {iteration}: {label}  {four(matrix.compute())}')
         _warn(monitor.one_class(matrix.counts))
     return matrices
 

@@ -20,13 +20,13 @@ def read_from(net, **facts):
 
 
 def narrow(net, width: int, layers: Iterable[str] = ('fc6', 'fc7')):
-    """The net with `width` outputs in some layers, which start from scaled random weights instead of transplanted ones.
+    """The net with `width` outputs in the layers whose names begin so, which start from scaled random weights.
 
     The scale keeps the variance of activations behind a ReLU (He et al., ICCV 2015).
     """
     net = _copy(net)
     for layer in net.layer:
-        if layer.name in layers:
+        if layer.name.startswith(tuple(layers)):
             layer.convolution_param.num_output = width
             layer.convolution_param.weight_filler.type = 'msra'
     return net

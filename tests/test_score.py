@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from solvers.monitor import dead, one_class, smooth
-from solvers.score import ConfusionMatrix, without_nan
+from solvers.score import ConfusionMatrix, to_json, variants
 
 
 def test_metrics_of_a_matrix_worked_out_by_hand():
@@ -41,9 +41,25 @@ def test_a_predicted_class_that_the_truth_lacks_costs_the_others():
     assert scores.mean_iu == pytest.approx((1 / 2 + 1) / 2) and math.isnan(scores.iu[2])
 
 
+def test_the_published_convention_counts_an_absent_class_that_was_predicted():
+    matrix = ConfusionMatrix('abcd')
+    matrix.update(np.array([0, 0, 1]), np.array([0, 2, 1]))    # c is predicted but absent, d is neither
+    assert matrix.compute(published=True).mean_iu == pytest.approx((1 / 2 + 1 + 0) / 3)
+    assert matrix.compute(published=True).mean_accuracy == matrix.compute().mean_accuracy == pytest.approx(3 / 4)
+    assert list(variants(matrix, None)) == ['absent classes counted as the published code does']
+
+
+def test_a_class_left_out_of_the_truth_stays_an_error_as_a_prediction():
+    matrix = ConfusionMatrix(('background', 'sky', 'sea'))
+    matrix.counts += np.array([[5, 1, 0], [2, 6, 0], [0, 0, 4]])
+    scores = variants(matrix, 'background')['without background']
+    assert scores.pixel_accuracy == pytest.approx(10 / 12)
+    assert scores.mean_iu == pytest.approx((6 / 8 + 1) / 2)
+
+
 def test_no_pixel_at_all_has_no_score():
     assert math.isnan(ConfusionMatrix('ab').compute().mean_iu)
-    assert without_nan({'a': (float('nan'), 1.0)}) == {'a': [None, 1.0]}
+    assert to_json(ConfusionMatrix('ab'))['iu'] == [None, None]
 
 
 def test_shapes_must_agree():

@@ -177,7 +177,7 @@ def test_weights_of_another_net_are_refused(voc, vgg_weights):
 
 
 def test_the_classifier_becomes_the_net_it_is_transplanted_into():
-    """fc6 and fc7 as convolutions give the classifier's own features at the one position a 224x224 image leaves them."""
+    """fc6, fc7 and fc8 as convolutions give the classifier's scores at the one position a 224x224 image leaves."""
     from caffe import layers as L
     from caffe.net_spec import NetSpec
 
