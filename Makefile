@@ -1,0 +1,43 @@
+# make help lists the targets. Each works as the only command typed in a fresh clone: it runs setup first.
+PYTHON ?= python3
+VENV := .venv/bin/python
+NETS := $(sort $(subst _,-,$(patsubst nets/%/solve.py,%,$(wildcard nets/*/solve.py))))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench nets clean $(NETS)
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
+	@echo 'make NET           train it, and first what it starts from; NET is one of'
+	@echo '$(NETS)' | fold -s -w 96 | sed 's/^/                   /'
+	@echo
+	@echo 'ARGS="..." is passed on: make voc-fcn8s ARGS="0 --iterations 4000". PYTHON=... chooses the interpreter.'
+	@echo 'FCN_DATA, FCN_WEIGHTS and FCN_RUNS move data/, weights/ and runs/; CAFFE_SRC=DIR is a checkout of Caffe.'
+
+setup:  ## .venv, requirements.txt and Caffe, built once and kept in a cache; a second run takes no time
+	@$(PYTHON) -m third_party.caffe
+
+demo: setup  ## the whole story on three real photographs, in minutes on a CPU
+	$(VENV) -m report.demo $(ARGS)
+
+test: setup  ## the tests
+	$(VENV) -m pytest $(ARGS)
+
+lint: setup  ## style, types, and the nets against their golden summaries
+	$(VENV) -m ruff check .
+	$(VENV) -m mypy .
+	$(VENV) -m pytest tests/test_nets.py -k golden
+
+bench: setup  ## timings beside stock Caffe and other engines
+	$(VENV) -m bench $(ARGS)
+
+nets: setup  ## every net as prototxt, in runs/nets
+	$(VENV) -m nets emit --out runs/nets $(ARGS)
+
+$(NETS): setup
+	$(VENV) -m nets train $@ $(ARGS)
+
+clean:  ## remove what tools leave in the checkout; .venv, data, weights and runs stay
+	rm -rf .mypy_cache .ruff_cache .pytest_cache
+	find . \( -path ./.venv -o -path ./.git -o -path ./data -o -path ./weights -o -path ./runs \) -prune \
+	    -o -name __pycache__ -type d -prune -exec rm -rf {} +

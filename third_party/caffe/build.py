@@ -1,0 +1,178 @@
+"""Build pycaffe once for each recipe, interpreter, numpy and CPU, and keep it in a cache folder."""
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+from . import Problem, recipe, source
+
+HERE = Path(__file__).parent
+
+
+def cache_folder():
+    """Return the folder that keeps builds and the source archive, outside any checkout."""
+    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache').absolute() / 'fcn-caffe'
+
+
+def facts(numpy_version):
+    """Return what a build depends on: the recipe, this interpreter, numpy, the CPU and the system's libraries."""
+    files = b''.join((HERE / name).read_bytes() for name in ('recipe.py', 'build.py', 'source.py'))
+    cpu = re.findall(r'^(?:flags|Features)\s*:(.*)', _read('/proc/cpuinfo'), re.MULTILINE)
+    release = re.findall(r'^(?:ID|VERSION_ID)=(.*)', _read('/etc/os-release'), re.MULTILINE)
+    return {
+        'recipe': hashlib.sha256(files).hexdigest(),
+        'python': platform.python_version(),
+        'abi': sysconfig.get_config_var('SOABI'),
+        'numpy': numpy_version,
+        'cpu': [platform.machine(), *sorted(cpu[0].split() if cpu else [platform.processor()])],
+        'system': sorted(release),
+    }
+
+
+def key(facts):
+    """Return the name of the build that `facts` ask for: equal facts, equal name."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def build(name, python, cache):
+    """Build Caffe for the interpreter `python` as the folder `name` under `cache`.
+
+    The folder appears complete and tested, or not at all.
+
+    Parameters
+    ----------
+    name : str
+        From `key`.
+    python : Path
+        Interpreter of the virtual environment, numpy and pytest installed.
+    cache : Path
+        Existing folder, held by this process alone.
+    """
+    jobs = parallel_jobs(available_memory(), len(os.sched_getaffinity(0)))
+    if shutil.disk_usage(cache).free < recipe.DISK:
+        raise Problem(f'{cache}: less than {recipe.DISK / recipe.GIB:.0f} GiB free, too little to build Caffe: make '
+                      'room, or point XDG_CACHE_HOME at another disk')
+    work, log = cache / f'{name}.tmp', cache / f'{name}.log'
+    shutil.rmtree(work, ignore_errors=True)  # an interrupted build leaves it
+    try:
+        source.prepare(work / 'source', cache)
+        with open(log, 'w') as output:
+            _compile(work, python, jobs, output)
+            _test(work, python, output)
+        _describe(work)
+        (work / 'install').rename(cache / name)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def python_headers():
+    """Return the folder of this interpreter's Python.h."""
+    return sysconfig.get_path('include', 'posix_prefix')
+
+
+def parallel_jobs(memory, cores):
+    """Return how many compilers fit into `memory` bytes on `cores` cores."""
+    if memory < recipe.MEMORY_PER_JOB:
+        raise Problem(f'too little memory to compile Caffe: {memory / recipe.GIB:.1f} GiB free, '
+                      f'{recipe.MEMORY_PER_JOB / recipe.GIB:.1f} GiB needed: close other programs or add swap space')
+    return min(cores, memory // recipe.MEMORY_PER_JOB)
+
+
+def available_memory():
+    """Return the bytes of memory and swap this process may take, the limit of its container included."""
+    sizes = dict(re.findall(r'^(\w+):\s+(\d+) kB', _read('/proc/meminfo'), re.MULTILINE))
+    free = 1024 * (int(sizes.get('MemAvailable', 0)) + int(sizes.get('SwapFree', 0)))
+    limit = _read('/sys/fs/cgroup/memory.max').strip()
+    return min(free, int(limit)) if limit.isdigit() else free
+
+
+def _compile(work, python, jobs, log):
+    """Configure, compile and install into `work`/install."""
+    build_folder, libpython = work / 'build', work / 'libpython.a'
+    build_folder.mkdir()
+    # An extension module takes Python's symbols from the interpreter that loads it; linking a libpython as well would
+    # tie the build to one that the interpreter may not even use. CMake insists on a library: an empty archive.
+    libpython.write_bytes(b'!<arch>\n')
+    options = {
+        **recipe.CMAKE_OPTIONS,
+        'CMAKE_INSTALL_PREFIX': work / 'install',
+        'PYTHON_EXECUTABLE': python,
+        'PYTHON_INCLUDE_DIR': python_headers(),
+        'PYTHON_LIBRARY': libpython,
+    }
+    defines = [f'-D{name}={value}' for name, value in options.items()]
+    _run(['cmake', '-Wno-dev', *defines, str(work / 'source')], build_folder, log, 'configuring Caffe')
+    _run(['cmake', '--build', '.', '--parallel', str(jobs), '--target', 'install'], build_folder, log,
+         f'compiling Caffe ({jobs} at a time, minutes)')
+
+
+def _test(work, python, log):
+    """Run Caffe's own Python tests on what was installed."""
+    folder = work / 'source/python/caffe/test'
+    (folder / 'conftest.py').write_text(recipe.TEST_SETUP)
+    skipped = [f'--ignore={name}' for name in recipe.SKIPPED_TESTS]
+    summary = _run([str(python), '-m', 'pytest', '-q', '-p', 'no:cacheprovider', '-c', os.devnull, '--rootdir=.',
+                    '--disable-warnings', *skipped, '.'], folder, log, "running Caffe's own tests",
+                   PYTHONPATH=str(work / 'install/python'))
+    print(f'  {summary}', *(f'; left out: {name} ({why})' for name, why in recipe.SKIPPED_TESTS.items()), sep='')
+
+
+def _describe(work):
+    """Write build.json: how to compile C++ against what was installed; relative paths are relative to its folder."""
+    text = (work / 'build/src/caffe/CMakeFiles/caffe.dir/flags.make').read_text()
+    flags = {name: value.split() for name, value in re.findall(r'^(CXX_\w+) = (.*)', text, re.MULTILINE)}
+    system = [word for word in flags['CXX_INCLUDES'] if word.startswith('/usr/include')]
+    description = {
+        'commit': recipe.COMMIT,
+        'defines': [flag[2:] for flag in flags['CXX_DEFINES'] if not flag.endswith('_EXPORTS')],
+        'flags': flags['CXX_FLAGS'],
+        'include': ['include', *system],
+        'lib': 'lib',
+        'python': 'python',
+    }
+    (work / 'install/build.json').write_text(json.dumps(description, indent=2) + '\n')
+
+
+def _run(command, folder, log, what, **environment):
+    """Run `command` in `folder`, its output to the open file `log`, showing progress; return its last line."""
+    # make's own variables would hand down the options of the `make` that runs us.
+    inherited = {name: value for name, value in os.environ.items()
+                 if name not in ('MAKEFLAGS', 'MFLAGS', 'MAKELEVEL', 'PYTHONPATH')}
+    print(what, flush=True)
+    print(f'$ {" ".join(command)}', file=log, flush=True)
+    lines = ['']
+    with subprocess.Popen(command, cwd=folder, env={**inherited, **environment}, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace') as process:
+        shown = 0
+        for line in process.stdout:
+            log.write(line)
+            lines.append(line.rstrip())
+            shown = _progress(line, shown)
+    if shown and sys.stdout.isatty():
+        print(flush=True)
+    if process.returncode != 0:
+        print('\n'.join(lines[-20:]), file=sys.stderr)
+        killed = any('Killed' in line for line in lines[-200:])
+        remedy = 'the compiler ran out of memory: close other programs' if killed else 'mend what it says'
+        raise Problem(f'{what.partition(" (")[0]} failed; {remedy}, then run make setup again (whole log: {log.name})')
+    return lines[-1]
+
+
+def _progress(line, shown):
+    """Show the percentage that `line` of a build tells: live on a terminal, else every ten; return the last shown."""
+    percent = re.match(r'\[ *(\d+)%\]', line)
+    step = 1 if sys.stdout.isatty() else 10
+    if not percent or int(percent[1]) < shown + step:
+        return shown
+    print(f'\r  {percent[1]}%' if step == 1 else f'  {percent[1]}%', end='' if step == 1 else '\n', flush=True)
+    return int(percent[1])
+
+
+def _read(path):
+    return Path(path).read_text() if os.path.exists(path) else ''
