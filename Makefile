@@ -4,7 +4,7 @@ VENV := .venv/bin/python
 NETS := $(sort $(subst _,-,$(patsubst nets/%/solve.py,%,$(wildcard nets/*/solve.py))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench nets clean $(NETS)
+.PHONY: help setup demo test lint bench nets mpi clean $(NETS)
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ nets: setup  ## every net as prototxt, in runs/nets
 
 $(NETS): setup
 	$(VENV) -m nets train $@ $(ARGS)
+
+mpi: setup  ## mpi4py and Open MPI into .venv, for mpirun -n 4 python solve.py
+	$(VENV) -m pip install --quiet --requirement requirements-mpi.txt
 
 clean:  ## remove what tools leave in the checkout; .venv, data, weights and runs stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache

@@ -11,6 +11,10 @@ class BadInput(Exception):
     """A wrong call or bad input: one line that says what, in which file, and what to do about it."""
 
 
+class Failed(Exception):
+    """The input was right but the work failed: one line that says why, and how to go on. Commands exit 1."""
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser that keeps its help text as written and complains in one line."""
 
@@ -23,13 +27,13 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(main, argv=None) -> int:
-    """Call `main(argv)`; return the exit status: 0, or 2 with one line on stderr for `BadInput`."""
+    """Call `main(argv)`; return the exit status: 0, or 2 or 1 and one line on stderr."""
     warnings.showwarning = lambda message, *_args, **_options: say(f'warning: {message}')
     try:
         return main(argv) or 0
-    except BadInput as problem:
+    except (BadInput, Failed) as problem:
         print(f'error: {problem}', file=sys.stderr)
-        return 2
+        return 2 if isinstance(problem, BadInput) else 1
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130

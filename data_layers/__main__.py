@@ -4,13 +4,14 @@ python -m data_layers list                         the data sets, their sources,
 python -m data_layers check voc                    read all of it, list everything that is wrong
 python -m data_layers check DIR --split train      the data set in a folder, one split
 python -m data_layers prepare sbd --from DIR       bring a download into place
+python -m data_layers bench voc                    how fast a solver is fed from it
 """
 import json
 import sys
 from pathlib import Path
 
 import cli
-from data_layers import DATASETS
+from data_layers import DATASETS, bench
 from data_layers.check import check, recognise, text
 from data_layers.prepare import prepare
 
@@ -20,8 +21,7 @@ def parser() -> cli.Parser:
     commands = top.add_subparsers(dest='command', required=True, metavar='COMMAND')
     commands.add_parser('list', help='say where every data set comes from and on which terms')
     one = commands.add_parser('check', help='read every image and label of a data set; exit 1 when something is wrong')
-    one.add_argument('dataset', metavar='DATASET_OR_DIR', help=f'{", ".join(DATASETS)}, or the folder of one')
-    one.add_argument('--root', metavar='DIR', help="the data set's folder (default: its place in $FCN_DATA)")
+    add_dataset(one)
     one.add_argument('--split', action='append', metavar='S', help='a split (default: all that are there); repeatable')
     one.add_argument('--tops', metavar='TOP,TOP', help='what to read (default: all), e.g. color,label')
     one.add_argument('--workers', type=int, metavar='N', help='processes (default: one a core)')
@@ -31,7 +31,31 @@ def parser() -> cli.Parser:
     one.add_argument('--from', dest='source', metavar='PATH', required=True,
                      help='the folder with the download, packed or unpacked, or one archive')
     one.add_argument('--to', metavar='DIR', help="the data set's folder (default: its place in $FCN_DATA)")
+    one = commands.add_parser('bench', help='images per second from a data set, and how long a solver waits for one')
+    add_dataset(one)
+    one.add_argument('--split', metavar='S', help='the split (default: the one that the nets train on)')
+    one.add_argument('--tops', metavar='TOP,TOP', help='what to read, e.g. color,label (default: as the nets)')
+    one.add_argument('--images', type=int, default=200, metavar='N', help='in each measurement (default: 200)')
+    one.add_argument('--rate', type=float, default=20, metavar='R', help='steps per second of the solver (default: 20)')
+    one.add_argument('--workers', type=int, metavar='N', help='processes (default: $FCN_WORKERS or 2)')
+    one.add_argument('--ahead', type=int, metavar='N', help='samples read ahead (default: $FCN_AHEAD or 8)')
+    one.add_argument('--json', action='store_true', help='print the figures as JSON')
     return top
+
+
+def add_dataset(command) -> None:
+    command.add_argument('dataset', metavar='DATASET_OR_DIR', help=f'{", ".join(DATASETS)}, or the folder of one')
+    command.add_argument('--root', metavar='DIR', help="the data set's folder (default: its place in $FCN_DATA)")
+
+
+def name_and_root(options) -> tuple[str, str | None]:
+    """The data set that is meant, and its folder if one was given."""
+    name = options.dataset
+    if name in DATASETS:
+        return name, options.root
+    if not Path(name).is_dir():
+        raise cli.BadInput(f'{name} is neither a folder nor a data set: choose from {", ".join(DATASETS)}')
+    return recognise(Path(name)), name
 
 
 def main(argv=None) -> int:
@@ -41,21 +65,26 @@ def main(argv=None) -> int:
         return 0
     if options.command == 'check':
         return run_check(options)
+    if options.command == 'bench':
+        return run_bench(options)
     print(prepare(options.dataset, Path(options.source), options.to and Path(options.to)))
     return 0
 
 
 def run_check(options) -> int:
-    name, root = options.dataset, options.root
-    if name not in DATASETS:
-        if not Path(name).is_dir():
-            raise cli.BadInput(f'{name} is neither a folder nor a data set: choose from {", ".join(DATASETS)}')
-        name, root = recognise(Path(name)), name
+    name, root = name_and_root(options)
     if options.workers is not None and options.workers < 1:
         raise cli.BadInput(f'--workers must be at least 1, not {options.workers}')
     report = check(name, root, options.split, options.tops and options.tops.split(','), options.workers)
     print(json.dumps(report, indent=2) if options.json else text(report))
     return 1 if report['problems'] else 0
+
+
+def run_bench(options) -> int:
+    figures = bench.bench(*name_and_root(options), options.split, options.tops and options.tops.split(','),
+                          options.images, options.rate, options.workers, options.ahead)
+    print(json.dumps(figures, indent=2) if options.json else bench.text(figures))
+    return 0
 
 
 if __name__ == '__main__':

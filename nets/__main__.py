@@ -11,7 +11,7 @@ from pathlib import Path
 
 import cli
 import nets
-from solvers import solve, weights
+from solvers import parallel, solve, weights
 from solvers.instance import instantiate, load
 from solvers.summary import summary
 
@@ -47,4 +47,4 @@ def main(argv=None) -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(cli.run(main))
+    sys.exit(parallel.run(main))

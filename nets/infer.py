@@ -18,8 +18,9 @@ import nets
 from data_layers import open_dataset
 from data_layers.pictures import image_files, write_segmentation
 from data_layers.submission import Submission
-from solvers import device, solve
+from solvers import device, parallel
 from solvers.instance import instantiate, load, segment
+from solvers.source import Source
 
 
 def main(argv=None) -> None:
@@ -35,21 +36,24 @@ def main(argv=None) -> None:
     if bool(args.images) == args.submission:
         parser.error('name images or folders of images, or --submission')
     training = nets.load(args.net)
-    source = solve.Source(training)
+    source = Source(training)
     submission = Submission(open_dataset('voc2012', 'test'), source.dataset, args.out) if args.submission else None
     files = submission.images() if submission else image_files(args.images)
     device.choose(args.gpu)
     net = load(instantiate(training.fcn('deploy')), args.weights)
     args.out.mkdir(parents=True, exist_ok=True)
-    for path in cli.progress(files, unit='image', desc='segment'):
+    ranks = parallel.world()
+    for path in cli.progress(ranks.share(files), unit='image', desc='segment'):
         for name, scores in segment(net, source.read(path)).items():
             if submission:
                 submission.write(path.stem, scores)
             else:
                 stem = args.out / (path.stem + name.removeprefix('score'))
                 write_segmentation(stem, path, scores, source.classes(name), args.scores)
-    print(submission.check() if submission else f'{len(files)} images segmented into {args.out}')
+    ranks.wait()
+    if ranks.first:
+        print(submission.check() if submission else f'{len(files)} images segmented into {args.out}')
 
 
 if __name__ == '__main__':
-    sys.exit(cli.run(main))
+    sys.exit(parallel.run(main))

@@ -115,7 +115,7 @@ def variants(matrix: ConfusionMatrix, left_out: str | None) -> dict[str, Scores]
     result = {}
     if (matrix.counts.sum(1) == 0).any():
         result['absent classes counted as the published code does'] = matrix.compute(published=True)
-    if left_out in matrix.classes:
+    if left_out and left_out in matrix.classes:
         result[f'without {left_out}'] = matrix.without(left_out).compute()
     return result
 
@@ -191,7 +191,7 @@ def main(argv=None) -> None:
     training = nets.load(args.net)
     importlib.import_module('solvers.device').choose(args.gpu)
     matrices, loss, images = solve.score_weights(training, args.weights, args.split)
-    left_out = solve.Source(training).dataset.left_out
+    left_out = importlib.import_module('solvers.source').Source(training).dataset.left_out
     for label, matrix in matrices.items():
         print(f'{args.net}: {label}, {images} images, loss {loss:.1f}\n{matrix}')
         for what, scores in variants(matrix, left_out).items():

@@ -1,11 +1,17 @@
-"""The training loop: Caffe's SGD solver, stepped from Python, scored and snapshot at the recipe's intervals."""
+"""The training loop: Caffe's SGD solver, stepped from Python, scored and snapshot at the recipe's intervals.
+
+A run is a folder. Whatever a step depends on is either in its newest snapshot (weights, momentum) or a pure function of
+seed and position (the image, dropout's mask), so a run killed at any moment continues to the same bytes.
+"""
 import argparse
 import contextlib
+import fcntl
 import json
+import math
 import os
 import platform
+import signal
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -14,11 +20,12 @@ from pathlib import Path
 import numpy as np
 
 import cli
-from data_layers import DATASETS, VOID, Dataset, data_home, open_dataset
-from solvers import device, monitor, snapshot, weights
+from data_layers import VOID, data_home
+from solvers import device, monitor, parallel, preflight, snapshot, weights
 from solvers.instance import instantiate, load
 from solvers.recipe import Recipe
 from solvers.score import ConfusionMatrix, evaluate, four, tasks
+from solvers.source import facts, open_source
 from solvers.variation import read_from
 from surgery import fill_bilinear, read_weights, transplant
 
@@ -60,7 +67,7 @@ class Training:
     def main(self, name: str) -> None:
         """Train as the command line asks and exit, when the module of this `name` is the program that was called."""
         if name == '__main__':
-            sys.exit(cli.run(lambda argv: train(self, parser(self.net).parse_args(argv))))
+            raise SystemExit(parallel.run(lambda argv: train(self, parser(self.net).parse_args(argv))))
 
 
 def emit(training: Training, folder: Path) -> None:
@@ -70,40 +77,8 @@ def emit(training: Training, folder: Path) -> None:
         (folder / f'{stem}.prototxt').write_text(str(message))
 
 
-def facts(net_parameter) -> dict:
-    """What the data layer of a net reads: data set, split, tops, perhaps root."""
-    from data_layers.layers import parse_param
-    return parse_param(net_parameter.layer[0].python_param.param_str)
-
-
-class Source:
-    """What a net reads and tells apart, known without the data set: how a user's own image becomes its input."""
-
-    def __init__(self, training: Training) -> None:
-        test = training.fcn(training.phases[1])
-        self.dataset: type[Dataset] = DATASETS[facts(test)['dataset']]
-        self.tasks = tasks(test)
-        inputs = [layer.top[0] for layer in training.fcn('deploy').layer if layer.type == 'Input']
-        self.tops = dict(zip(inputs, facts(test)['tops'], strict=False))
-
-    def classes(self, score: str) -> tuple[str, ...]:
-        """Names of the classes of a score blob."""
-        return self.dataset.classes[self.tasks[score]]
-
-    def read(self, path: Path) -> dict[str, np.ndarray]:
-        """The input blobs of a photograph; other views of it lie beside its folder."""
-        first, *others = self.tops
-        paths = {first: path, **{name: path.parent.parent / self.tops[name] / path.name for name in others}}
-        return {name: self.dataset.read_image(top, paths[name]) for name, top in self.tops.items()}
-
-
-def open_source(net_parameter) -> Dataset:
-    """The split that the data layer of a net reads."""
-    read = facts(net_parameter)
-    return open_dataset(read['dataset'], read['split'], read.get('root'), read.get('tops'))
-
-
-def solve(training: Training, run: Path, initial=(), resume: bool = False, device_name: str = 'CPU') -> dict:
+def solve(training: Training, run: Path, initial=(), resume: bool = False, device_name: str = 'CPU',
+          keep: int | None = None) -> dict[str, ConfusionMatrix]:
     """Train a net to the end of its recipe in the folder `run`.
 
     Parameters
@@ -118,58 +93,208 @@ def solve(training: Training, run: Path, initial=(), resume: bool = False, devic
         Continue from the newest snapshot in `run`, if there is one.
     device_name : str
         Noted in `run.json`.
+    keep : int, optional
+        Snapshots to keep; all by default.
 
     Returns
     -------
     dict
-        Label blob -> ConfusionMatrix of the last scoring.
+        Label blob -> ConfusionMatrix of the last scoring; empty when a signal ended the run before its end.
+
+    Raises
+    ------
+    Diverged
+        The loss is no longer a number.
     """
-    newest = snapshot.newest(run / 'snapshots')
-    if newest and not resume:
+    ranks = parallel.world()
+    if not resume and snapshot.everything(run / 'snapshots'):
         raise cli.BadInput(f'{run} already holds a run: continue it with --resume, or name another folder with --run')
-    recipe = training.recipe
-    learnt, test = map(training.fcn, training.phases)
-    scored, pairs = open_source(test), tasks(test)
-    _write_down(training, run, initial, device_name)
-    solver = _start(training, run, initial, newest)
-    test_net = solver.test_nets[0]
-    losses = _LossReader(solver.net, learnt)
-    metrics = monitor.Metrics(run / 'metrics.jsonl', solver.iter)
-    matrices: dict[str, ConfusionMatrix] = {}
-    with cli.progress(total=recipe.iterations, initial=solver.iter, desc=training.net, unit='step') as bar:
-        for iteration in range(solver.iter + 1, recipe.iterations + 1):
-            _seed(recipe.seed, iteration)
-            solver.step(1)
-            bar.set_postfix(loss=f'{metrics.step(iteration, losses.take()):.4g}', refresh=False)
-            bar.update()
-            if iteration == DEAD_AFTER:
-                _warn(monitor.dead(losses.per_pixel, losses.classes))
-            last = iteration == recipe.iterations
-            if last or iteration % recipe.score_every == 0:
-                matrices = _score(test_net, pairs, scored, metrics, iteration)
-            if last or iteration % recipe.snapshot == 0:
-                metrics.flush()
-                newest = snapshot.save(solver, run / 'snapshots')
-                monitor.plot(run, training.net)
-    metrics.close()
-    if newest:
-        _link(snapshot.weights(newest), run / 'weights.caffemodel')
-    return matrices or _evaluate(test_net, pairs, scored)[0]  # the latter where the run had already ended
+    with _alone(run, ranks), _signals() as stop:
+        loop = _Loop(training, run, initial, ranks, keep, device_name)
+        with cli.progress(total=training.recipe.iterations, initial=loop.iteration, desc=training.net, unit='step',
+                          disable=not ranks.first) as bar:
+            while loop.iteration < training.recipe.iterations:
+                loop.step()
+                bar.set_postfix_str(loop.describe(), refresh=False)
+                bar.update()
+                if ranks.any(bool(stop)):
+                    loop.stop()
+                    return {}
+        return loop.finish()
 
 
-def _start(training, run, initial, newest):
-    """The solver at the beginning of the run, or where the snapshot `newest` left it."""
-    from data_layers import layers
-    solver = _solver(training, run)
-    if newest:
-        snapshot.restore(solver, newest)
-    else:
-        reports = training.initialise(solver.net, *(read_weights(path) for path in initial))
-        filled = f'filled with bilinear kernels: {", ".join(fill_bilinear(solver.net))}'
-        (run / 'init.txt').write_text('\n\n'.join(map(str, [*reports, filled])) + '\n')
-    solver.test_nets[0].share_with(solver.net)
-    layers.seek(solver.iter * training.recipe.iter_size)
-    return solver
+class Diverged(cli.Failed):
+    """The loss is no longer a finite number; the message names the last good snapshot."""
+
+
+class _Loop:
+    """One run while it goes on."""
+
+    def __init__(self, training, run, initial, ranks, keep, device_name) -> None:
+        self.training, self.run, self.ranks, self.keep = training, run, ranks, keep
+        self.recipe = training.recipe
+        learnt, test = map(training.fcn, training.phases)
+        self.scored, self.pairs = open_source(test), tasks(test)
+        preflight.data(open_source(learnt))
+        preflight.data(self.scored)
+        if ranks.first:
+            _write_down(training, run, initial, device_name, ranks.size)
+        ranks.wait()    # for what the first rank wrote down
+        self.batch = facts(learnt).get('batch_size', 1)
+        self.solver = _solver(training, run)
+        passes = self._start(initial, learnt)
+        self.test_net = self.solver.test_nets[0]
+        self.test_net.share_with(self.solver.net)
+        self.passes = _Passes(self.solver.net, learnt, self.recipe.seed, passes, ranks)
+        ranks.average_gradients(self.solver, learnt, self.recipe.iter_size)
+        self._seek(passes)
+        self.metrics = monitor.Metrics(run / 'metrics.jsonl', self.iteration) if ranks.first else None
+        self.matrices: dict[str, ConfusionMatrix] = {}
+        self.loss = math.nan
+
+    @property
+    def iteration(self) -> int:
+        return self.solver.iter
+
+    def _start(self, initial, learnt) -> int:
+        """Bring the solver to the beginning of the run or its newest snapshot; returns the images seen until then."""
+        net = self.solver.net
+        preflight.classes(net, tasks(learnt), self.scored)
+        newest = snapshot.newest(self.run / 'snapshots', snapshot.shapes(net))
+        if newest:
+            return snapshot.restore(self.solver, newest)
+        if snapshot.everything(self.run / 'snapshots'):
+            raise cli.BadInput(f'{self.run}: no snapshot is whole; name another folder with --run, or remove this one')
+        reports = self.training.initialise(net, *(read_weights(path) for path in initial))
+        filled = f'filled with bilinear kernels: {", ".join(fill_bilinear(net))}'
+        self.ranks.broadcast(net)
+        if self.ranks.first:
+            (self.run / 'init.txt').write_text('\n\n'.join(map(str, [*reports, filled])) + '\n')
+            zero = preflight.unlearnable(net, learnt)
+            kept = self.keep or -(-self.recipe.iterations // self.recipe.snapshot)
+            _warn(f'no weights for {", ".join(zero)}, which stay at zero: nothing passes them (see init.txt of the run)'
+                  if zero else None, preflight.rate(learnt, self.recipe.base_lr),
+                  preflight.disk(net, self.run, kept), preflight.memory(net))
+        return 0
+
+    def _seek(self, passes: int) -> None:
+        from data_layers import layers
+        layers.set_rank(self.ranks.rank, self.ranks.size)
+        layers.seek(passes * self.batch)
+
+    def step(self) -> None:
+        """One step, and what is due after it: scores, a snapshot."""
+        self.solver.step(1)
+        iteration, last = self.iteration, self.iteration == self.recipe.iterations
+        self.loss = self.passes.take_loss()
+        if not math.isfinite(self.loss):
+            raise Diverged(self._last_words(f'the loss of step {iteration} is {self.loss}'))
+        if self.metrics:
+            self.loss = self.metrics.step(iteration, self.loss)
+        if iteration == DEAD_AFTER and self.ranks.first:
+            _warn(monitor.dead(self.passes.per_pixel, self.passes.classes))
+        if last or iteration % self.recipe.score_every == 0:
+            self.score()
+        if last or iteration % self.recipe.snapshot == 0:
+            self.save()
+
+    def describe(self) -> str:
+        """Smoothed loss and last scores, for the bar."""
+        scores = [f'{label} mIU {100 * matrix.compute().mean_iu:.1f}' for label, matrix in self.matrices.items()]
+        return ', '.join([f'loss {self.loss:.4g}', *scores])
+
+    def evaluate(self) -> tuple[dict[str, ConfusionMatrix], float]:
+        """Score the test split, each rank its part of it."""
+        from data_layers import layers
+        layers.rewind()
+        part = len(self.ranks.share(range(len(self.scored))))
+        matrices, loss = evaluate(self.test_net, self.pairs, self.scored.classes, part)
+        for matrix in matrices.values():
+            matrix.counts = self.ranks.sum(matrix.counts)
+        return matrices, float(self.ranks.sum(np.float64(loss * part))) / len(self.scored)
+
+    def score(self) -> None:
+        """Score the test split, note and print it, and warn of a net that gives every pixel one class."""
+        self.ranks.check_equal(self.solver.net)
+        self.matrices, loss = self.evaluate()
+        if self.metrics:
+            scores = {label: matrix.compute() for label, matrix in self.matrices.items()}
+            self.metrics.score(self.iteration, loss, {label: score.summary() for label, score in scores.items()})
+            for label, score in scores.items():
+                cli.say(f'iteration {self.iteration}: {label}  {four(score)}')
+                _warn(monitor.one_class(self.matrices[label].counts))
+
+    def save(self) -> None:
+        """Take a snapshot; metrics and curves up to here are on disk before it counts."""
+        if self.metrics:
+            self.metrics.flush()
+            try:
+                snapshot.save(self.solver, self.run / 'snapshots', self.passes.seen, self.keep)
+            except snapshot.DiskFull as problem:
+                raise cli.BadInput(self._last_words(str(problem))) from None
+            monitor.plot(self.run, self.training.net)
+
+    def stop(self) -> None:
+        """End before the end, as a signal asked."""
+        self.save()
+        if self.metrics:
+            self.metrics.close()
+            cli.say(f'stopped after step {self.iteration} of {self.recipe.iterations}; --resume goes on from there')
+
+    def finish(self) -> dict[str, ConfusionMatrix]:
+        """Give the last snapshot's weights their final name; the last scores."""
+        if self.metrics:
+            self.metrics.close()
+            _link(snapshot.weights(snapshot.everything(self.run / 'snapshots')[-1]), self.run / 'weights.caffemodel')
+        return self.matrices or self.evaluate()[0]     # the latter where the run had already ended
+
+    def _last_words(self, problem: str) -> str:
+        good = snapshot.everything(self.run / 'snapshots')
+        return f'{problem}; ' + (f'the last good snapshot is {good[-1]}, --resume goes on from it' if good else
+                                 'there is no snapshot yet')
+
+
+class _Passes:
+    """Follows the forward passes of the training net: makes each pure, adds up its loss.
+
+    Dropout's masks are drawn anew for each pass from (seed, images seen before), so a resumed run or another rank gets
+    the very masks that one undisturbed process would have drawn.
+    """
+
+    def __init__(self, net, net_parameter, seed: int, seen: int, ranks) -> None:
+        import caffe
+        # Blobs, not the net: the net keeps these callbacks, and the two would keep each other alive for ever.
+        self._seed, self._ranks, self._caffe = seed, ranks, caffe
+        self.seen = seen
+        losses = [layer for layer in net_parameter.layer if layer.type == 'SoftmaxWithLoss']
+        self._losses = [net.blobs[layer.top[0]] for layer in losses]
+        self._label = net.blobs[losses[0].bottom[1]]
+        self._normalised = losses[0].loss_param.normalize
+        self._last = list(net._layer_names).index(losses[-1].name)
+        self.classes = net.blobs[losses[0].bottom[0]].shape[1]
+        self.per_pixel: deque[float] = deque(maxlen=monitor.SMOOTHING)
+        self._of_step: list[float] = []
+        net.before_forward(self._begin)
+        net.after_forward(self._end)
+
+    def _begin(self, layer: int) -> None:
+        if layer == 0:
+            position = self.seen + self._ranks.rank
+            self._caffe.set_random_seed(int(np.random.SeedSequence((self._seed, position)).generate_state(1)[0]))
+            self.seen += self._ranks.size
+
+    def _end(self, layer: int) -> None:
+        if layer == self._last:
+            losses = [float(blob.data) for blob in self._losses]
+            labelled = 1 if self._normalised else np.count_nonzero(self._label.data != VOID)
+            self.per_pixel.append(losses[0] / max(labelled, 1))
+            self._of_step.append(sum(losses))
+
+    def take_loss(self) -> float:
+        """Mean loss over the passes since the last call, and over the ranks."""
+        mean = float(self._ranks.sum(np.float64(np.mean(self._of_step)))) / self._ranks.size
+        self._of_step.clear()
+        return mean
 
 
 def _solver(training, run):
@@ -177,60 +302,38 @@ def _solver(training, run):
     import caffe
     caffe.set_random_seed(training.recipe.seed)
     with contextlib.chdir(run):
-        os.makedirs('snapshot', exist_ok=True)  # Caffe tries the prefix before it starts
-        solver = caffe.SGDSolver('solver.prototxt')
-        os.rmdir('snapshot')
-    return solver
+        return caffe.get_solver('solver.prototxt')
 
 
-def _seed(seed: int, iteration: int) -> None:
-    """Make dropout's masks a pure function of (seed, iteration), so that a resumed run draws the same."""
-    import caffe
-    caffe.set_random_seed(int(np.random.SeedSequence((seed, iteration)).generate_state(1)[0]))
+@contextlib.contextmanager
+def _alone(run: Path, ranks):
+    """Hold the run folder: no second process trains in it meanwhile."""
+    run.mkdir(parents=True, exist_ok=True)
+    if not ranks.first:
+        yield
+        return
+    with (run / 'lock').open('w') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise cli.BadInput(f'{run}: another process is training there; name another folder with --run') from None
+        yield
 
 
-class _LossReader:
-    """Adds up the losses of the forward passes of a step; `take` gives their mean over the passes."""
+@contextlib.contextmanager
+def _signals():
+    """A list that SIGINT and SIGTERM fill, so that a step is finished before the loop looks; a second one kills."""
+    stop: list[int] = []
 
-    def __init__(self, net, net_parameter) -> None:
-        self._net, self._pairs = net, tasks(net_parameter)
-        kinds = [layer.type for layer in net.layers]
-        self._losses = [name for name, kind in zip(net._layer_names, kinds, strict=True) if kind == 'SoftmaxWithLoss']
-        self._last = max(i for i, kind in enumerate(kinds) if kind == 'SoftmaxWithLoss')
-        self._passes: list[float] = []
-        score, self._label = next(iter(self._pairs.items()))
-        self.classes = net.blobs[score].shape[1]
-        self.per_pixel: deque[float] = deque(maxlen=monitor.SMOOTHING)
-        self._normalised = any(layer.loss_param.normalize for layer in net_parameter.layer
-                               if layer.type == 'SoftmaxWithLoss')
-        net.after_forward(self._note)
-
-    def _note(self, layer: int) -> None:
-        if layer == self._last:
-            self._passes.append(sum(float(self._net.blobs[name].data) for name in self._losses))
-            pixels = 1 if self._normalised else np.count_nonzero(self._net.blobs[self._label].data != VOID)
-            self.per_pixel.append(float(self._net.blobs[self._losses[0]].data) / max(pixels, 1))
-
-    def take(self) -> float:
-        mean = float(np.mean(self._passes))
-        self._passes.clear()
-        return mean
-
-
-def _evaluate(net, pairs, dataset):
-    from data_layers import layers
-    layers.rewind()
-    return evaluate(net, pairs, dataset.classes, len(dataset))
-
-
-def _score(net, pairs, dataset, metrics, iteration):
-    """Score the test split, note and print it, and warn of a net that gives every pixel one class."""
-    matrices, loss = _evaluate(net, pairs, dataset)
-    metrics.score(iteration, loss, {label: matrix.compute().summary() for label, matrix in matrices.items()})
-    for label, matrix in matrices.items():
-        cli.say(f'iteration {iteration}: {label}  {four(matrix.compute())}')
-        _warn(monitor.one_class(matrix.counts))
-    return matrices
+    def note(number, _frame):
+        stop.append(number)
+        signal.signal(number, signal.SIG_DFL)
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _warn(*messages) -> None:
@@ -238,17 +341,18 @@ def _warn(*messages) -> None:
         cli.say(f'warning: {message}')
 
 
-def _write_down(training, run, initial, device_name) -> None:
+def _write_down(training, run, initial, device_name, ranks) -> None:
     """Write the prototxts and all that says how this run was made."""
     import caffe
     emit(training, run)
     solver = training.recipe.solver(*training.phases)
     solver.ClearField('snapshot')  # the loop takes them, whole or not at all
+    solver.snapshot_prefix = snapshot.PREFIX
     (run / 'solver.prototxt').write_text(str(solver))
     commit = subprocess.run(['git', '-C', weights.ROOT, 'rev-parse', 'HEAD'], capture_output=True, text=True)
     (run / 'run.json').write_text(json.dumps({
         'net': training.net, 'recipe': asdict(training.recipe), 'initial': [str(path) for path in initial],
-        'device': device_name, 'commit': commit.stdout.strip() or None,
+        'device': device_name, 'ranks': ranks, 'commit': commit.stdout.strip() or None,
         'versions': {'python': platform.python_version(), 'numpy': np.__version__, 'caffe': caffe.__version__},
     }, indent=1) + '\n')
 
@@ -287,6 +391,7 @@ def parser(net: str) -> cli.Parser:
     result.add_argument('--cpu', action='store_true', help='compute on the CPU (as without GPU)')
     result.add_argument('--iterations', type=int, metavar='N', help='stop after N steps instead of the recipe\'s')
     result.add_argument('--resume', action='store_true', help='continue from the newest snapshot of the run')
+    result.add_argument('--keep', type=int, metavar='N', help='keep the N newest snapshots (default: all)')
     result.add_argument('--run', type=Path, metavar='DIR', help=f'the run\'s folder (default: $FCN_RUNS/{net})')
     result.add_argument('--data', type=Path, metavar='DIR', help='folder of the data sets (default: $FCN_DATA)')
     result.add_argument('--weights', type=Path, action='append', metavar='FILE',
@@ -300,17 +405,20 @@ def train(training: Training, args) -> None:
         raise cli.BadInput(f'GPU {args.gpu} and --cpu exclude each other')
     if args.iterations is not None and args.iterations < 1:
         raise cli.BadInput(f'--iterations {args.iterations}: a run has at least 1')
+    if args.keep is not None and args.keep < 1:
+        raise cli.BadInput(f'--keep {args.keep}: at least 1 snapshot must stay')
     os.environ['FCN_DATA'] = str((args.data or data_home()).resolve())
     run = (args.run or weights.runs_folder() / training.net).resolve()
     if args.iterations:
         training = replace(training, recipe=replace(training.recipe, iterations=args.iterations))
     for split in training.phases:
         open_source(training.fcn(split))  # missing data is said before anything else is looked for
-    initial = [] if args.resume and snapshot.newest(run / 'snapshots') else _initial(training, args.weights)
-    matrices = solve(training, run, initial, args.resume, device.choose(args.gpu))
-    for label, matrix in matrices.items():
-        print(f'{training.net}: {label}\n{matrix}')
-    print(f'weights, scores and curves are in {run}')
+    initial = [] if args.resume and snapshot.everything(run / 'snapshots') else _initial(training, args.weights)
+    matrices = solve(training, run, initial, args.resume, device.choose(args.gpu), args.keep)
+    if matrices and parallel.world().first:
+        for label, matrix in matrices.items():
+            print(f'{training.net}: {label}\n{matrix}')
+        print(f'weights, scores and curves are in {run}')
 
 
 def train_chain(name: str, find: Callable[[str], Training], args) -> None:
@@ -332,6 +440,8 @@ def train_chain(name: str, find: Callable[[str], Training], args) -> None:
     for source in () if args.weights else training.init:
         if source not in weights.CLASSIFIERS:
             train_chain(source, find, argparse.Namespace(**vars(args) | dict(run=None, weights=None)))
+            if not weights.existing(source):    # a signal ended it
+                return
     train(training, argparse.Namespace(**vars(args) | dict(resume=True)))
 
 

@@ -1,7 +1,8 @@
-"""Quiet Caffe, one BLAS thread for small nets, and no folder of the user's own."""
+"""Quiet Caffe, no workers that read ahead, and no folder of the user's own."""
 import os
 
 os.environ.setdefault('GLOG_minloglevel', '2')
+os.environ.setdefault('FCN_WORKERS', '0')    # many tests make nets
 
 import pytest  # noqa: E402
 

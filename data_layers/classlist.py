@@ -1,0 +1,97 @@
+"""The list of classes that comes with someone's own data, in any of the forms in use.
+
+A class a line: `road`, or with its number in the masks, `7 road`, `7: road`, or with its colour, `128 64 128 road`,
+`road 128 64 128`, `road,128,64,128`, `road:128,64,128::`, or with both, `7 128 64 128 road`. Without numbers, the first
+line is 0. What has the name void, ignore or unlabelled is not learnt. Lines with the same name are one class. A header
+and lines that begin with # are left out.
+"""
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from cli import BadInput
+from data_layers.dataset import read_lines
+
+NAMES = ('classes.txt', 'class_names.txt', 'labels.txt', 'labelmap.txt', 'label_colors.txt', 'label_colours.txt',
+         'class_dict.csv', 'classes.csv', 'codes.txt', 'colors.txt', 'colours.txt')
+VOID_NAMES = {'void', 'ignore', '__ignore__', 'ignored', 'unlabeled', 'unlabelled'}
+HEADER = {'name', 'class', 'label', 'id', 'index', 'number', 'r', 'g', 'b', 'red', 'green', 'blue', 'color_rgb',
+          'colour', 'color', 'parts', 'actions'}
+LINE = re.compile(r'((?:\d+[\s,;:]+)*)(.*?)((?:[\s,;:]+\d+)*)[\s,;:]*')
+
+
+class Entry(NamedTuple):
+    """One line: the name, None for void, and what stands for it in the masks."""
+    name: str | None
+    written: str
+    number: int
+    colour: tuple[int, int, int] | None
+
+
+class ClassList(NamedTuple):
+    """The lines of a list; `numbered` when it states numbers itself."""
+    path: Path
+    entries: list[Entry]
+    numbered: bool
+
+    @property
+    def coloured(self) -> bool:
+        return self.entries[0].colour is not None
+
+
+def find(folder: Path) -> ClassList | None:
+    """The list of classes in a folder, under one of its usual names."""
+    path = next((folder / name for name in NAMES if (folder / name).is_file()), None)
+    return read(path) if path else None
+
+
+def read(path: Path) -> ClassList:
+    """Read a list of classes."""
+    rows = []
+    for line in read_lines(path):
+        words = [word for word in re.split(r'[\s,;:]+', line.lower()) if word]
+        if line.startswith('#') or (len(words) > 1 and HEADER.issuperset(words)):
+            continue
+        rows.append((line, *parse(line, path)))
+    if not rows:
+        raise BadInput(f'{path} names no class; write one a line')
+    for column, what in ((2, 'number'), (3, 'colour')):
+        given = [row[column] is not None for row in rows]
+        if len(set(given)) > 1:
+            raise BadInput(f'{path}: the line {rows[given.index(False)][0]!r} has no {what}, other lines have one; give '
+                           f'every class its {what}')
+    numbered = rows[0][2] is not None
+    entries, count = [], 0
+    for _, name, number, colour in rows:
+        is_void = name.lower() in VOID_NAMES
+        entries.append(Entry(None if is_void else name.strip('_') if name == '_background_' else name, name,
+                             number if numbered else count, colour))
+        count += name != '__ignore__'   # labelme's, which has no number
+    return ClassList(path, entries, numbered)
+
+
+def parse(line: str, path: Path) -> tuple[str, int | None, tuple[int, int, int] | None]:
+    """The name, number and colour of a line.
+
+    >>> parse('7: traffic light', Path('classes.txt'))
+    ('traffic light', 7, None)
+    >>> parse('road,128,64,128', Path('classes.txt'))
+    ('road', None, (128, 64, 128))
+    >>> parse('zone 7', Path('classes.txt'))
+    ('zone 7', None, None)
+    """
+    before, name, after = LINE.fullmatch(line).groups()     # type: ignore[union-attr]    # matches anything
+    if len(re.findall(r'\d+', after)) in (1, 2) and not after.lstrip().startswith((',', ';', ':')):
+        name, after = name + after, ''      # a name that ends in a number
+    numbers = [int(number) for number in re.findall(r'\d+', before + after)]
+    if not name or len(numbers) not in (0, 1, 3, 4) or (len(numbers) > 1 and max(numbers[-3:]) > 255):
+        raise BadInput(f'{path} has the line {line!r}; write the name of a class, before it perhaps its number and its '
+                       'colour, as in "7 128 64 128 road"')
+    number = numbers[0] if len(numbers) in (1, 4) else None
+    colour = (numbers[-3], numbers[-2], numbers[-1]) if len(numbers) > 1 else None
+    return name, number, colour
+
+
+def of_names(path: Path, names: dict[int, str]) -> ClassList:
+    """The list of a known layout: number -> name; what is not in it is void."""
+    return ClassList(path, [Entry(name, name, number, None) for number, name in names.items()], True)

@@ -1,0 +1,57 @@
+"""What was trained, and what is training.
+
+    python -m solvers runs [DIR]        the runs in a folder: state, step, loss, best mean IU
+"""
+import fcntl
+import json
+import sys
+from pathlib import Path
+
+import cli
+from solvers import monitor, weights
+
+
+def state(run: Path, iteration: int, iterations: int) -> str:
+    """Whether a run is `running`, `finished` or `stopped`."""
+    lock = run / 'lock'
+    if lock.exists():
+        with lock.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return 'running'
+    return 'finished' if iteration >= iterations and (run / 'weights.caffemodel').exists() else 'stopped'
+
+
+def describe(run: Path) -> tuple[str, ...]:
+    """One row: folder, net, state, step, loss, best mean IU."""
+    known = json.loads((run / 'run.json').read_text())
+    lines = monitor.read(run / 'metrics.jsonl')
+    losses = [line['loss'] for line in lines if 'scores' not in line]
+    iteration, iterations = max((line['iteration'] for line in lines), default=0), known['recipe']['iterations']
+    best = max((scores['mean_iu'] for line in lines for scores in line.get('scores', {}).values()), default=None)
+    return (str(run), known['net'], state(run, iteration, iterations), f'{iteration}/{iterations}',
+            f'{monitor.smooth(losses)[-1]:.4g}' if losses else '', f'{100 * best:.1f}' if best is not None else '')
+
+
+def table(folder: Path) -> str:
+    """The runs below a folder, newest last."""
+    runs = sorted(folder.rglob('run.json'), key=lambda path: path.stat().st_mtime)
+    if not runs:
+        raise cli.BadInput(f'{folder}: no run is in there; runs are written to $FCN_RUNS or runs/ by solve.py')
+    rows = [('run', 'net', 'state', 'step', 'loss', 'best mIU'), *(describe(path.parent) for path in runs)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return '\n'.join('  '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+                     for row in rows)
+
+
+def main(argv=None) -> None:
+    parser = cli.Parser(prog='python -m solvers', description=__doc__)
+    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    runs = commands.add_parser('runs', help='list runs')
+    runs.add_argument('folder', nargs='?', type=Path, default=weights.runs_folder(), help='default: $FCN_RUNS or runs/')
+    print(table(parser.parse_args(argv).folder))
+
+
+if __name__ == '__main__':
+    sys.exit(cli.run(main))

@@ -1,0 +1,200 @@
+"""Data-parallel training over MPI: `mpirun -n 4 python solve.py`.
+
+Each rank runs the whole net on its own images; after the backward pass the gradients are averaged over the ranks, so a
+step is that of one process with `iter_size` times the number of ranks. Without mpirun there is one rank, and everything
+here does nothing. mpi4py is optional: pip install -r requirements-mpi.txt.
+"""
+import functools
+import hashlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import numpy as np
+
+import cli
+
+LAUNCHED = ('OMPI_COMM_WORLD_SIZE', 'PMI_SIZE', 'PMIX_RANK')  # set by Open MPI, MPICH and their relatives
+BUCKET = 16 << 20   # bytes of gradients that travel together; fc6 alone has 411 MB
+
+
+class Alone:
+    """One rank: the interface of `Ranks`, with nothing to do."""
+    rank, size, first = 0, 1, True
+
+    def sum(self, array: np.ndarray) -> np.ndarray:
+        """The sum of an array over the ranks, on every rank."""
+        return array
+
+    def wait(self) -> None:
+        """Wait for all ranks."""
+
+    def abort(self, status: int) -> None:
+        """End all ranks at once."""
+
+    def broadcast(self, net) -> None:
+        """Give every rank the parameters of the first."""
+
+    def check_equal(self, net) -> None:
+        """Stop when the ranks' parameters have drifted apart."""
+
+    def average_gradients(self, solver, net_parameter, iter_size: int) -> None:
+        """Average the gradients of each step over the ranks before the solver uses them."""
+
+    def share(self, items: Sequence) -> Sequence:
+        """The part of `items` that is this rank's."""
+        return items
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set on any rank."""
+        return flag
+
+
+class Ranks(Alone):
+    """The ranks of `MPI.COMM_WORLD`."""
+
+    def __init__(self, comm) -> None:
+        self.comm, self.rank, self.size = comm, comm.rank, comm.size
+        self.first = self.rank == 0
+
+    def sum(self, array):
+        return self.comm.allreduce(array)
+
+    def wait(self):
+        self.comm.Barrier()
+
+    def abort(self, status):
+        sys.stderr.flush()
+        self.comm.Abort(status)
+
+    def any(self, flag):
+        return bool(self.comm.allreduce(int(flag)))
+
+    def share(self, items):
+        return items[self.rank::self.size]
+
+    def broadcast(self, net):
+        for blobs in net.params.values():
+            for blob in blobs:
+                self.comm.Bcast(blob.data)
+
+    def check_equal(self, net):
+        digest = hashlib.sha256()
+        for blobs in net.params.values():
+            for blob in blobs:
+                digest.update(blob.data)
+        digests = self.comm.allgather(digest.hexdigest())
+        if len(set(digests)) > 1:
+            raise RuntimeError(f'the ranks hold different weights: {digests}; resume from the last snapshot')
+
+    def average_gradients(self, solver, net_parameter, iter_size):
+        GradientAverage(self.comm, solver, net_parameter, iter_size)
+
+
+class GradientAverage:
+    """Averages gradients over ranks while the backward pass goes on.
+
+    A layer's gradients are final once the last pass of a step has gone through it. They then join a bucket, and a full
+    bucket starts on its way while the layers below compute; `on_gradients_ready`, which Caffe calls before the update,
+    waits for the rest. Gradients larger than a bucket are summed where they lie, without a copy.
+    """
+
+    def __init__(self, comm, solver, net_parameter, iter_size: int) -> None:
+        self.comm, self.iter_size = comm, iter_size
+        self.learnt = _learnt(solver.net, net_parameter)
+        self.lowest = min(self.learnt)
+        self.passes = 0
+        self.waiting: list[np.ndarray] = []
+        self.travelling: list[tuple] = []
+        solver.net.after_backward(self._layer_done)
+        solver.add_callback(lambda: None, self._finish)
+
+    def _layer_done(self, layer: int) -> None:
+        if self.passes == self.iter_size - 1:
+            for blob in self.learnt.get(layer, ()):
+                self.waiting.append(blob.diff)
+            if sum(diff.nbytes for diff in self.waiting) >= BUCKET:
+                self._send()
+        if layer == self.lowest:
+            self.passes += 1
+        for request, _, _ in self.travelling:
+            request.Test()      # lets MPI make progress
+
+    def _send(self) -> None:
+        diffs, self.waiting = self.waiting, []
+        buffer = diffs[0] if len(diffs) == 1 else np.concatenate([diff.ravel() for diff in diffs])
+        self.travelling.append((self.comm.Iallreduce(_in_place(), buffer), buffer, diffs))
+
+    def _finish(self) -> None:
+        if self.waiting:
+            self._send()
+        for request, buffer, diffs in self.travelling:
+            request.Wait()
+            buffer *= 1 / self.comm.size
+            if len(diffs) > 1:
+                ends = np.cumsum([diff.size for diff in diffs])
+                for diff, part in zip(diffs, np.split(buffer, ends[:-1]), strict=True):
+                    diff.ravel()[:] = part
+        self.travelling.clear()
+        self.passes = 0
+
+
+def _learnt(net, net_parameter) -> dict[int, list]:
+    """Layer index -> its parameters that learn; one shared by layers counts for the lowest, where it is done last."""
+    fixed = {layer.name: [i for i, param in enumerate(layer.param) if param.lr_mult == 0]
+             for layer in net_parameter.layer}
+    found: dict[int, list] = {}
+    seen = set()
+    for index, name in enumerate(net._layer_names):
+        for i, blob in enumerate(net.params.get(name, ())):
+            address = blob.data.ctypes.data
+            if i not in fixed.get(name, ()) and address not in seen:
+                seen.add(address)
+                found.setdefault(index, []).append(blob)
+    return found
+
+
+def _in_place():
+    from mpi4py import MPI
+    return MPI.IN_PLACE
+
+
+@functools.cache
+def world() -> Alone:
+    """The ranks that mpirun started, or the one there is.
+
+    Raises
+    ------
+    cli.BadInput
+        Under mpirun without mpi4py.
+    """
+    if not any(name in os.environ for name in LAUNCHED):
+        return Alone()
+    try:
+        from mpi4py import MPI
+    except ImportError:
+        raise cli.BadInput('mpirun started this, but mpi4py is missing: pip install -r requirements-mpi.txt') from None
+    return Ranks(MPI.COMM_WORLD) if MPI.COMM_WORLD.size > 1 else Alone()
+
+
+def run(main, argv=None) -> int:
+    """`cli.run`, but a rank that fails takes the others, which wait for it, down at once."""
+    try:
+        status = cli.run(main, argv)
+    except BaseException:
+        if _world().size > 1:
+            traceback.print_exc()
+            _world().abort(1)
+        raise
+    if status:
+        _world().abort(status)
+    return status
+
+
+def _world() -> Alone:
+    """`world`, where its own failure has been reported already."""
+    try:
+        return world()
+    except cli.BadInput:
+        return Alone()

@@ -1,0 +1,261 @@
+"""Runs that are killed, starved of disk and damaged, and still end as if nothing had been."""
+import json
+import math
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+caffe = pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
+
+import cli  # noqa: E402
+from solvers import __main__ as runs  # noqa: E402
+from solvers import monitor, preflight, snapshot  # noqa: E402
+from solvers.instance import instantiate  # noqa: E402
+from solvers.solve import Diverged, solve  # noqa: E402
+from tests import datasets, tiny  # noqa: E402
+
+pytestmark = pytest.mark.caffe
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def voc(tmp_path):
+    datasets.write_voc(tmp_path / 'data/pascal/VOC2011', sizes=[(24, 32), (33, 20)])
+    datasets.write_sbd(tmp_path / 'data/sbdd/dataset', sizes=[(24, 32), (33, 20)])
+    return tmp_path
+
+
+def start(run, iterations):
+    return subprocess.Popen([sys.executable, '-m', 'tests.tiny', run, str(iterations)], cwd=ROOT,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def outcome(run):
+    return (run / 'metrics.jsonl').read_text(), (run / 'weights.caffemodel').read_bytes()
+
+
+@pytest.mark.slow
+def test_killed_at_20_random_moments_a_run_ends_like_one_left_alone(voc):
+    iterations = 200
+    solve(tiny.training(iterations), voc / 'alone')
+    run, rng, kills = voc / 'killed', random.Random(7), 0
+    begin = time.perf_counter()
+    start(voc / 'timed', iterations).communicate()
+    whole = time.perf_counter() - begin
+    while kills < 20:
+        process = start(run, iterations)
+        process.stdout.readline()   # 'started': the imports are done
+        time.sleep(rng.uniform(0, 0.3 * whole))
+        if process.poll() is not None:      # it ended before: kill another one, from a fresh start
+            shutil.rmtree(run)
+            continue
+        process.kill()
+        process.communicate()
+        kills += 1
+    last = start(run, iterations)
+    output = last.communicate()[0]
+    assert last.returncode == 0, output
+    assert outcome(run) == outcome(voc / 'alone')
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_with_a_snapshot_and_says_how_to_go_on(voc, number):
+    run = voc / 'run'
+    process = start(run, 100_000)
+    while not (run / 'snapshots').exists():
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.02)
+    process.send_signal(number)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0 and '--resume' in output
+    newest = snapshot.newest(run / 'snapshots')
+    assert f'after step {int(newest.name)} ' in output
+    lines = monitor.read(run / 'metrics.jsonl')
+    assert lines[-1]['iteration'] == int(newest.name)
+    assert ' stopped ' in runs.table(voc)
+
+
+def test_two_processes_do_not_share_a_run(voc):
+    process = start(voc / 'run', 100_000)
+    while not (voc / 'run/snapshots').exists():
+        time.sleep(0.02)
+    assert ' running ' in runs.table(voc)
+    with pytest.raises(cli.BadInput, match='another process'):
+        solve(tiny.training(5), voc / 'run', resume=True)
+    process.kill()
+    process.communicate()
+
+
+def test_runs_lists_what_there_is(voc):
+    solve(tiny.training(10), voc / 'one')
+    row = runs.table(voc).splitlines()[1].split()
+    assert row[1:4] == ['tiny', 'finished', '10/10']
+    with pytest.raises(cli.BadInput, match='no run'):
+        runs.table(voc / 'data')
+
+
+def truncate(newest):
+    path = snapshot.weights(newest)
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flip(newest):
+    path = snapshot.weights(newest).with_suffix('.solverstate')
+    whole = bytearray(path.read_bytes())
+    whole[-1] ^= 1
+    path.write_bytes(whole)
+
+
+@pytest.mark.parametrize('damage, said', [
+    (truncate, 'bytes instead of'),
+    (flip, 'has changed'),
+    (lambda newest: (newest / 'snapshot.json').unlink(), 'cannot be read'),
+    (lambda newest: (newest / 'snapshot.json').write_text('[]'), 'cannot be read'),
+    (lambda newest: snapshot.weights(newest).unlink(), 'cannot be read'),
+], ids=['short', 'altered', 'no manifest', 'foreign manifest', 'no weights'])
+def test_a_damaged_snapshot_is_refused_by_name_and_the_one_before_taken(voc, damage, said, capsys):
+    solve(tiny.training(12), voc / 'alone')
+    solve(tiny.training(10), voc / 'run')
+    newest = snapshot.newest(voc / 'run/snapshots')
+    damage(newest)
+    solve(tiny.training(12), voc / 'run', resume=True)
+    told = capsys.readouterr().err
+    assert str(newest) in told and said in told
+    assert outcome(voc / 'run') == outcome(voc / 'alone')
+
+
+def test_a_snapshot_of_another_net_is_refused(voc, capsys):
+    solve(tiny.training(5), voc / 'run')
+
+    def wider(split):
+        net = tiny.fcn(split)
+        next(layer for layer in net.layer if layer.name == 'conv1_1').convolution_param.num_output = 9
+        return net
+    with pytest.raises(cli.BadInput, match='no snapshot is whole'):
+        solve(replace(tiny.training(10), fcn=wider), voc / 'run', resume=True)
+    assert 'layer conv1_1' in capsys.readouterr().err
+
+
+def test_keep_removes_the_oldest(voc):
+    solve(tiny.training(20), voc / 'run', keep=2)
+    assert [path.name for path in snapshot.everything(voc / 'run/snapshots')] == ['00000015', '00000020']
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 1 MB."""
+    folder = tmp_path / 'disk'
+    folder.mkdir()
+    if os.geteuid() or subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', folder]).returncode:
+        pytest.skip('needs the right to mount a small tmpfs')
+    yield folder
+    subprocess.run(['umount', folder], check=True)
+
+
+def test_a_full_disk_loses_nothing(voc, small_disk, monkeypatch):
+    """The disk fills up just before the third snapshot; when there is room again, the run goes on as if nothing was."""
+    solve(tiny.training(15), voc / 'alone')
+    run, filler, save = small_disk / 'run', small_disk / 'filler', snapshot.save
+
+    def fill(solver, *arguments):
+        if solver.iter == 15:
+            with filler.open('wb', buffering=0) as file, pytest.raises(OSError):
+                while file.write(bytes(4096)):
+                    pass
+        return save(solver, *arguments)
+    monkeypatch.setattr(snapshot, 'save', fill)
+    with pytest.raises(cli.BadInput, match='room for.*last good snapshot is .*00000010'):
+        solve(tiny.training(15), run)
+    assert [path.name for path in snapshot.everything(run / 'snapshots')] == ['00000005', '00000010']
+    filler.unlink()
+    monkeypatch.setattr(snapshot, 'save', save)
+    solve(tiny.training(15), run, resume=True)
+    assert outcome(run) == outcome(voc / 'alone')
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_while_caffe_writes_loses_nothing(voc, small_disk):
+    """Where the free room was misjudged, the process may die, but what it had saved stays."""
+    solve(tiny.training(10), voc / 'alone')
+    run = small_disk / 'run'
+    script = f"""
+import shutil
+from pathlib import Path
+from solvers import snapshot
+from solvers.solve import solve
+from tests import tiny
+usage, save = shutil.disk_usage, snapshot.save
+def fill(solver, *arguments):
+    if solver.iter == 10:
+        shutil.disk_usage = lambda path: type(usage('/'))(9, 0, 10 ** 12)
+        try:
+            with open({str(small_disk / 'filler')!r}, 'wb', buffering=0) as file:
+                while file.write(bytes(4096)):
+                    pass
+        except OSError:
+            pass
+    return save(solver, *arguments)
+snapshot.save = fill
+solve(tiny.training(10), Path({str(run)!r}))
+"""
+    result = subprocess.run([sys.executable, '-c', script], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode != 0
+    assert [path.name for path in snapshot.everything(run / 'snapshots')] == ['00000005']
+    (small_disk / 'filler').unlink()
+    solve(tiny.training(10), run, resume=True)
+    assert outcome(run) == outcome(voc / 'alone')
+
+
+def test_a_loss_that_is_no_number_names_the_last_good_snapshot(voc):
+    solve(tiny.training(5), voc / 'run')
+    with pytest.raises(Diverged, match='00000005'), np.errstate(all='ignore'):
+        solve(tiny.training(200, base_lr=1e30), voc / 'run', resume=True)
+    assert snapshot.newest(voc / 'run/snapshots') is not None
+
+
+def test_preflight_warns_of_rates_for_the_other_loss():
+    summed = tiny.fcn('train')
+    assert 'diverge' in preflight.rate(summed, 1e-3) and preflight.rate(summed, 1e-10) is None
+    summed.layer[-1].loss_param.normalize = True
+    assert 'nothing will be learnt' in preflight.rate(summed, 1e-10) and preflight.rate(summed, 1e-3) is None
+
+
+def test_preflight_finds_layers_that_nothing_passes(voc):
+    net_parameter = tiny.fcn('train')
+    net = instantiate(net_parameter, caffe.TRAIN)
+    assert preflight.unlearnable(net, net_parameter) == []
+    net.params['conv1_1'][0].data[...] = 0
+    assert preflight.unlearnable(net, net_parameter) == ['conv1_1']     # the score, zero too, may be
+
+
+def test_preflight_counts_classes_disk_and_memory(voc, monkeypatch):
+    from data_layers import open_dataset
+    net = instantiate(tiny.fcn('deploy'))
+    with pytest.raises(cli.BadInput, match='scores 21 classes.*33 in sem'):
+        datasets.write_siftflow(voc / 'data/sift-flow')
+        preflight.classes(net, {'score': 'sem'}, open_dataset('siftflow', 'test'))
+    usage = type(shutil.disk_usage('/'))
+    monkeypatch.setattr(shutil, 'disk_usage', lambda _: usage(10, 9, 1))
+    with pytest.raises(cli.BadInput, match='one snapshot needs'):
+        preflight.disk(net, voc, 3)
+    monkeypatch.setattr(shutil, 'disk_usage', lambda _: usage(10, 9, int(1.5 * snapshot.size(net))))
+    assert '--keep' in preflight.disk(net, voc, 3) and preflight.disk(net, voc, 1) is None
+    assert preflight.memory(net) is None
+    monkeypatch.setattr(preflight, '_available', lambda: 1000)
+    assert 'are free' in preflight.memory(net)
+
+
+def test_metrics_hold_no_times(voc):
+    solve(tiny.training(7), voc / 'run')
+    for line in (voc / 'run/metrics.jsonl').read_text().splitlines():
+        assert set(json.loads(line)) <= {'iteration', 'loss', 'scores'}
+        assert math.isfinite(json.loads(line)['loss'])

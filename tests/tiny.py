@@ -1,0 +1,41 @@
+"""A net with dropout whose steps take milliseconds, on VOC. As a program it trains: tests kill it.
+
+    python -m tests.tiny RUN ITERATIONS [WEIGHTS]
+"""
+import os
+import sys
+from pathlib import Path
+
+import cli
+from nets import voc
+from nets.blocks import conv_relu, crop, dropout, loss, score, upsample
+from solvers import parallel
+from solvers.recipe import Recipe
+from solvers.solve import Training, solve
+
+
+def fcn(split):
+    n = voc.feed(split)
+    n.conv1_1, n.relu1_1 = conv_relu(n.data, 8, stride=2, pad=3, weight_filler=dict(type='msra'))
+    n.drop = dropout(n.relu1_1)
+    n.score_fr = score(n.drop, voc.NUM_CLASSES)
+    n.upscore = upsample(n.score_fr, 2, kernel_size=3)
+    n.score = crop(n.upscore, n.data)
+    loss(n)
+    return n.to_proto()
+
+
+def training(iterations, **changes):
+    recipe = dict(base_lr=1e-7, iterations=iterations, score_every=7, snapshot=5, test_iter=3, momentum=0.9)
+    return Training('tiny', fcn, Recipe(**recipe | changes), init=())
+
+
+def main(argv):
+    run, iterations, *options = argv
+    cli.say('started')
+    iter_size = int(os.environ.get('TINY_ITER_SIZE', '1'))
+    solve(training(int(iterations), iter_size=iter_size), Path(run), options, resume=True)
+
+
+if __name__ == '__main__':
+    sys.exit(parallel.run(main, sys.argv[1:]))
