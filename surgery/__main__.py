@@ -1,0 +1,255 @@
+"""Surgery on Caffe nets: make classifiers fully convolutional, import them, move their parameters."""
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+import cli
+from cli import BadInput
+
+from .caffemodel import by, read_layers, read_weights, summary, write_weights
+
+VOID = 255          # the label of pixels that are not scored, so there can be no more classes
+
+EXAMPLES = """examples:
+  python -m surgery convolutionalize --prototxt deploy.prototxt --weights caffenet.caffemodel --out dense
+  python -m surgery convolutionalize --prototxt vgg.prototxt --weights vgg.caffemodel --out fcn --head 8 --classes 21
+  python -m surgery import vgg16.safetensors --out vgg16
+  python -m surgery transplant --from vgg16.caffemodel --to rgbd.caffemodel --suffix _depth --out start.caffemodel
+  python -m surgery expand --weights fcn.caffemodel --layer score_fr --classes 34 --out more.caffemodel
+  python -m surgery show fcn.caffemodel
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a subcommand; its exit status."""
+    args = _parser().parse_args(argv)
+    try:
+        return args.do(args) or 0
+    except BadInput as problem:         # names in a file may hold anything, line breaks too
+        raise BadInput(' '.join(str(problem).split())) from None
+
+
+def _parser() -> cli.Parser:
+    parser = cli.Parser(prog='python -m surgery', description=__doc__, epilog=EXAMPLES)
+    commands = parser.add_subparsers(required=True, metavar='COMMAND')
+
+    c = commands.add_parser('convolutionalize', help='a classifier as a net for images of any size, proved equal',
+                            description='Writes deploy.prototxt, weights.caffemodel and report.json; nothing if the '
+                            'classifier cannot be converted.')
+    c.add_argument('--prototxt', required=True, metavar='P', help='the classifier: deploy or training, old or new form')
+    c.add_argument('--weights', required=True, metavar='W', help='its binary caffemodel')
+    c.add_argument('--out', required=True, type=Path, metavar='DIR')
+    c.add_argument('--size', type=_size, metavar='HxW', help='image size, where the net does not say it')
+    c.add_argument('--stage', action='append', default=[], help='stage for its include rules')
+    c.add_argument('--image', action='append', default=[], metavar='FILE', help='also compare on this picture')
+    c.add_argument('--mean', type=_numbers, metavar='B,G,R', help='to subtract from pictures [the data layer\'s, or 0]')
+    c.add_argument('--scale', type=float, help='to multiply pictures by, after that [the data layer\'s, or 1]')
+    c.add_argument('--grid', type=_grid, default=10, metavar='N', help='time an N x N grid; 0: no timing [10]')
+    c.add_argument('--head', type=int, metavar='STRIDE', help='add an FCN head that predicts at this stride: 32, 16, 8')
+    c.add_argument('--classes', type=int, metavar='N', help='classes of the head')
+    c.add_argument('--data', type=Path, metavar='DIR', help='the data set that the head is trained on')
+    c.add_argument('--dataset', metavar='NAME', help='which data set that is [voc]')
+    c.add_argument('--skip', action='append', default=[], metavar='BLOB', help='where to skip from, in place of the '
+                   'deepest layer at each stride')
+    c.set_defaults(do=_convolutionalize)
+
+    c = commands.add_parser('import', help='a torch or ONNX classifier as prototxt and caffemodel')
+    c.add_argument('model', metavar='MODEL', help='.onnx, .safetensors, or .pth with a state dict')
+    c.add_argument('--out', required=True, type=Path, metavar='DIR')
+    c.add_argument('--size', type=_size, metavar='HxW', help='image size, where the model does not say it')
+    c.add_argument('--input', choices=('imagenet', 'unit', 'symmetric', 'raw'), help='what the model takes: pixels '
+                   'less ImageNet\'s mean over its deviation, 0 to 1, -1 to 1, 0 to 255 '
+                   '[imagenet for state dicts, raw for ONNX]')
+    c.add_argument('--order', choices=('rgb', 'bgr'), default='rgb', help='the channels of the model\'s input [rgb]')
+    c.set_defaults(do=_import)
+
+    c = commands.add_parser('transplant', help='copy parameters by layer name from one net to another')
+    c.add_argument('--from', required=True, dest='source', metavar='W', help='caffemodel to copy from')
+    c.add_argument('--to', required=True, metavar='W', help='caffemodel whose layers and shapes are kept')
+    c.add_argument('--out', required=True, metavar='FILE')
+    c.add_argument('--suffix', default='', help='layer conv1 goes to conv1SUFFIX')
+    c.add_argument('--map', action='append', default=[], metavar='OLD=NEW', help='a layer with another name there')
+    c.set_defaults(do=_transplant)
+
+    c = commands.add_parser('expand', help='grow a score layer to more classes; the new ones start at zero')
+    c.add_argument('--weights', required=True, metavar='W')
+    c.add_argument('--layer', required=True, action='append', help='score layer; may be given several times')
+    c.add_argument('--classes', required=True, type=int, metavar='N')
+    c.add_argument('--out', required=True, metavar='FILE')
+    c.set_defaults(do=_expand)
+
+    c = commands.add_parser('show', help='layers, shapes and statistics of a caffemodel')
+    c.add_argument('weights', metavar='W')
+    c.set_defaults(do=_show)
+    return parser
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition('x')
+    if not height.isdigit() or not (width or height).isdigit() or not int(height) or not int(width or height):
+        raise argparse.ArgumentTypeError(f'{text!r} is no size such as 224x224')
+    return int(height), int(width or height)
+
+
+def _grid(text: str) -> int:
+    if not text.isdigit() or int(text) > 100:
+        raise argparse.ArgumentTypeError(f'{text!r} is no number from 0 to 100')
+    return int(text)
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(','))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'{text!r} are no numbers such as 104,117,123') from None
+
+
+@contextmanager
+def _all_or_nothing(out: Path) -> Iterator[Path]:
+    """A folder whose files move into `out` when all went well."""
+    if out.exists() and not out.is_dir():
+        raise BadInput(f'{out}: exists and is no folder')
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.mkdtemp(prefix=f'.{out.name}.', dir=out.parent)
+    except OSError as problem:
+        raise BadInput(f'{out}: cannot write: {problem.strerror}') from None
+    try:
+        yield Path(folder)
+        out.mkdir(exist_ok=True)
+        for file in sorted(Path(folder).iterdir()):
+            shutil.move(file, out / file.name)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _convolutionalize(args: argparse.Namespace) -> int:
+    from . import head, report
+    from .classifier import prepare
+    from .convolutionalize import convolutionalize
+    from .pictures import load
+    from .proof import Mismatch, prove
+    from .prototxt import read_net, write_prototxt
+    if (args.head is None) != (args.classes is None) or args.head is None and (args.data or args.skip):
+        raise BadInput('--head and --classes go together, and --data and --skip with them')
+    if args.head is not None and (args.head < 1 or not 2 <= args.classes <= VOID):
+        raise BadInput(f'--head {args.head} --classes {args.classes}: a stride from 1, and 2 to {VOID} classes')
+    net, weights = read_net(args.prototxt), read_weights(args.weights)
+    try:
+        classifier = prepare(net, weights, args.size, args.stage)
+        dense = convolutionalize(classifier)
+        joints: list[head.Joint] = []
+        trunk = head.plan(dense, args.head, args.skip) if args.head is not None else None
+        pad = head.smallest_pad(trunk, args.classes, joints) if trunk else 0
+    except BadInput as problem:
+        raise BadInput(f'{args.prototxt}: {problem}') from None
+    channels = next(iter(classifier.inputs.values()))[1]
+    mean = classifier.transform.mean if args.mean is None else args.mean
+    scale = classifier.transform.scale if args.scale is None else args.scale
+    data = head.open_data(args.dataset or 'voc', args.data.resolve(), args.classes) if trunk and args.data else None
+    images = {str(path): load(path, channels, mean, scale) for path in args.image}
+    with _all_or_nothing(args.out) as folder:
+        write_prototxt(folder / 'classifier.prototxt', classifier.net)
+        write_prototxt(folder / 'deploy.prototxt', dense.net, f'Fully convolutional, from {Path(args.prototxt).name}')
+        types = {layer.name: layer.type for layer in dense.net.layer}
+        write_weights(folder / 'weights.caffemodel', dense.weights, types)
+        try:
+            proof = prove(classifier, dense, (folder / 'classifier.prototxt', Path(args.weights)),
+                          (folder / 'deploy.prototxt', folder / 'weights.caffemodel'), images, args.grid,
+                          measure=trunk.measured if trunk else ())
+        except BadInput as problem:
+            raise BadInput(str(problem).replace(str(folder / 'classifier.prototxt'), str(args.prototxt))) from None
+        except Mismatch as problem:
+            print(f'{args.prototxt}: {problem}; nothing was written', file=sys.stderr)
+            return 1
+        (folder / 'classifier.prototxt').unlink()
+        facts = report.account(classifier, dense, proof)
+        text = report.readable(facts)
+        if trunk:
+            (folder / 'deploy.prototxt').rename(folder / 'dense.prototxt')
+            facts['head'], more = head.add_head(dense, trunk, args.classes, pad, joints, proof['energy'], folder,
+                                                data, scale)
+            text += '\n\n' + more
+        (folder / 'report.json').write_text(json.dumps(facts, indent=1) + '\n')
+    print(text)
+    print(f'\nwritten to {args.out}')
+    return 0
+
+
+def _import(args: argparse.Namespace) -> int:
+    from .importers import import_model
+    from .proof import Mismatch
+    with _all_or_nothing(args.out) as folder:
+        try:
+            text = import_model(args.model, folder, args.size, args.input, args.order)
+        except Mismatch as problem:
+            shutil.rmtree(folder)
+            folder.mkdir()
+            print(f'{problem}; nothing was written', file=sys.stderr)
+            return 1
+    print(text)
+    print(f'\nwritten to {args.out}')
+    return 0
+
+
+def _transplant(args: argparse.Namespace) -> int:
+    from .transplant import transplant
+    rename = {}
+    for pair in args.map:
+        old, equals, new = pair.partition('=')
+        if not (old and equals and new):
+            raise BadInput(f'--map {pair}: give it as OLD=NEW')
+        rename[old] = new
+    target = read_weights(args.to)
+    report = transplant(target, read_weights(args.source), args.suffix, rename)
+    if not report.copied and not report.coerced:
+        raise BadInput(f'{args.source}: none of its layers is in {args.to}; the names may differ by a --suffix or '
+                       'a --map')
+    write_weights(args.out, target, {layer.name: layer.type for layer in read_layers(args.to) if layer.type})
+    print(report)
+    return 0
+
+
+def _expand(args: argparse.Namespace) -> int:
+    from .expand import expand_score
+    layers = read_layers(args.weights)
+    weights = {layer.name: layer.blobs for layer in layers if layer.blobs}
+    for name in args.layer:
+        if name not in weights:
+            raise BadInput(f'{args.weights}: no layer {name!r} with parameters; it has {", ".join(weights)}')
+        old = weights[name]
+        k = old[1].size if len(old) > 1 else old[0].shape[0]
+        if args.classes < 1 or old[0].size % k:
+            raise BadInput(f'{args.weights}: layer {name}, {by(old[0].shape)}, cannot have {args.classes} classes')
+        shapes = [_widened(blob, k, args.classes) for blob in old]
+        new = {name: [np.zeros(shape, np.float32) for shape in shapes]}
+        print(expand_score(new, name, weights, name))
+        weights |= new
+    write_weights(args.out, weights, {layer.name: layer.type for layer in layers if layer.type})
+    return 0
+
+
+def _widened(blob: np.ndarray, k: int, classes: int) -> list[int]:
+    """The blob's shape with its axis of k classes made longer; legacy blobs have ones before it."""
+    shape = list(blob.shape)
+    axis = next((i for i, d in enumerate(shape) if d == k and all(e == 1 for e in shape[:i])), None)
+    if axis is None:
+        raise BadInput(f'a {by(shape)} blob has no axis for its {k} classes')
+    shape[axis] = classes
+    return shape
+
+
+def _show(args: argparse.Namespace) -> int:
+    print(summary(read_layers(args.weights)))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(cli.run(main))
