@@ -4,7 +4,7 @@ VENV := .venv/bin/python
 NETS := $(sort $(subst _,-,$(patsubst nets/%/solve.py,%,$(wildcard nets/*/solve.py))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench nets mpi clean $(NETS)
+.PHONY: help setup demo test lint bench nets mpi browser clean $(NETS)
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,11 @@ $(NETS): setup
 
 mpi: setup  ## mpi4py and Open MPI into .venv, for mpirun -n 4 python solve.py
 	$(VENV) -m pip install --quiet --requirement requirements-mpi.txt
+
+browser: setup  ## Debian's Chromium, with which the tests look at the report
+	@dpkg-query -W chromium chromium-driver > /dev/null 2>&1 || \
+	    { [ "$$(id -u)" = 0 ] && apt-get install -y -qq chromium chromium-driver > /dev/null; } || \
+	    { echo 'error: missing packages; run: sudo apt-get install chromium chromium-driver' >&2; exit 2; }
 
 clean:  ## remove what tools leave in the checkout; .venv, data, weights and runs stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache

@@ -17,6 +17,7 @@ import cli
 import nets
 from data_layers import open_dataset
 from data_layers.palette import colorize, save_indexed
+from report import page
 from report.fetch import IDS, photographs, vgg16_convolutions
 from report.pictures import sheet
 from solvers import device, weights
@@ -38,7 +39,7 @@ class Stage:
     iterations: int
 
 
-STAGES = (Stage('voc-fcn32s', 1e-9, 120), Stage('voc-fcn16s', 1e-10, 60), Stage('voc-fcn8s', 1e-11, 60))
+STAGES = (Stage('voc-fcn32s', 1e-9, 120), Stage('voc-fcn16s', 3e-11, 60), Stage('voc-fcn8s', 5e-13, 240))
 
 
 def training(stage: Stage, root: Path) -> Training:
@@ -51,7 +52,7 @@ def training(stage: Stage, root: Path) -> Training:
         return freeze(narrow(net, WIDTH), FROZEN)
 
     return replace(published, fcn=fcn, recipe=replace(
-        published.recipe, base_lr=stage.base_lr, iterations=stage.iterations, score_every=20, snapshot=stage.iterations,
+        published.recipe, base_lr=stage.base_lr, iterations=stage.iterations, score_every=40, snapshot=stage.iterations,
         test_iter=len(IDS)))
 
 
@@ -114,8 +115,10 @@ def main(argv=None) -> None:
         initial = run / 'weights.caffemodel'
     pictures = show(stages, root, out)
     (out / 'summary.json').write_text(json.dumps({'stages': results, 'images': pictures}, indent=1) + '\n')
+    page.write([out / stage.net for stage in stages], out / 'report.html')
     print(table(results))
-    print(f'These are scores on the {len(IDS)} photographs trained on, not VOC accuracy. Pictures: {out / pictures[0]}')
+    print(f'These are scores on the {len(IDS)} photographs trained on, not VOC accuracy.')
+    print(f'Look at {out / "report.html"} and {out / pictures[0]}')
 
 
 if __name__ == '__main__':

@@ -12,6 +12,7 @@ import os
 import platform
 import signal
 import subprocess
+import sys
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -419,6 +420,14 @@ def train(training: Training, args) -> None:
         for label, matrix in matrices.items():
             print(f'{training.net}: {label}\n{matrix}')
         print(f'weights, scores and curves are in {run}')
+        _report(run, args.gpu)
+
+
+def _report(run: Path, gpu: int | None) -> None:
+    """Write `report.html` of a finished run: by a program of its own, whose trouble cannot harm the run."""
+    command = [sys.executable, '-m', 'report', str(run), *([] if gpu is None else ['--gpu', str(gpu)])]
+    if subprocess.run(command, cwd=weights.ROOT).returncode:
+        _warn(f'no report was made; try again with python -m report {run}')
 
 
 def train_chain(name: str, find: Callable[[str], Training], args) -> None:

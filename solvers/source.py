@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_layers import DATASETS, Dataset, open_dataset
+from data_layers import Dataset, dataset_type, open_dataset
 from solvers.score import tasks
 
 
@@ -24,7 +24,7 @@ class Source:
 
     def __init__(self, training) -> None:
         test = training.fcn(training.phases[1])
-        self.dataset: type[Dataset] = DATASETS[facts(test)['dataset']]
+        self.dataset: type[Dataset] = dataset_type(facts(test)['dataset'], facts(test).get('root'))
         self.tasks = tasks(test)
         inputs = [layer.top[0] for layer in training.fcn('deploy').layer if layer.type == 'Input']
         self.tops = dict(zip(inputs, facts(test)['tops'], strict=False))

@@ -41,3 +41,19 @@ def freeze(net, prefixes: Iterable[str]):
                 param.lr_mult = 0
                 param.decay_mult = 0
     return net
+
+
+def weigh(net, weights: Iterable[float]):
+    """The net with a loss that weighs every pixel by its true class: see `data_layers.layers.ClassWeights`."""
+    net = _copy(net)
+    layers = list(net.layer)
+    del net.layer[:]
+    for layer in layers:
+        if layer.type == 'SoftmaxWithLoss':
+            scores, label = layer.bottom
+            layer.bottom[0] = f'{scores}_weighted'
+            weighted = net.layer.add(name=layer.bottom[0], type='Python', bottom=[scores, label], top=[layer.bottom[0]])
+            weighted.python_param.module, weighted.python_param.layer = 'data_layers.layers', 'ClassWeights'
+            weighted.python_param.param_str = str(tuple(weights))
+        net.layer.add().CopyFrom(layer)
+    return net

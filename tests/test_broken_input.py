@@ -83,6 +83,11 @@ def with_weights(change):
     return breaks
 
 
+def half_written(path):
+    write_weights(path, {'a': [np.ones(99, 'f')]})
+    truncate(path)
+
+
 def damaged_snapshots(voc):
     trained(voc)
     for path in snapshot.everything(voc / 'run/snapshots'):
@@ -169,8 +174,7 @@ CASES = {
     'a prototxt is broken': (broken_prototxt, 'p.prototxt'),
     # weights
     'weights are missing': (with_weights(lambda path: None), 'w.caffemodel'),
-    'weights are cut short': (with_weights(lambda path: (write_weights(path, {'a': [np.ones(99, 'f')]}),
-                                                         truncate(path))), 'w.caffemodel'),
+    'weights are cut short': (with_weights(half_written), 'w.caffemodel'),
     'weights are a text file': (with_weights(lambda path: path.write_text('hello, world')), 'w.caffemodel'),
     'weights are of another net': (with_weights(lambda path: write_weights(path, {'a': [np.ones(9, 'f')]})), 'conv1_1'),
     'weights have other shapes': (with_weights(

@@ -1,0 +1,44 @@
+"""Look at what was trained.
+
+    python -m report RUN ... [--out FILE]               one HTML file on runs: scores, curves, confusions, pictures
+    python -m report serve --net NET --weights FILE     a page on 127.0.0.1 that segments the photographs dropped on it
+    python -m report upper-bound DATASET                the best mean IU at coarse resolution, from the labels alone
+
+A RUN is a folder of solve.py; several are compared, and the slider of the pictures goes from the first to the last.
+"""
+import sys
+from pathlib import Path
+
+import cli
+import nets  # noqa: F401, quietens Caffe before anything imports it
+
+
+def main(argv=None) -> None:
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments[:1] == ['serve']:
+        from report import serve
+        serve.main(arguments[1:])
+    elif arguments[:1] == ['upper-bound']:
+        from report import upper_bound
+        upper_bound.main(arguments[1:])
+    else:
+        report(arguments)
+
+
+def report(argv) -> None:
+    parser = cli.Parser(prog='python -m report', description=__doc__)
+    parser.add_argument('runs', nargs='+', type=Path, metavar='RUN', help='folder of a run')
+    parser.add_argument('--out', type=Path, metavar='FILE', help='default: report.html in or beside the runs')
+    parser.add_argument('--images', type=int, default=4, metavar='N', help='worst and best images shown: %(default)s')
+    parser.add_argument('--gpu', type=int, metavar='N', help='number of the GPU to score on')
+    args = parser.parse_args(argv)
+    if args.images < 0:
+        raise cli.BadInput(f'--images {args.images}: give 0 or more')
+    from report import page
+    from solvers import device
+    device.choose(args.gpu)
+    print(page.write(args.runs, args.out, args.images))
+
+
+if __name__ == '__main__':
+    sys.exit(cli.run(main))

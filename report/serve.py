@@ -1,0 +1,253 @@
+"""A page on this machine alone that segments the photographs dropped on it.
+
+    python -m report serve --net voc-fcn8s --weights FILE [--port 8000] [--gpu N]
+
+NET is a net of nets/, or the folder of a run, whose own weights are then the default. Photographs go to the net one at
+a time; a few more may wait, others are asked to come again. Nothing is kept, and file names never leave the browser.
+"""
+import io
+import json
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+import cli
+import nets
+from cli import BadInput
+from data_layers.pictures import blend
+from report.page import contents, data_uri, legend, page
+from report.run import Run
+from solvers import device
+from solvers.instance import instantiate, load, segment
+from solvers.source import Source
+
+HOST = '127.0.0.1'
+MAX_BYTES = 20 << 20        # of a photograph's file
+MAX_PIXELS = 50_000_000     # once decoded
+SIDE = 500                  # longest side the net sees: the size of VOC's photographs, which the nets were trained on
+WAITING = 4                 # photographs at the server at once, that in work included
+TIMEOUT = 30                # seconds a silent connection is kept
+FORMATS = ('JPEG', 'PNG', 'WEBP', 'TIFF', 'BMP')
+
+
+class Refused(Exception):
+    """A request that is answered with an HTTP status and a message for people."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Segmenter:
+    """A net in a thread of its own, since Caffe keeps its mode by thread and runs a net once at a time.
+
+    Parameters
+    ----------
+    training : Training or Run
+        What has `fcn` and `phases`.
+    weights : Path
+        Its caffemodel.
+    gpu : int, optional
+        Number of the GPU.
+
+    Raises
+    ------
+    BadInput
+        The net sees something else than a photograph, or the weights do not fit.
+    """
+
+    def __init__(self, training, weights: Path, gpu: int | None = None) -> None:
+        self.source = Source(training)
+        photograph = next(iter(self.source.dataset.means))
+        if list(self.source.tops.values()) != [photograph]:
+            raise BadInput(f'this net sees {" and ".join(self.source.tops.values())}, not a photograph alone: '
+                           'use python -m nets.infer')
+        self._thread = ThreadPoolExecutor(1)
+        self._places = threading.BoundedSemaphore(WAITING)
+        self._net = self._thread.submit(self._load, training, weights, gpu).result()
+
+    @staticmethod
+    def _load(training, weights, gpu):
+        device.choose(gpu)
+        return load(instantiate(training.fcn('deploy')), weights)
+
+    def __enter__(self) -> None:
+        """Take a place in the queue."""
+        if not self._places.acquire(blocking=False):
+            raise Refused(503, f'{WAITING} photographs are waiting already; try again in a moment')
+
+    def __exit__(self, *_) -> None:
+        self._places.release()
+
+    def __call__(self, photo: Image.Image) -> dict:
+        """Segment a photograph; what the page shows of it, as plain values."""
+        return self._thread.submit(self._segment, photo).result()
+
+    def _segment(self, photo: Image.Image) -> dict:
+        with tempfile.TemporaryDirectory() as folder:   # read as every other image is
+            path = Path(folder, 'photo.png')
+            photo.save(path)
+            blobs = self.source.read(path)
+        begin = time.perf_counter()
+        scores = segment(self._net, blobs)
+        seconds = time.perf_counter() - begin
+        return {'seconds': seconds, 'width': photo.width, 'height': photo.height,
+                'tasks': [self._show(np.asarray(photo), name, values) for name, values in scores.items()]}
+
+    def _show(self, photo: np.ndarray, name: str, scores: np.ndarray) -> dict:
+        labels, classes = scores.argmax(0).astype(np.uint8), self.source.classes(name)
+        return {'name': self.source.tasks[name], 'says': contents(labels, classes),
+                'overlay': data_uri(Image.fromarray(blend(photo, labels)), 'JPEG'),
+                'legend': [{'name': name, 'colour': colour, 'percent': 100 * float(np.mean(labels == k))}
+                           for k in np.unique(labels).tolist() for name, colour in legend([k], classes)]}
+
+
+def decode(data: bytes) -> Image.Image:
+    """A photograph from the bytes of its file: upright, RGB, at most `SIDE` pixels long.
+
+    Raises
+    ------
+    Refused
+        It is no picture, of a format not known here, too large, or has more than 8 bits a channel.
+    """
+    try:
+        photo = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError:
+        raise Refused(413, f'far too many pixels: at most {MAX_PIXELS // 1_000_000} million') from None
+    except Exception:   # a damaged file makes the decoders raise almost anything
+        raise Refused(415, f'this is no photograph that can be read: {", ".join(FORMATS)} are known') from None
+    if photo.width * photo.height > MAX_PIXELS:
+        raise Refused(413, f'{photo.width} x {photo.height} pixels are too many: '
+                           f'at most {MAX_PIXELS // 1_000_000} million')
+    if photo.mode[0] in 'IF':
+        raise Refused(415, 'this picture has more than 8 bits a channel: save it with 8')
+    try:
+        upright = ImageOps.exif_transpose(photo).convert('RGB')
+    except Exception:
+        raise Refused(415, 'this picture is damaged: it begins well but cannot be decoded to its end') from None
+    upright.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
+    return upright
+
+
+class Handler(BaseHTTPRequestHandler):
+    """GET / is the page, POST /segment takes the bytes of a photograph and answers JSON."""
+    timeout = TIMEOUT
+    protocol_version = 'HTTP/1.1'
+    server: 'Server'
+
+    def do_GET(self) -> None:
+        self.answer(lambda: self.send(200, 'text/html; charset=utf-8', self.page()))
+
+    def do_POST(self) -> None:
+        self.answer(lambda: self.send_json(200, self.segment()))
+
+    def answer(self, respond) -> None:
+        """Respond, or say what was wrong with the request; never more than that."""
+        try:
+            if self.headers.get('Host') not in self.server.names:   # another name that a page made point here
+                raise Refused(421, 'ask for this page at the address the program printed')
+            respond()
+        except Refused as refusal:
+            self.close_connection = True    # what the request still holds is not read
+            self.send_json(refusal.status, {'error': str(refusal)})
+        except (TimeoutError, ConnectionError):
+            self.close_connection = True
+        except Exception as problem:
+            cli.say(f'warning: a request failed: {problem!r}')
+            self.close_connection = True
+            self.send_json(500, {'error': 'the net could not segment this photograph; the terminal says more'})
+
+    def page(self) -> bytes:
+        if self.path != '/':
+            raise Refused(404, 'there is only the page / here')
+        return self.server.page
+
+    def segment(self) -> dict:
+        if self.path != '/segment':
+            raise Refused(404, 'photographs are taken at /segment')
+        if self.headers.get('Origin') not in (None, *(f'http://{name}' for name in self.server.names)):
+            raise Refused(403, 'only the page of this program may send photographs')
+        data = self.body()      # read in any case: a browser hears no answer before it has sent all
+        with self.server.segmenter:
+            return self.server.segmenter(decode(data))
+
+    def body(self) -> bytes:
+        length = self.headers.get('Content-Length', '')
+        if not (length.isascii() and length.isdigit()):
+            raise Refused(411, 'the request does not say how long it is')
+        if int(length) > MAX_BYTES:
+            raise Refused(413, f'this file is too large: at most {MAX_BYTES >> 20} MB')
+        if not int(length):
+            raise Refused(400, 'this file is empty')
+        data = self.rfile.read(int(length))
+        if len(data) < int(length):
+            raise Refused(400, 'the file did not arrive whole')
+        return data
+
+    def send_json(self, status: int, value: dict) -> None:
+        self.send(status, 'application/json', json.dumps(value).encode())
+
+    def send(self, status: int, kind: str, data: bytes) -> None:
+        self.send_response(status)
+        for name, value in (('Content-Type', kind), ('Content-Length', str(len(data))), ('Cache-Control', 'no-store'),
+                            ('X-Content-Type-Options', 'nosniff'),
+                            *([('Retry-After', '2')] if status == 503 else []),
+                            *([('Connection', 'close')] if self.close_connection else [])):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format, *args) -> None:
+        """The terminal stays quiet."""
+
+
+class Server(ThreadingHTTPServer):
+    """The page on 127.0.0.1; port 0 picks a free one."""
+    daemon_threads = True
+
+    def __init__(self, segmenter: Segmenter, title: str, port: int = 0) -> None:
+        try:
+            super().__init__((HOST, port), Handler)
+        except (OSError, OverflowError) as problem:
+            raise BadInput(f'port {port} of {HOST} cannot be used ({problem}); name another with --port') from None
+        self.segmenter = segmenter
+        self.names = tuple(f'{host}:{self.server_port}' for host in (HOST, 'localhost'))
+        self.page = page('serve.html', script='serve.js', title=title, limit=MAX_BYTES, side=SIDE,
+                         formats=FORMATS).encode()
+
+    @property
+    def url(self) -> str:
+        return f'http://{self.names[0]}/'
+
+
+def main(argv=None) -> None:
+    parser = cli.Parser(prog='python -m report serve', description=__doc__)
+    parser.add_argument('--net', required=True, help='a net of nets/, such as voc-fcn8s, or the folder of a run')
+    parser.add_argument('--weights', type=Path, metavar='FILE', help='its caffemodel')
+    parser.add_argument('--port', type=int, default=8000, metavar='N', help='default: %(default)s; 0 for any free one')
+    parser.add_argument('--gpu', type=int, metavar='N', help='number of the GPU to use')
+    args = parser.parse_args(argv)
+    if args.net not in nets.names() and Path(args.net).is_dir():
+        net = Run(Path(args.net))
+        weights = args.weights or net.weights
+    elif args.weights:
+        net, weights = nets.load(args.net), args.weights
+    else:
+        parser.error('--weights FILE is missing')
+    with Server(Segmenter(net, weights, args.gpu), net.net, args.port) as server:
+        print(f'{server.url}   (Ctrl-C ends it)', flush=True)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print()
+
+
+if __name__ == '__main__':
+    sys.exit(cli.run(main))
