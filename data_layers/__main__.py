@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 import cli
-from data_layers import DATASETS, bench
+from data_layers import DATASETS, bench, data_home
 from data_layers.check import check, recognise, text
+from data_layers.folder import CARD
 from data_layers.prepare import prepare
 
 
@@ -51,10 +52,11 @@ def add_dataset(command) -> None:
 def name_and_root(options) -> tuple[str, str | None]:
     """The data set that is meant, and its folder if one was given."""
     name = options.dataset
-    if name in DATASETS:
+    if name in DATASETS or (Path(name).name == name and (data_home() / name / CARD).is_file()):
         return name, options.root
     if not Path(name).is_dir():
-        raise cli.BadInput(f'{name} is neither a folder nor a data set: choose from {", ".join(DATASETS)}')
+        raise cli.BadInput(f'{name} is neither a folder nor a data set: choose from {", ".join(DATASETS)}, or describe '
+                           'your own with python -m nets new')
     return recognise(Path(name)), name
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cli import BadInput
-from data_layers import DATASETS, draw
+from data_layers import dataset_type, draw
 from data_layers.prefetch import Prefetcher
 
 
@@ -37,7 +37,7 @@ def bench(name: str, root: str | None = None, split: str | None = None, tops: Se
     """
     if images < 2 or rate <= 0:
         raise BadInput(f'--images {images} --rate {rate:g}: measure at least 2 images, at a rate above 0')
-    split = split or DATASETS[name].training
+    split = split or dataset_type(name, root).training
     alone = Prefetcher(name, split, root, tops, workers=0)
     ids = [alone.dataset.ids[draw(0, position, len(alone.dataset))] for position in range(images)]
     in_process, size = consume(alone, ids)

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from cli import BadInput, progress
-from data_layers import DATASETS, VOID, Dataset
+from data_layers import DATASETS, VOID, Dataset, dataset_type
+from data_layers.folder import Folder
 
 _dataset: Dataset       # the one a worker process reads
 
@@ -79,7 +80,7 @@ def check(name: str, root: str | Path | None = None, splits: Iterable[str] | Non
 
 def open_splits(name, root, splits, tops) -> tuple[Dataset, dict[str, Counter], list[str]]:
     """Open the splits: the data set to read from, how often each split lists an id, and what is wrong so far."""
-    kind = DATASETS[name]
+    kind = dataset_type(name, root)
     tops = tuple(tops or (*kind.means, *kind.classes))
     opened, problems = {}, []
     for split in splits or kind.splits(root):
@@ -202,15 +203,15 @@ def recognise(folder: Path) -> str:
     # VOC 2011 and 2012 look alike: tell them by the folder's name.
     names = [name for name, place in found if name not in ('voc', 'voc2012') or
              (name == 'voc2012') == ('2012' in place.name)]
-    if len(names) == 1:
-        return names[0]
+    if len(names) == 1 or Folder.name in names:     # where that is described, it is what is meant
+        return names[0] if len(names) == 1 else Folder.name
     what = f'several data sets ({", ".join(names)})' if names else 'no data set known here'
     raise BadInput(f'{folder} holds {what}; name one of {", ".join(DATASETS)} and give the folder with --root')
 
 
 def text(report: dict) -> str:
     """The report of `check` for reading."""
-    lines = [f'{report["dataset"]}: {DATASETS[report["dataset"]].title} in {report["root"]}, '
+    lines = [f'{report["dataset"]}: {dataset_type(report["dataset"], report["root"]).title} in {report["root"]}, '
              f'{report["samples"]} samples']
     for split, about in report['splits'].items():
         missing = '; '.join(f'no {top} of {", ".join(names)}' for top, names in about['absent'].items()

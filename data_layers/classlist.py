@@ -25,7 +25,7 @@ class Entry(NamedTuple):
     name: str | None
     written: str
     number: int
-    colour: tuple[int, int, int] | None
+    colour: tuple[int, ...] | None
 
 
 class ClassList(NamedTuple):
@@ -58,19 +58,18 @@ def read(path: Path) -> ClassList:
     for column, what in ((2, 'number'), (3, 'colour')):
         given = [row[column] is not None for row in rows]
         if len(set(given)) > 1:
-            raise BadInput(f'{path}: the line {rows[given.index(False)][0]!r} has no {what}, other lines have one; give '
+            raise BadInput(f'{path}: the line {rows[given.index(False)][0]!r} has no {what}, others have one; give '
                            f'every class its {what}')
-    numbered = rows[0][2] is not None
-    entries, count = [], 0
+    numbered, entries, count = rows[0][2] is not None, [], 0
     for _, name, number, colour in rows:
         is_void = name.lower() in VOID_NAMES
         entries.append(Entry(None if is_void else name.strip('_') if name == '_background_' else name, name,
-                             number if numbered else count, colour))
+                             count if number is None else number, colour))
         count += name != '__ignore__'   # labelme's, which has no number
     return ClassList(path, entries, numbered)
 
 
-def parse(line: str, path: Path) -> tuple[str, int | None, tuple[int, int, int] | None]:
+def parse(line: str, path: Path) -> tuple[str, int | None, tuple[int, ...] | None]:
     """The name, number and colour of a line.
 
     >>> parse('7: traffic light', Path('classes.txt'))
@@ -84,14 +83,9 @@ def parse(line: str, path: Path) -> tuple[str, int | None, tuple[int, int, int] 
     if len(re.findall(r'\d+', after)) in (1, 2) and not after.lstrip().startswith((',', ';', ':')):
         name, after = name + after, ''      # a name that ends in a number
     numbers = [int(number) for number in re.findall(r'\d+', before + after)]
-    if not name or len(numbers) not in (0, 1, 3, 4) or (len(numbers) > 1 and max(numbers[-3:]) > 255):
+    colour = tuple(numbers[-3:]) if len(numbers) in (3, 4) else None
+    if not name or name.isdecimal() or len(numbers) not in (0, 1, 3, 4) or (colour and max(colour) > 255):
         raise BadInput(f'{path} has the line {line!r}; write the name of a class, before it perhaps its number and its '
                        'colour, as in "7 128 64 128 road"')
     number = numbers[0] if len(numbers) in (1, 4) else None
-    colour = (numbers[-3], numbers[-2], numbers[-1]) if len(numbers) > 1 else None
     return name, number, colour
-
-
-def of_names(path: Path, names: dict[int, str]) -> ClassList:
-    """The list of a known layout: number -> name; what is not in it is void."""
-    return ClassList(path, [Entry(name, name, number, None) for number, name in names.items()], True)

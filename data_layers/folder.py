@@ -8,7 +8,7 @@
      "values": {"0": null, "1": "road", "2": "car", "3": "car"},
      "mean": [104.0, 116.7, 122.7]}                 BGR, of the training photographs
 
-and a list for each split, `train.tsv` and `val.tsv`: a line `id, photograph, mask`, separated by tabs, paths relative to
+and a list for each split, `train.tsv` and `val.tsv`: lines of id, photograph and mask, separated by tabs, paths below
 `folder`. `values` says what each value stored in a mask means: a class, or null for void. Several values may mean one
 class. The values of index masks are numbers, those of colour masks look like "128 64 128", those of polygons are names.
 """
@@ -55,8 +55,8 @@ def read_card(root: Path) -> Card:
     fit = {
         'folder': isinstance(folder, str) and folder != '',
         'masks': masks in MASKS,
-        'classes': (isinstance(classes, list) and 1 <= len(classes) <= VOID and len({*map(str, classes)}) == len(classes)
-                    and all(isinstance(name, str) for name in classes)),
+        'classes': (isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+                    and 1 <= len(classes) <= VOID and len({*classes}) == len(classes)),
         'values': isinstance(values, dict) and isinstance(classes, list) and
         all(name is None or name in classes for name in values.values()),
         'mean': (isinstance(mean, list) and len(mean) == 3 and
@@ -82,10 +82,11 @@ class Folder(Dataset):
     card: Card
 
     @classmethod
-    def at(cls, root: Path, name: str | None = None) -> type['Folder']:
+    def at(cls, root: Path | None, name: str | None = None) -> type['Folder']:
         """The `Folder` that lies in `root`: its classes and its mean are known from the data, not from the code."""
-        card = read_card(cls.locate(root))
-        about = dict(name=name or cls.name, place=root, card=card, means={'data': card.mean},
+        place = cls.locate(root)
+        card = read_card(place)
+        about = dict(name=name or cls.name, place=place, card=card, means={'data': card.mean},
                      classes={'label': card.classes})
         return type('Folder', (cls,), about)
 
@@ -203,8 +204,8 @@ def draw_polygons(path: Path) -> tuple[np.ndarray, list[str]]:
             outline(pen, kind, points, names.index(name))
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as problem:
         reason = f'{problem} is missing' if isinstance(problem, KeyError) else problem
-        raise BadInput(f'{path} is no file of labelme that can be drawn ({reason}); save it again in labelme, or remove '
-                       'it') from None
+        raise BadInput(f'{path} is no file of labelme that can be drawn ({reason}); save it again in labelme, or '
+                       'remove it') from None
     positions = np.asarray(picture)
     present, positions = np.unique(positions, return_inverse=True)      # what others hide is not there
     return positions.reshape(height, width), [names[number] for number in present]

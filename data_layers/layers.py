@@ -11,10 +11,10 @@ In a prototxt:
     }
 
 `param_str` is the literal of a dict, never evaluated as code: `dataset` and `split` as for `open_dataset`, and
-optionally `tops`, `root`, `seed`, `batch_size` (1; more needs images of one size) and, as for `Prefetcher`, `workers`
-and `ahead`. Splits whose name contains 'train' are drawn at random with replacement; the sample at a position of that
-stream depends on the seed and the position alone (`draw`), so that `seek` resumes it exactly. Other splits are gone
-through in order, over and over; `rewind` starts them again.
+optionally `tops`, `root`, `seed`, `batch_size` (1; more needs images of one size), as for `Prefetcher`, `workers` and
+`ahead`, and in training, as for `augment`, `mirror`, `scale` and `crop`. Splits whose name contains 'train' are drawn
+at random with replacement; the sample at a position of that stream depends on the seed and the position alone (`draw`),
+so that `seek` resumes it exactly. Other splits are gone through in order, over and over; `rewind` starts them again.
 
 Data-parallel ranks share one stream: of `size` ranks, each takes every `size`th sample (`set_rank`), and positions
 count the samples of all of them. In-order splits are dealt out in the same way, so of N samples, rank r scores
@@ -23,9 +23,10 @@ len(range(r, N, size)).
 import ast
 
 import caffe
+import numpy as np
 
 from cli import BadInput
-from data_layers import draw, warn_overlap
+from data_layers import augment, draw, warn_overlap
 from data_layers.prefetch import Prefetcher, Sample
 
 SEED = 1337
@@ -40,16 +41,22 @@ class SegmentationData(caffe.Layer):
         options = parse_param(self.param_str)
         self.seed = options.pop('seed', SEED)
         self.batch_size = options.pop('batch_size', 1)
+        self.variation = {key: options.pop(key) for key in augment.OPTIONS if key in options}
+        augment.check(**self.variation)
         self.reader = Prefetcher(options.pop('dataset'), batch=self.batch_size, **options)
         self.dataset = self.reader.dataset
         self.random = 'train' in self.dataset.split
         self.position = 0           # of the next sample of all ranks
-        self.fetched: tuple[list[str], list[Sample]] = [], []       # ids and what was read of them
+        self.fetched: tuple[range, list[Sample]] = range(0), []     # positions and what the net gets there
         if bottom or len(top) != len(self.dataset.tops):
             raise BadInput(f'a data layer of {self.dataset.name} {self.dataset.split} has no bottoms and the tops '
                            f'{", ".join(self.dataset.tops)}; the net gives it {len(bottom)} and {len(top)}')
+        if self.variation and not self.random:
+            raise BadInput(f'{", ".join(self.variation)} are for training splits, not for {self.dataset.split}: leave '
+                           'them out of its param_str')
         if not self.random and (training := newest_training()):
             warn_overlap(training.dataset, self.dataset)
+        close()     # nets made before are done with, or start their workers anew: a chain of runs piles none up
         _layers.append(self)
 
     def reshape(self, bottom, top):
@@ -62,29 +69,36 @@ class SegmentationData(caffe.Layer):
             for number, array in enumerate(sample):
                 top[number].data[item] = array
         self.position += self.batch_size * _size
-        self.fetched = [], []
+        self.fetched = range(0), []
         # Not before the first forward pass: a net that is only made needs no workers.
         self.reader.expect(self.upcoming(self.reader.ahead))
 
     def backward(self, top, propagate_down, bottom):
         pass
 
+    def positions(self, count: int) -> range:
+        """Those of the samples that this rank takes next."""
+        first = self.position + _rank
+        return range(first, first + count * _size, _size)
+
     def upcoming(self, count: int) -> list[str]:
         """The ids of the samples that this rank takes next."""
-        ids, first = self.dataset.ids, self.position + _rank
-        positions = range(first, first + count * _size, _size)
+        ids = self.dataset.ids
         return [ids[draw(self.seed, position, len(ids)) if self.random else position % len(ids)]
-                for position in positions]
+                for position in self.positions(count)]
 
     def fetch(self) -> list[Sample]:
         """The samples of the next batch, all of one size."""
-        ids = self.upcoming(self.batch_size)
-        if self.fetched[0] != ids:
-            self.fetched = [], []       # stays so when reading fails
+        positions, ids = self.positions(self.batch_size), self.upcoming(self.batch_size)
+        if self.fetched[0] != positions:
+            self.fetched = range(0), []     # stays so when reading fails
             samples = self.reader.take(ids)
+            if self.variation:
+                samples = [augment.augment(sample, self.seed, position, **self.variation)
+                           for position, sample in zip(positions, samples, strict=True)]
             for id, sample in zip(ids, samples, strict=True):
                 self.check_size(ids[0], samples[0], id, sample)
-            self.fetched = ids, samples
+            self.fetched = positions, samples
         return self.fetched[1]
 
     def check_size(self, first_id: str, first: Sample, id: str, sample: Sample) -> None:
@@ -96,6 +110,43 @@ class SegmentationData(caffe.Layer):
             raise BadInput(f'{name} {id}: {self.dataset.file(top, id)} is {w}x{h} pixels but '
                            f'{self.dataset.file(top, first_id)}, of the same batch, is {width}x{height}; leave '
                            f'batch_size out and set iter_size: {self.batch_size} in the solver')
+
+
+class ClassWeights(caffe.Layer):
+    """Scores as they are; on the way back, the gradient at every pixel times the weight of its true class.
+
+    Between the scores and their loss, this makes a loss that weighs the classes; the loss shown stays the plain one.
+
+        layer {
+          name: "weighted"  type: "Python"  bottom: "score"  bottom: "label"  top: "weighted"
+          python_param { module: "data_layers.layers"  layer: "ClassWeights"  param_str: "(0.4, 1.0, 2.5)" }
+        }
+    """
+
+    def setup(self, bottom, top):
+        weights = parse_weights(self.param_str, bottom[0].channels)
+        self.weights = np.append(weights, np.zeros(256 - len(weights), np.float32))     # void has no gradient
+
+    def reshape(self, bottom, top):
+        top[0].reshape(*bottom[0].data.shape)
+
+    def forward(self, bottom, top):
+        top[0].data[...] = bottom[0].data
+
+    def backward(self, top, propagate_down, bottom):
+        np.multiply(top[0].diff, self.weights[bottom[1].data.astype(np.uint8)], out=bottom[0].diff)
+
+
+def parse_weights(param_str: str, count: int) -> np.ndarray:
+    """Read the `param_str` of `ClassWeights`: a literal of `count` positive numbers."""
+    try:
+        weights = np.asarray(ast.literal_eval(param_str), np.float32)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        weights = np.empty(0, np.float32)
+    if weights.shape != (count,) or not (np.isfinite(weights) & (weights > 0)).all():
+        raise BadInput(f'param_str must be the {count} positive weights of the classes that are scored, such as '
+                       f'(0.4, 1.0, 2.5): {param_str!r}')
+    return weights
 
 
 def parse_param(param_str: str) -> dict:
@@ -110,7 +161,8 @@ def parse_param(param_str: str) -> dict:
     if missing := {'dataset', 'split'} - options.keys():
         raise BadInput(f'param_str lacks {", ".join(sorted(missing))}: {param_str!r}')
     kinds: dict[str, type | tuple[type, ...]] = {'dataset': str, 'split': str, 'tops': (list, tuple), 'root': str,
-                                                 'seed': int, 'batch_size': int, 'workers': int, 'ahead': int}
+                                                 'seed': int, 'batch_size': int, 'workers': int, 'ahead': int,
+                                                 **dict.fromkeys(augment.OPTIONS, object)}    # see augment.check
     for key, value in options.items():
         if key not in kinds:
             raise BadInput(f'param_str has the unknown key {key!r}, not one of {", ".join(kinds)}: {param_str!r}')

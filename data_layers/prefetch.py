@@ -196,10 +196,14 @@ def setting(name: str, given: int | None, default: int, least: int, most: int) -
 def start(options: dict, slots: Sequence[int]) -> Worker:
     """Start a process that reads samples of the data set described by `options` into these files."""
     path = os.pathsep.join(filter(None, (str(CHECKOUT), os.environ.get('PYTHONPATH'))))
-    process = subprocess.Popen([sys.executable, '-m', __name__, json.dumps(options), json.dumps(slots)],
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=slots,
-                               env={**os.environ, **ENVIRONMENT, 'PYTHONPATH': path},
-                               start_new_session=True)     # Ctrl-C is for the solver, which ends the workers
+    # Signals to the whole job are for the solver, which may have a step to finish. A process inherits what is blocked.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    try:
+        process = subprocess.Popen([sys.executable, '-m', __name__, json.dumps(options), json.dumps(slots)],
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=slots,
+                                   env={**os.environ, **ENVIRONMENT, 'PYTHONPATH': path})
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     assert process.stdin and process.stdout
     return Worker(process, process.stdin, process.stdout)
 
@@ -223,7 +227,6 @@ def end(workers: Sequence[Worker], slots: Sequence[int]) -> None:
 
 def main(argv: Sequence[str]) -> None:
     """Answer the requests on stdin, [number, slot, id] a line, until they end."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)   # a job that is asked to end first finishes its step
     options, slots = map(json.loads, argv)
     dataset = None
     for line in sys.stdin:

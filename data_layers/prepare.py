@@ -69,8 +69,8 @@ def prepare(name: str, source: Path, target: Path | None = None) -> str:
     BadInput
         Nothing of the data set is there, or an archive is damaged or leads out of the folder.
     """
-    if name not in DATASETS:
-        raise BadInput(f'no data set is called {name!r}: choose from {", ".join(DATASETS)}')
+    if name not in PARTS:
+        raise BadInput(f'nothing is to be prepared of {name!r}: choose from {", ".join(PARTS)}')
     kind = DATASETS[name]
     target = target or data_home() / kind.home
     done: Counter = Counter()

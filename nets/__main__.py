@@ -4,6 +4,7 @@
     python -m nets summary NET                  one line a layer
     python -m nets train NET [options]          train it, and first whatever it is initialised from
     python -m nets weights NET                  fetch the weights released with the papers
+    python -m nets new NAME --data DIR          nets for your own photographs
     python -m nets list                         the nets there are
 """
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import cli
 import nets
-from solvers import parallel, solve, weights
+from solvers import new, parallel, solve, weights
 from solvers.instance import instantiate, load
 from solvers.summary import summary
 
@@ -22,12 +23,10 @@ def main(argv=None) -> None:
     emit = commands.add_parser('emit', help='write the prototxts of nets')
     emit.add_argument('net', nargs='*', metavar='NET', help='all of them when none is named')
     emit.add_argument('--out', type=Path, required=True, metavar='DIR', help='gets a folder for each net')
-    show = commands.add_parser('summary', help='print a net, one line a layer')
-    show.add_argument('net', metavar='NET')
-    chain = commands.add_parser('train', help='train a net and what it starts from; options as of its solve.py')
-    chain.add_argument('net', metavar='NET')
-    released = commands.add_parser('weights', help='fetch the released weights of a net, checked against it')
-    released.add_argument('net', metavar='NET')
+    for name, does in {'summary': 'print a net, one line a layer', 'train': 'train a net and first what it starts from',
+                       'weights': 'fetch the released weights of a net, checked against it'}.items():
+        commands.add_parser(name, help=does).add_argument('net', metavar='NET')
+    new.arguments(commands.add_parser('new', help='look at your own data and write nets for it'))
     commands.add_parser('list', help='print the names of the nets')
     args, rest = parser.parse_known_args(argv)
     if args.command == 'train':
@@ -37,11 +36,13 @@ def main(argv=None) -> None:
     elif args.command == 'emit':
         for training in [nets.load(name) for name in args.net or nets.names()]:
             solve.emit(training, args.out / training.net)
+    elif args.command == 'new':
+        print(new.new(args, nets.FOLDER))
     elif args.command == 'summary':
         print(summary(nets.load(args.net).fcn('deploy')))
     elif args.command == 'weights':
-        deploy = nets.load(args.net).fcn('deploy')
-        print(weights.fetch(args.net, lambda path: load(instantiate(deploy), path, exactly=True)))
+        fcn = nets.load(args.net).fcn
+        print(weights.fetch(args.net, lambda path: load(instantiate(fcn('deploy')), path, exactly=True)))
     else:
         print('\n'.join(nets.names()))
 

@@ -16,7 +16,7 @@ FIXED = [dict(lr_mult=0)]
 CHANNELS = {'depth': 1}  # of an input; 3 for all others
 
 
-def feed(dataset, split, images, labels=('label',)):
+def feed(dataset, split, images, labels=('label',), **options):
     """Begin a net with the images and labels of one split of a data set; `split='deploy'` has bare inputs instead.
 
     Parameters
@@ -26,7 +26,7 @@ def feed(dataset, split, images, labels=('label',)):
     images : dict of str to str
         Blob of the net -> what of the data set it holds, such as `{'data': 'color'}`.
     labels : tuple of str
-        Label blobs, called as in the data set.
+        Label blobs, called as in the data set. More `options` go to the data layer, see `data_layers.layers`.
     """
     n = NetSpec()
     if split == 'deploy':
@@ -34,7 +34,7 @@ def feed(dataset, split, images, labels=('label',)):
             n[name] = L.Input(shape=dict(dim=[1, CHANNELS.get(top, 3), 500, 500]))
         return n
     names = (*images, *labels)
-    source = dict(dataset=dataset, split=split, tops=(*images.values(), *labels), seed=1337)
+    source = dict(dataset=dataset, split=split, tops=(*images.values(), *labels), seed=1337, **options)
     tops = L.Python(module='data_layers.layers', layer='SegmentationData', param_str=str(source), ntop=len(names))
     for name, top in zip(names, tops, strict=True):
         n[name] = top
@@ -81,12 +81,9 @@ def upsample(bottom, factor, kernel_size=None):
 
 def _classes(top):
     """Channels of a score: those of the nearest layer below that states them."""
-    while True:
-        params = top.fn.params
-        classes = params.get('num_output') or params.get('convolution_param', {}).get('num_output')
-        if classes:
-            return classes
-        top = top.fn.inputs[0]
+    params = top.fn.params
+    return (params.get('num_output') or params.get('convolution_param', {}).get('num_output')
+            or _classes(top.fn.inputs[0]))
 
 
 def skip(n, pool, onto, task='', scale=None):

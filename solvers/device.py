@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import cli
+from solvers import parallel
 
 # In a child process, since Caffe aborts on a card that does not answer and on any card in a build without CUDA.
 PROBE = 'import caffe, sys; caffe.set_device(int(sys.argv[1])); caffe.set_mode_gpu()'
@@ -18,8 +19,11 @@ def choose(gpu: int | None) -> str:
     """
     import caffe
     if gpu is None:
+        import accel    # puts its layers into Caffe's registries
         caffe.set_mode_cpu()
-        return 'CPU'
+        if parallel.world().first:
+            cli.say(f'computing on the CPU: {accel.status()}')
+        return f'CPU: {accel.status()}'
     probe = subprocess.run([sys.executable, '-c', PROBE, str(gpu)], capture_output=True, text=True)
     if probe.returncode:
         reason = ('this Caffe was built for the CPU alone' if 'CPU-only' in probe.stderr

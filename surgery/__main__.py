@@ -55,7 +55,7 @@ def _parser() -> cli.Parser:
     c.add_argument('--head', type=int, metavar='STRIDE', help='add an FCN head that predicts at this stride: 32, 16, 8')
     c.add_argument('--classes', type=int, metavar='N', help='classes of the head')
     c.add_argument('--data', type=Path, metavar='DIR', help='the data set that the head is trained on')
-    c.add_argument('--dataset', metavar='NAME', help='which data set that is [voc]')
+    c.add_argument('--dataset', metavar='NAME', help='which data set that is [voc, or your own if DIR describes it]')
     c.add_argument('--skip', action='append', default=[], metavar='BLOB', help='where to skip from, in place of the '
                    'deepest layer at each stride')
     c.set_defaults(do=_convolutionalize)
@@ -153,7 +153,7 @@ def _convolutionalize(args: argparse.Namespace) -> int:
     channels = next(iter(classifier.inputs.values()))[1]
     mean = classifier.transform.mean if args.mean is None else args.mean
     scale = classifier.transform.scale if args.scale is None else args.scale
-    data = head.open_data(args.dataset or 'voc', args.data.resolve(), args.classes) if trunk and args.data else None
+    data = head.open_data(args.dataset, args.data.resolve(), args.classes) if trunk and args.data else None
     images = {str(path): load(path, channels, mean, scale) for path in args.image}
     with _all_or_nothing(args.out) as folder:
         write_prototxt(folder / 'classifier.prototxt', classifier.net)

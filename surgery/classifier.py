@@ -81,6 +81,7 @@ def prepare(net: Any, weights: Weights, size: tuple[int, int] | None = None,
         The net does not fit together or its weights do not fit it; names the layer.
     """
     net = at_phase(net, 'TEST', stages)
+    _any_engine(net)
     removed: list[tuple[str, str]] = []
     net, images, transform = _feed(net, weights, size, removed)
     net, outputs = _cut(net, images, removed)
@@ -92,6 +93,14 @@ def prepare(net: Any, weights: Weights, size: tuple[int, int] | None = None,
     fitted, unused, missing = _fit(params, weights)
     _share(net, params, weights, fitted, missing)
     return Classifier(net, shapes, inputs, outputs, fitted, transform, removed, unused, missing)
+
+
+def _any_engine(net: Any) -> None:
+    """Let Caffe choose between its own code and cuDNN: a CPU build ends the process where cuDNN is asked for."""
+    for layer in net.layer:
+        for field, value in layer.ListFields():
+            if field.name.endswith('_param') and field.message_type and 'engine' in field.message_type.fields_by_name:
+                value.ClearField('engine')
 
 
 # ------------------------------------------------------------------------------------------------------- inputs

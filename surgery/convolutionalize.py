@@ -245,11 +245,9 @@ def _pooling(layer: Any, bottoms: list[Held], tops: list[Shape]) -> Made:
     if any(w.pad) and p.pool != p.MAX:
         raise BadInput(f'it averages over the whole {by(size)} map and its padding')
     was = 'global' if p.global_pooling else f'{by(w.kernel)} window, stride {by(w.stride)}'
-    method, engine = p.pool, p.engine
+    method = p.pool
     p.Clear()
     p.pool = method
-    if engine:
-        p.engine = engine
     if size[0] == size[1]:
         p.kernel_size = size[0]
     else:

@@ -429,9 +429,11 @@ def balance(energy: dict[str, float], trunk: Plan) -> tuple[dict[str, float], fl
     return scales, min(0.01, 10.0 ** math.floor(math.log10(0.1 / total)))
 
 
-def open_data(name: str, root: Path, classes: int) -> Data:
-    """Look at the data set that a head is to be trained on."""
+def open_data(name: str | None, root: Path, classes: int) -> Data:
+    """Look at the data set that a head is to be trained on; without a name, your own if `root` describes it, or VOC."""
     from data_layers import open_dataset
+    from data_layers.folder import CARD
+    name = name or ('folder' if (root / CARD).is_file() else 'voc')
     splits = SPLITS.get(name, ('train', 'val'))
     train, test = (open_dataset(name, split, root) for split in splits)
     image, label = train.default_tops[0], next(top for top in train.default_tops if top in train.classes)

@@ -6,6 +6,11 @@ os.environ.setdefault('FCN_WORKERS', '0')    # many tests make nets
 
 import pytest  # noqa: E402
 
+try:
+    import accel  # noqa: F401 (the whole suite runs on the accelerated layers; FCN_ACCEL=0 runs it on Caffe's own)
+except ImportError:
+    pass    # no Caffe yet: what needs it is skipped
+
 
 def pytest_addoption(parser):
     parser.addoption('--record-golden', action='store_true', help='accept the summaries of the nets as they are now')

@@ -71,7 +71,7 @@ def test_softmax_loss_and_its_gradient(normalize):
     n = spec(1, 4, 3, 5)
     n.label = L.Input(shape=dict(dim=[1, 1, 3, 5]))
     n.score = L.Convolution(n.data, num_output=4, kernel_size=1)
-    n.loss = loss(n.score, n.label, normalize)
+    loss(n, normalize=normalize)
     net = instantiate(n.to_proto(), caffe.TRAIN)
     fill(net)
     label = np.random.default_rng(1).integers(0, 4, (3, 5))

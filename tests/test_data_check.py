@@ -174,7 +174,7 @@ def test_list_says_where_all_comes_from(capsys):
     assert main(['list']) == 0
     out = capsys.readouterr().out
     assert Counter(line.split()[0] for line in out.splitlines() if line.startswith('  ')) == {
-        'from': 6, 'licence': 6, 'folder': 6, 'layout': 6}
+        'from': 7, 'licence': 7, 'folder': 7, 'layout': 7}
 
 
 def test_siftflow_files_of_one_image(tmp_path):

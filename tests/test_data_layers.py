@@ -1,5 +1,6 @@
 """The layer that feeds a net, in real Caffe nets and solvers."""
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -136,6 +137,8 @@ def test_bad_data_reach_the_caller_of_step_and_forward(tmp_path, root):
     ("{'dataset': 'voc', 'split': 'val', 'voc_dir': '.'}", "unknown key 'voc_dir'"),
     ("{'dataset': 'voc', 'split': 'val', 'seed': 'one'}", 'seed of the wrong kind'),
     ("{'dataset': ['voc'], 'split': 'val'}", 'dataset of the wrong kind'),
+    ("{'dataset': 'voc', 'split': 'val', 'batch_size': 0}", 'batch_size of the wrong kind'),
+    ("{'dataset': 'voc', 'split': 'val', 'root': '%s', 'workers': 99}", 'workers is 99; give a number from 0 to 64'),
     ("{'dataset': 'nosuch', 'split': 'val'}", "no data set is called 'nosuch'"),
     ("{'dataset': 'voc', 'split': 'val', 'tops': ('data',), 'root': '%s'}", 'the tops data; the net gives it 0 and 2'),
     ("{'dataset': 'voc', 'split': 'nosuch', 'root': '%s'}", 'voc has no split nosuch'),
@@ -158,3 +161,144 @@ def test_scoring_what_one_trains_on_is_warned_of(tmp_path, root):
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         net(tmp_path, dataset='voc', split='val', root=root)
+
+
+# Read ahead by workers, in batches, and by ranks.
+
+def batches(feed, count):
+    for _ in range(count):
+        feed.forward()
+        yield feed.blobs['data'].data.copy(), feed.blobs['label'].data.copy()
+
+
+def assert_holds(batch, dataset, ids):
+    """The blobs of a net are these samples."""
+    for blob, arrays in zip(batch, zip(*map(dataset.load, ids), strict=True), strict=True):
+        np.testing.assert_array_equal(blob, np.stack(arrays))
+
+
+@pytest.fixture
+def workers():
+    yield dict(workers=2, ahead=3)
+    layers.close()
+
+
+def test_a_net_fed_by_workers_sees_the_same_stream(tmp_path, root, workers):
+    dataset = open_dataset('voc', 'train', root)
+    feed = net(tmp_path, caffe.TRAIN, dataset='voc', split='train', root=root, seed=7, **workers)
+    reader = layers.newest_training().reader
+    assert not reader.processes                 # a net that is only made starts none
+    position = 0
+    for start, count in ((0, 6), (3, 4), (50, 3), (0, 2)):
+        if start != position:
+            layers.seek(start)
+        for batch, place in zip(batches(feed, count), range(start, start + count), strict=True):
+            assert_holds(batch, dataset, [dataset.ids[draw(7, place, 3)]])
+        position = start + count
+        assert layers.position() == position
+    for worker in reader.processes:
+        assert 'caffe' not in Path(f'/proc/{worker.process.pid}/maps').read_text()
+    assert len(reader.processes) == 2
+    net(tmp_path, dataset='voc', split='val', root=root, **workers)     # a new net ends the workers of those before,
+    assert not reader.processes
+    assert_holds(next(batches(feed, 1)), dataset, [dataset.ids[draw(7, 2, 3)]])     # which start again when needed
+    assert len(reader.processes) == 2
+    layers.close()
+    assert not reader.processes
+
+
+def test_in_order_layers_fed_by_workers_rewind(tmp_path, root, workers):
+    dataset = open_dataset('voc', 'val', root)
+    feed = net(tmp_path, dataset='voc', split='val', root=root, **workers)
+    for count in (3, 2, 4):
+        layers.rewind()
+        for batch, place in zip(batches(feed, count), range(count), strict=True):
+            assert_holds(batch, dataset, [dataset.ids[place % 3]])
+
+
+def test_bad_data_that_workers_read_reach_the_step_they_belong_to(tmp_path, root, workers):
+    path = tmp_path / 'VOC2011/JPEGImages/2008_000003.jpg'
+    good = path.read_bytes()
+    feed = net(tmp_path, dataset='voc', split='val', root=root, **workers)
+    feed.forward()
+    path.write_bytes(good[:200])
+    layers.close()      # anew: what was read ahead had been good
+    layers.rewind()
+    feed.forward()
+    feed.forward()
+    for _ in range(2):
+        with pytest.raises(BadInput, match='^voc 2008_000003: .*2008_000003.jpg cannot be read'):
+            feed.forward()
+    path.write_bytes(good)
+    assert_holds(next(batches(feed, 1)), open_dataset('voc', 'val', root), ['2008_000003'])
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_batches_hold_consecutive_samples_of_the_stream(tmp_path, workers):
+    write_voc(tmp_path / 'VOC2011', ['a', 'b', 'c', 'd', 'e'], sizes=((30, 40),))
+    root = str(tmp_path / 'VOC2011')
+    dataset = open_dataset('voc', 'train', root)
+    feed = net(tmp_path, caffe.TRAIN, dataset='voc', split='train', root=root, batch_size=3, workers=workers, ahead=2)
+    assert feed.blobs['data'].data.shape == (3, 3, 30, 40) and feed.blobs['label'].data.shape == (3, 1, 30, 40)
+    for number, batch in enumerate(batches(feed, 4)):
+        assert_holds(batch, dataset, [dataset.ids[draw(1337, 3 * number + n, 5)] for n in range(3)])
+    assert layers.position() == 12
+    ordered = net(tmp_path, dataset='voc', split='val', root=root, batch_size=2, workers=workers)
+    for batch, ids in zip(batches(ordered, 3), ('ab', 'cd', 'ea'), strict=True):
+        assert_holds(batch, dataset, ids)
+    layers.close()
+
+
+def test_a_batch_of_several_sizes_is_refused_naming_both_files(tmp_path, root):
+    with pytest.raises(BadInput, match=r'voc 2007_000002: .*2007_000002.jpg is 40x48 pixels but .*2007_000001.jpg, of '
+                                       'the same batch, is 56x40; .*iter_size: 2 in the solver'):
+        net(tmp_path, dataset='voc', split='val', root=root, batch_size=2)
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_ranks_draw_disjoint_positions_of_one_stream(tmp_path, root, monkeypatch, workers):
+    for name in ('_rank', '_size'):
+        monkeypatch.setattr(layers, name, getattr(layers, name))    # put back afterwards
+    dataset = open_dataset('voc', 'train', root)
+    drawn = {}
+    for rank in range(3):
+        feed = net(tmp_path, caffe.TRAIN, dataset='voc', split='train', root=root, seed=5, workers=workers)
+        layers.set_rank(rank, 3)        # after the net is made, or, for the next one, before
+        for number, batch in enumerate(batches(feed, 5)):
+            drawn[3 * number + rank] = batch
+        assert layers.position() == 15
+        assert layers.newest_training().reader.number == (12 if workers else 0)     # 4 taken, 8 ahead: none in vain
+    for position in range(15):
+        assert_holds(drawn[position], dataset, [dataset.ids[draw(5, position, 3)]])
+    layers.seek(8)      # of all ranks: this one, the last, takes 10 and 13
+    for batch, position in zip(batches(feed, 2), (10, 13), strict=True):
+        assert_holds(batch, dataset, [dataset.ids[draw(5, position, 3)]])
+    assert layers.position() == 14
+    with pytest.raises(ValueError, match='of 3 ranks, none has the number 3'):
+        layers.set_rank(3, 3)
+    layers.close()
+
+
+def test_batches_of_ranks_are_interleaved(tmp_path, monkeypatch):
+    for name in ('_rank', '_size'):
+        monkeypatch.setattr(layers, name, getattr(layers, name))
+    write_voc(tmp_path / 'VOC2011', list('abcdefgh'), sizes=((30, 40),))
+    dataset = open_dataset('voc', 'val', tmp_path / 'VOC2011')
+    feed = net(tmp_path, dataset='voc', split='val', root=str(tmp_path / 'VOC2011'), batch_size=2)
+    layers.set_rank(1, 2)
+    for batch, ids in zip(batches(feed, 3), ('bd', 'fh', 'bd'), strict=True):
+        assert_holds(batch, dataset, ids)
+
+
+def test_ranks_share_out_what_they_score(tmp_path, monkeypatch):
+    for name in ('_rank', '_size'):
+        monkeypatch.setattr(layers, name, getattr(layers, name))
+    write_voc(tmp_path / 'VOC2011', list('abcdefg'))
+    dataset = open_dataset('voc', 'val', tmp_path / 'VOC2011')
+    feed = net(tmp_path, dataset='voc', split='val', root=str(tmp_path / 'VOC2011'))
+    for rank, share in enumerate(('adg', 'be', 'cf')):
+        layers.set_rank(rank, 3)
+        layers.rewind()
+        assert len(range(rank, 7, 3)) == len(share)
+        for batch, id in zip(batches(feed, len(share)), share, strict=True):
+            assert_holds(batch, dataset, [id])

@@ -227,6 +227,20 @@ def test_draw_is_a_pure_uniform_function():
     assert ((pairs - expected) ** 2 / expected).sum() < 148     # chi squared, 99 degrees of freedom, p = 0.001
 
 
+def test_masks_of_bytes_are_mapped_as_any_other():
+    values = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    for first, void in ((0, (255,)), (1, (0, -1)), (1, (0, 255))):
+        good = values[(values >= first) & (values < first + 40) | np.isin(values, void)].reshape(1, -1)
+        expected = np.array([255 if value in void else value - first for value in good[0].tolist()], np.uint8)
+        np.testing.assert_array_equal(to_classes(good, 40, 'f', first, void), expected[None])
+        messages = []
+        for kind in (np.uint8, np.int32, np.float64):
+            with pytest.raises(BadInput, match='f has label value ') as problem:
+                to_classes(values.astype(kind), 40, 'f', first, void)
+            messages.append(str(problem.value))
+        assert len(set(messages)) == 1
+
+
 def test_to_classes_maps_and_refuses():
     values = np.array([[-1, 0, 1], [2, 3, 0]])
     np.testing.assert_array_equal(to_classes(values, 3, 'f', first=1, void=(-1, 0)), [[255, 255, 0], [1, 2, 255]])

@@ -1,6 +1,10 @@
 """Caffemodels, transplant, bilinear and expand, without Caffe: protobuf and scipy are the oracles."""
+import doctest
+import importlib
 import os
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -161,6 +165,23 @@ def test_shape_and_count_must_agree(tmp_path):
     (tmp_path / 'w').write_bytes(net.SerializeToString())
     with pytest.raises(BadInput, match="layer 'conv', blob 0: its shape"):
         read_weights(tmp_path / 'w')
+
+
+def test_a_table_without_caffe(tmp_path):
+    write_weights(tmp_path / 'w', {'conv': [np.array([[1, 3]], 'f'), np.array([np.nan], 'f')]}, {'conv': 'Convolution'})
+    text = caffemodel.summary(caffemodel.read_layers(tmp_path / 'w'))
+    assert 'conv   Convolution  0     1x2    2      2     1    1    3' in text and '1 not finite' in text
+
+
+def test_surgery_does_not_load_caffe():
+    code = 'import surgery, sys; assert "caffe" not in sys.modules'
+    assert subprocess.run([sys.executable, '-c', code]).returncode == 0
+
+
+@pytest.mark.parametrize('module', ['surgery', 'surgery.transplant', 'surgery.bilinear', 'surgery.expand',
+                                    'surgery.caffemodel'])
+def test_doctests(module):
+    assert doctest.testmod(importlib.import_module(module)).failed == 0
 
 
 def test_missing_file_is_named(tmp_path):

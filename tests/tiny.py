@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+import accel  # noqa: F401 (as in the process of the tests)
 import cli
 from nets import voc
 from nets.blocks import conv_relu, crop, dropout, loss, score, upsample

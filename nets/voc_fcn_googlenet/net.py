@@ -7,9 +7,9 @@ from nets.blocks import crop, loss, score, upsample
 from nets.googlenet import googlenet
 
 
-def fcn(split):
-    n = voc.feed(split)                                     # data, label
-    n.score_fr = score(googlenet(n), voc.NUM_CLASSES)       # stride 32
+def fcn(split, data=voc):
+    n = data.feed(split)                                    # data, label
+    n.score_fr = score(googlenet(n), data.NUM_CLASSES)      # stride 32
     n.upscore = upsample(n.score_fr, 32, kernel_size=63)    # stride 1; 64 would crop at half a pixel
     n.score = crop(n.upscore, n.data)
     loss(n)

@@ -1,0 +1,77 @@
+"""Variations of a training sample: scaled, cropped, mirrored at random. The published recipes do without.
+
+What comes out depends on the sample, the seed and the position alone, so that a resumed run goes on exactly.
+"""
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from cli import BadInput
+from data_layers.dataset import VOID
+
+OPTIONS = ('mirror', 'scale', 'crop')
+STREAM = 1      # apart from the draws of samples, which come from (seed, position)
+
+
+def check(mirror: bool = False, scale: Sequence[float] | None = None, crop: int | None = None) -> None:
+    """Refuse options of the wrong kind."""
+    if not isinstance(mirror, bool):
+        raise BadInput(f'mirror is {mirror!r}; give True or False')
+    if scale is not None and not (isinstance(scale, list | tuple) and len(scale) == 2 and all(
+            isinstance(factor, int | float) for factor in scale) and 0 < scale[0] <= scale[1] <= 16):
+        raise BadInput(f'scale is {scale!r}; give the smallest and the largest factor, such as (0.5, 2)')
+    if crop is not None and (isinstance(crop, bool) or not isinstance(crop, int) or crop < 1):
+        raise BadInput(f'crop is {crop!r}; give the side of the square in pixels')
+
+
+def augment(sample: Sequence[np.ndarray], seed: int, position: int, mirror: bool = False,
+            scale: Sequence[float] | None = None, crop: int | None = None) -> tuple[np.ndarray, ...]:
+    """Vary a sample, all its tops alike.
+
+    Parameters
+    ----------
+    sample : sequence of array
+        C x H x W each: images float32, mean subtracted; labels uint8.
+    seed, position : int
+        Of the training stream.
+    mirror : bool
+        Swap left and right of every other sample.
+    scale : (float, float), optional
+        Resize by a factor between these two, as often below as above their geometric mean: images bilinearly, labels
+        to the nearest pixel.
+    crop : int, optional
+        Cut out a square of so many pixels. What lies beyond the image is the mean, and void.
+
+    Returns
+    -------
+    tuple of array
+        Of the same types.
+    """
+    rng = np.random.default_rng((seed, position, STREAM))
+    factor, down, across, flip = rng.random(4)      # always all, so that one option leaves the others as they are
+    if scale is not None:
+        sample = [resize(array, scale[0] * (scale[1] / scale[0]) ** factor) for array in sample]
+    if crop is not None:
+        sample = [window(array, crop, down, across) for array in sample]
+    if mirror and flip < 0.5:
+        sample = [array[:, :, ::-1] for array in sample]
+    return tuple(sample)
+
+
+def resize(array: np.ndarray, factor: float) -> np.ndarray:
+    """Resize C x H x W by a factor, labels to the nearest pixel."""
+    _, height, width = array.shape
+    size = max(1, round(factor * width)), max(1, round(factor * height))
+    how = Image.Resampling.NEAREST if array.dtype == np.uint8 else Image.Resampling.BILINEAR
+    return np.stack([np.asarray(Image.fromarray(channel).resize(size, how)) for channel in array])
+
+
+def window(array: np.ndarray, side: int, down: float, across: float) -> np.ndarray:
+    """The square at these fractions of the room there is; a smaller image is filled up at the right and below."""
+    channels, height, width = array.shape
+    top, left = int(down * max(height - side + 1, 1)), int(across * max(width - side + 1, 1))
+    result = np.full((channels, side, side), VOID if array.dtype == np.uint8 else 0, array.dtype)
+    part = array[:, top:top + side, left:left + side]
+    result[:, :part.shape[1], :part.shape[2]] = part
+    return result

@@ -1,0 +1,241 @@
+"""Which file in a folder is the mask of which photograph, and which of them train: found out from names alone.
+
+Photographs and masks lie in folders of their own (images/ and masks/, JPEGImages/ and SegmentationClass/, Cityscapes'
+leftImg8bit/ and gtFine/, CamVid's train/ and trainannot/, or 701_StillsRaw_full/ and LabeledApproved_full/), or side by
+side (a.jpg and a.png, a.jpg and a_mask.png, labelme's a.jpg and a.json). Splits are folders named train, val, test, or
+lists train.txt, val.txt; failing that, one is drawn.
+"""
+import os
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from cli import BadInput
+from data_layers import classlist
+from data_layers.classlist import ClassList
+from data_layers.dataset import read_lines
+from data_layers.pictures import IMAGES
+
+HELD_OUT = 5        # of so many photographs, one is scored and not trained on
+LOSSLESS = {'.png', '.bmp', '.tif', '.tiff', '.webp'}
+# What the names of folders and files say. The deepest folder that says anything decides.
+MASK_FOLDER = re.compile(r'mask|label|annot|segmentation|ground.?truth|^gt|[^a-z]gt([^a-z]|$)|^segs?$', re.I)
+IMAGE_FOLDER = re.compile(r'image|img|photo|raw|rgb|frames|^color$|^pictures$', re.I)
+OTHER_FOLDER = re.compile(r'segmentationobject|instances?$|visuali[sz]ation|overlay|preview|thumb', re.I)
+MASK_NAME = re.compile(r'[-_. ]((gt(fine|coarse)[-_])?(label|labeltrain)ids|l|p|masks?|labels?|gt|seg|segmentation)$',
+                       re.I)
+IMAGE_NAME = re.compile(r'[-_](leftimg8bit|image|img|rgb|photo)$', re.I)
+OTHER_NAME = re.compile(r'[-_](colou?r|instance(train)?ids|polygons|vis|viz|overlay)$', re.I)
+SPLIT_FOLDER = re.compile(r'(training|train|validation|valid|val|testing|test)($|[-_ ]|annot|label|mask|image)', re.I)
+SPLITS = {'train': ('train', 'training'), 'val': ('val', 'valid', 'validation'), 'test': ('test', 'testing')}
+LISTS = ('', 'splits', 'lists', 'ImageSets/Segmentation', 'ImageSets')
+
+CITYSCAPES = {7: 'road', 8: 'sidewalk', 11: 'building', 12: 'wall', 13: 'fence', 17: 'pole', 19: 'traffic light',
+              20: 'traffic sign', 21: 'vegetation', 22: 'terrain', 23: 'sky', 24: 'person', 25: 'rider', 26: 'car',
+              27: 'truck', 28: 'bus', 31: 'train', 32: 'motorcycle', 33: 'bicycle'}
+CAMVID = ('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence', 'car', 'pedestrian', 'bicyclist')
+
+Pair = tuple[str, str]      # photograph and mask, below the folder
+
+
+@dataclass
+class Layout:
+    """What lies in a folder: `splits` maps split -> id -> pair; `classes` is the list of classes if there is one.
+
+    `closed`: the numbers of `classes` are all that count, others are void.
+    """
+    name: str
+    splits: dict[str, dict[str, Pair]]
+    classes: ClassList | None
+    closed: bool = False
+    notes: list[str] = field(default_factory=list)
+
+
+def find(folder: Path, seed: int, classes: ClassList | None = None) -> Layout:
+    """Look at the names in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        With photographs and masks, at any depth.
+    seed : int
+        Of the split, if one must be drawn.
+    classes : ClassList, optional
+        The classes; by default those of a list in `folder`.
+
+    Raises
+    ------
+    BadInput
+        No photograph has a mask, or a list of a split does not fit.
+    """
+    pairs, notes = find_pairs(folder)
+    if not pairs:
+        raise BadInput(f'{folder} has no photograph with a mask; put them into images/ and masks/ under the same names '
+                       'or side by side as a.jpg with a.png, a_mask.png, or a.json of labelme')
+    splits, made = find_splits(folder, pairs, seed)
+    result = Layout('', splits, classes or classlist.find(folder), notes=notes + made)
+    recognise(folder, result)
+    return result
+
+
+def find_pairs(folder: Path) -> tuple[dict[tuple[str, str], Pair], list[str]]:
+    """(Split by folder or '', key) -> pair; and what is left over."""
+    files = list_files(folder)
+    pictures = [path for path in files if path.suffix.lower() in IMAGES]
+    masks = find_masks(pictures)
+    photos: dict[tuple[str, str], PurePosixPath] = {}
+    for path in (path for path in pictures if path not in masks):
+        place = split_of(path), IMAGE_NAME.sub('', path.stem)
+        if place in photos:
+            raise BadInput(f'{folder} has two photographs called {place[1]}, {photos[place]} and {path}; give them '
+                           'different names')
+        photos[place] = path
+    found = defaultdict(list)
+    for path in (path for path in files if path in masks or path.suffix.lower() == '.json'):
+        whole, short = ((split_of(path), stem) for stem in (path.stem, MASK_NAME.sub('', path.stem)))
+        found[whole if whole in photos else short].append(path)
+    pairs = {place: (str(photos[place]), str(min(found[place], key=preference)))
+             for place in photos if place in found}
+    bare = sorted(str(path) for place, path in photos.items() if place not in found)
+    lost = sorted(str(paths[0]) for place, paths in found.items() if place not in photos and paths[0] in masks)
+    notes = [f'left out {what}: {paths[0]}{f" and {len(paths) - 1} more" if len(paths) > 1 else ""}'
+             for paths, what in ((bare, 'for want of a mask'), (lost, 'for want of a photograph')) if paths]
+    return pairs, notes
+
+
+def list_files(folder: Path) -> list[PurePosixPath]:
+    """The pictures and JSON files below a folder, sorted; not the hidden ones, nor those that are neither side."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith('.') and not OTHER_FOLDER.search(name)]
+        inside = PurePosixPath(Path(place).relative_to(folder).as_posix())
+        found += [inside / name for name in names if not name.startswith('.')]
+    return sorted(path for path in found if path.suffix.lower() in IMAGES | {'.json'}
+                  and not (in_mask_folder(path) and OTHER_NAME.search(path.stem)))
+
+
+def in_mask_folder(path: PurePosixPath) -> bool | None:
+    """What the folders of a file say: True for masks, False for photographs, None for nothing."""
+    for name in reversed(path.parts[:-1]):
+        if MASK_FOLDER.search(name):
+            return True
+        if IMAGE_FOLDER.search(name):
+            return False
+    return None
+
+
+def find_masks(pictures: list[PurePosixPath]) -> set[PurePosixPath]:
+    """Which pictures are masks: by their folder, or by their name beside a photograph's."""
+    names = {(path.parent, IMAGE_NAME.sub('', path.stem)) for path in pictures}
+    photos = {(path.parent, path.stem) for path in pictures if path.suffix.lower() in ('.jpg', '.jpeg')}
+
+    def beside(path):
+        return ((path.parent, MASK_NAME.sub('', path.stem)) in names if MASK_NAME.search(path.stem) else
+                path.suffix.lower() in LOSSLESS and (path.parent, path.stem) in photos)
+
+    by_folder = {path: in_mask_folder(path) for path in pictures}
+    return {path for path in pictures if by_folder[path] or by_folder[path] is None and beside(path)}
+
+
+def preference(path: PurePosixPath) -> tuple:
+    """Of several masks of one photograph the smallest counts: pictures before polygons, all ids before training ids."""
+    return path.suffix.lower() == '.json', 'train' in path.stem.lower(), str(path)
+
+
+def split_of(path: PurePosixPath) -> str:
+    """The split that the folders of a file name, or ''."""
+    for name in reversed(path.parts[:-1]):
+        if match := SPLIT_FOLDER.match(name):
+            return next(split for split, words in SPLITS.items() if match[1].lower() in words)
+    return ''
+
+
+def find_splits(folder: Path, pairs: dict[tuple[str, str], Pair], seed: int) -> tuple[dict, list[str]]:
+    """Deal the pairs out to train, val and perhaps test; and what there is to say of it."""
+    count = Counter(key for _, key in pairs)    # ids name the files of results, so none may come twice
+    ids = {(split, key): key if count[key] == 1 else f'{split}_{key}' for split, key in pairs}
+    by_id = {ids[place]: pair for place, pair in pairs.items()}
+    splits: dict[str, list[str]] = defaultdict(list)
+    if any(split for split, _ in pairs):
+        for (split, _), id in ids.items():
+            splits[split or 'train'].append(id)
+        notes = ['splits are the folders']
+    else:
+        splits, notes = read_lists(folder, by_id)
+    if 'val' not in splits and 'test' in splits:
+        splits['val'] = splits.pop('test')
+        notes.append('val is what is called test')
+    if 'val' not in splits or 'train' not in splits:
+        splits, drawn = draw_split(sorted(by_id), seed)
+        notes.append(drawn)
+    return {split: {id: by_id[id] for id in members} for split, members in splits.items() if members}, notes
+
+
+def read_lists(folder: Path, by_id: dict[str, Pair]) -> tuple[dict[str, list[str]], list[str]]:
+    """The splits that lists beside the pictures name; with one list alone, the rest is the other split."""
+    splits: dict[str, list[str]] = {}
+    for place in LISTS:
+        for split, words in SPLITS.items():
+            for path in (folder / place / f'{word}.txt' for word in words):
+                if path.is_file():
+                    splits[split] = read_ids(path, by_id)
+        if splits:
+            break
+    if len(splits) == 1 and (rest := sorted(by_id.keys() - {*next(iter(splits.values()))})):
+        splits['train' if 'train' not in splits else 'val'] = rest
+    return splits, [f'splits are the lists in {folder / place}'] if splits else []
+
+
+def read_ids(path: Path, by_id: dict[str, Pair]) -> list[str]:
+    """The ids of a list, whose lines begin with an id or the file of a photograph."""
+    found = []
+    for line in read_lines(path):
+        names = [PurePosixPath(text).name for text in (line, line.split()[0])]
+        candidates = [stem for name in names for stem in (name, PurePosixPath(name).stem,
+                                                          IMAGE_NAME.sub('', PurePosixPath(name).stem))]
+        id = next((name for name in candidates if name in by_id), None)
+        if id is None:
+            raise BadInput(f'{path} lists {line!r}, which has no photograph with a mask; add them, or remove the line')
+        found.append(id)
+    return list(dict.fromkeys(found))
+
+
+def draw_split(ids: list[str], seed: int) -> tuple[dict[str, list[str]], str]:
+    """Every fifth photograph, drawn by a seed, is held out."""
+    if len(ids) < 2:
+        raise BadInput(f'there is one photograph with a mask, {ids[0]}; at least two are needed, one is held out to be '
+                       'scored')
+    order = np.random.default_rng(seed).permutation(len(ids))
+    count = max(1, len(ids) // HELD_OUT)
+    val = sorted(ids[i] for i in order[:count])
+    return ({'train': sorted({*ids} - {*val}), 'val': val},
+            f'no split came with the data: {count} of {len(ids)} photographs are held out, drawn by the seed {seed}')
+
+
+def recognise(folder: Path, layout: Layout) -> None:
+    """Give a layout its name, and the classes that are known from it when no list is there."""
+    photo, mask = map(PurePosixPath, next(iter(next(iter(layout.splits.values())).values())))
+    if mask.suffix.lower() == '.json':
+        layout.name = "labelme's polygons"
+    elif mask.stem.lower().endswith('gtfine_labelids'):
+        layout.name, layout.closed = 'Cityscapes', layout.classes is None
+        layout.classes = layout.classes or known(folder, CITYSCAPES)
+    elif mask.stem.lower().endswith('gtfine_labeltrainids'):
+        layout.name = 'Cityscapes, numbered for training'
+        layout.classes = layout.classes or known(folder, dict(enumerate(CITYSCAPES.values())))
+    elif mask.parent.name.lower() in ('trainannot', 'valannot', 'testannot'):
+        layout.name, layout.closed = 'CamVid with 11 classes', layout.classes is None
+        layout.classes = layout.classes or known(folder, dict(enumerate(CAMVID)))
+    elif 'LabeledApproved_full' in mask.parts or (mask.parent.name == 'train_labels' and mask.stem.endswith('_L')):
+        layout.name = 'CamVid'
+    else:
+        layout.name = 'one folder' if photo.parent == mask.parent else 'two folders'
+
+
+def known(folder: Path, names: dict[int, str]) -> ClassList:
+    """The classes of a known layout, as if a list in `folder` named them: number -> name."""
+    return ClassList(folder / classlist.NAMES[0],
+                     [classlist.Entry(name, name, number, None) for number, name in names.items()], True)

@@ -1,0 +1,314 @@
+"""A first look at someone's own data: every photograph and mask is read, and what is usually wrong is told apart.
+
+The mistakes people make with masks have each a cause and a remedy: colours where class numbers are expected, 0 and 255
+for no and yes, numbers that begin at 1, masks of another size than their photograph, a class that the list lacks.
+"""
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from os import cpu_count
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from PIL import Image
+
+from cli import BadInput, progress
+from data_layers.classlist import ClassList
+from data_layers.dataset import VOID, read_rgb
+from data_layers.folder import GROUND, Card, Colourful, read_stored
+from data_layers.layouts import Layout
+
+BLURRED = 20        # values that no class has, from which on they are taken for the traces of a lossy format
+ORIENTATION = 274   # the tag of EXIF
+
+
+@dataclass
+class Found:
+    """What one photograph and its mask hold."""
+    label: str                                          # file of the mask
+    size: tuple[int, int] = (0, 0)                      # width, height of the photograph
+    masked: tuple[int, int] = (0, 0)                    # and of the mask
+    turned: bool = False                                # EXIF says that the photograph is to be turned
+    sums: np.ndarray = field(default_factory=lambda: np.zeros(3))   # of B, G and R
+    values: dict[str, int] = field(default_factory=dict)            # stored value -> pixels
+    colourful: bool = False                             # class numbers were expected, colours found
+    problem: str | None = None                          # why nothing more is known
+
+
+@dataclass
+class Survey:
+    """What a folder holds."""
+    folder: Path
+    layout: Layout
+    card: Card
+    found: dict[str, dict[str, Found]]      # split -> id
+    mistakes: list[str]
+
+    @property
+    def pixels(self) -> int:
+        """Of a photograph, the median."""
+        return int(median(one.size[0] * one.size[1] for one in self.found['train'].values()))
+
+    def counts(self, split: str) -> list[Counter[str | None]]:
+        """For each photograph of a split, the pixels of each class and of void (None)."""
+        result = [Counter[str | None]() for _ in self.found[split]]
+        for counter, one in zip(result, self.found[split].values(), strict=True):
+            for key, pixels in one.values.items():
+                counter[self.card.values.get(key)] += pixels
+        return result
+
+    def balance(self) -> list[float]:
+        """Weights of the classes by the median of their frequencies (Eigen and Fergus, ICCV 2015).
+
+        The frequency of a class is its share of the labelled pixels in the training photographs that show it; one that
+        none shows weighs 1.
+        """
+        counts = self.counts('train')
+        shares = []
+        for name in self.card.classes:
+            shown = [one for one in counts if one.get(name)]
+            labelled = sum(pixels for one in shown for other, pixels in one.items() if other is not None)
+            shares.append(sum(one[name] for one in shown) / labelled if shown else None)
+        middle = median(share for share in shares if share)
+        return [round(middle / share, 4) if share else 1.0 for share in shares]
+
+    def __str__(self) -> str:
+        lines = [f'{self.folder}: {self.layout.name}, {self.card.masks} masks',
+                 *(f'  {split:<12}{len(found):>8} photographs' for split, found in self.found.items())]
+        widths, heights = (sorted(one.size[axis] for found in self.found.values() for one in found.values())
+                           for axis in (0, 1))
+        lines.append(f'  sizes       {widths[0]}x{heights[0]} to {widths[-1]}x{heights[-1]} pixels')
+        counts = [one for split in self.found for one in self.counts(split)]
+        total = sum(counts, Counter[str | None]())
+        labelled = max(sum(total.values()) - total[None], 1)
+        lines.append(f'{"classes":<20}{"% of pixels":>12}{"images":>9}   (void '
+                     f'{100 * total[None] / max(sum(total.values()), 1):.2f} %)')
+        stored: dict[str | None, list[str]] = {}
+        for key, name in self.card.values.items():
+            stored.setdefault(name, []).append(key)
+        lines += [f'  {name:<18}{100 * total[name] / labelled:>12.3f}{sum(1 for one in counts if one.get(name)):>9}'
+                  f'   stored as {", ".join(stored.get(name, ["nothing"])[:6])}' for name in self.card.classes]
+        lines.append(f'mean (B, G, R): {", ".join(f"{value:.3f}" for value in self.card.mean)}')
+        lines += [f'note: {note}' for note in self.layout.notes]
+        return '\n'.join(lines)
+
+
+def survey(folder: Path, layout: Layout, workers: int | None = None) -> Survey:
+    """Read every photograph and mask of a layout, in parallel.
+
+    Returns
+    -------
+    Survey
+        With the `mistakes`, each a line that says what is wrong and what to do.
+    """
+    masks = mask_kind(folder, layout)
+    jobs = [(folder, masks, split, id, *pair) for split, pairs in layout.splits.items() for id, pair in pairs.items()]
+    found: dict[str, dict[str, Found]] = {split: {} for split in layout.splits}
+    for split, id, one in progress(inspect_all(jobs, workers), total=len(jobs), desc='look at', unit='image'):
+        found[split][id] = one
+    every = [one for split in found.values() for one in split.values()]
+    classes, values = meanings(layout, masks, every)
+    wrong = mistakes(folder, layout, masks, values, classes, every)
+    sums = np.sum([one.sums for one in found['train'].values()], axis=0)
+    pixels = sum(one.size[0] * one.size[1] for one in found['train'].values())
+    mean = tuple(round(float(value), 3) for value in sums / max(pixels, 1))
+    result = Survey(folder, layout, Card(folder, masks, classes, values, mean), found, wrong)
+    for name in classes:
+        if not any(one.get(name) for one in result.counts('train')):
+            layout.notes.append(f'no training photograph shows {name}: it will not be learnt')
+    return result
+
+
+def mask_kind(folder: Path, layout: Layout) -> str:
+    """How the masks are to be read: 'index', 'colour' or 'polygons'."""
+    files = [folder / pair[1] for pairs in layout.splits.values() for pair in pairs.values()]
+    drawn = [path for path in files if path.suffix.lower() == '.json']
+    if drawn:
+        if len(drawn) < len(files):
+            other = next(path for path in files if path not in drawn)
+            raise BadInput(f'{folder} has masks of two kinds, {drawn[0]} and {other}; leave one kind there')
+        return 'polygons'
+    modes = {mode_of(path) for path in files}
+    if layout.classes and layout.classes.coloured and (
+            modes & {'RGB', 'RGBA'} or ('P' in modes and not layout.classes.numbered)):
+        return 'colour'
+    return 'index'
+
+
+def mode_of(path: Path) -> str:
+    """Of a picture, from its first bytes."""
+    try:
+        with Image.open(path) as picture:
+            return picture.mode
+    except Exception:   # said when it is read
+        return ''
+
+
+def inspect_all(jobs: list[tuple], workers: int | None) -> Iterator[tuple[str, str, Found]]:
+    """Inspect all pairs, in order, in several processes."""
+    if workers == 1 or len(jobs) < 16:      # for which no process is worth its start
+        yield from map(inspect, jobs)
+        return
+    with ProcessPoolExecutor(workers or cpu_count()) as pool:
+        try:
+            yield from pool.map(inspect, jobs, chunksize=8)
+        except BrokenProcessPool:
+            raise BadInput('a worker process died, probably for want of memory; use fewer, with --workers') from None
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def inspect(job: tuple) -> tuple[str, str, Found]:
+    """Read one photograph and its mask."""
+    folder, masks, split, id, photo, label = job
+    found = Found(label)
+    try:
+        image = read_rgb(folder / photo)
+        found.size = image.shape[1], image.shape[0]
+        found.sums = image[:, :, ::-1].sum((0, 1), dtype=np.float64)
+        try:
+            positions, keys = read_stored(folder / label, masks)
+        except Colourful:
+            found.colourful = True
+            positions, keys = read_stored(folder / label, 'colour')
+        found.masked = positions.shape[1], positions.shape[0]
+        found.values = dict(zip(keys, np.bincount(positions.ravel(), minlength=len(keys)).tolist(), strict=True))
+        if found.masked != found.size:
+            with Image.open(folder / photo) as picture:
+                found.turned = picture.getexif().get(ORIENTATION, 1) > 4
+    except BadInput as problem:
+        found.problem = str(problem)
+    return split, id, found
+
+
+def meanings(layout: Layout, masks: str, found: list[Found]) -> tuple[tuple[str, ...], dict[str, str | None]]:
+    """The classes, in the order of the net's output, and what each value stored in the masks means."""
+    seen = sorted({key for one in found if not one.colourful for key in one.values}, key=natural)
+    values: dict[str, str | None]
+    if layout.classes:
+        values = {key_of(entry, masks): entry.name for entry in layout.classes.entries}
+    elif masks == 'polygons':
+        values = {key: key for key in seen if key != GROUND}
+    else:
+        values = {key: f'class {key}' for key in seen if key != str(VOID)}
+    if masks == 'polygons' and GROUND not in values:
+        values = {GROUND: 'background', **values}
+    if masks == 'index':
+        values.setdefault(str(VOID), None)
+        if layout.closed:
+            values |= {key: None for key in seen if key not in values}
+    classes = tuple(dict.fromkeys(name for name in values.values() if name is not None))
+    return classes, values
+
+
+def key_of(entry, masks: str) -> str:
+    """How dataset.json writes what stands for a class in the masks."""
+    if masks == 'colour':
+        return ' '.join(map(str, entry.colour))
+    return entry.written if masks == 'polygons' else str(entry.number)
+
+
+def natural(key: str) -> tuple:
+    """Sorts numbers as numbers."""
+    return (0, int(key), '') if key.isdecimal() else (1, 0, key)
+
+
+def mistakes(folder: Path, layout: Layout, masks: str, values: dict[str, str | None], classes: tuple[str, ...],
+             found: list[Found]) -> list[str]:
+    """What is wrong with the masks, a line each: the mistake, where it shows, the remedy."""
+    lines = [one.problem for one in found if one.problem]
+    lines += different_sizes(folder, found)
+    if any(one.colourful for one in found):
+        return [*lines, colours_for_numbers(folder, layout, found)]
+    strange = Counter(key for one in found for key in one.values if key not in values)
+    listed = layout.classes.path if layout.classes else folder / 'classes.txt'
+    if strange:
+        lines.append(off_by_one(folder, layout.classes, strange, found) or
+                     missing_class(folder, layout.classes, listed, masks, strange, found))
+    elif masks == 'index' and (two := no_and_yes(folder, listed, layout.classes, found)):
+        lines.append(two)
+    elif not lines and not 2 <= len(classes) <= VOID:
+        lines.append(f'{folder} has {len(classes)} classes; a net tells apart at least 2 and at most {VOID}: correct '
+                     f'{listed}, or the masks')
+    return lines
+
+
+def different_sizes(folder: Path, found: list[Found]) -> list[str]:
+    """Masks of another size than their photograph."""
+    wrong = [one for one in found if one.size != one.masked and not one.problem]
+    if not wrong:
+        return []
+    one = wrong[0]
+    remedy = ('the photograph is stored on its side with a note (EXIF) to turn it: save it turned, as '
+              "Pillow's ImageOps.exif_transpose does" if one.turned and one.size == one.masked[::-1] else
+              'make both of one size; masks may only be resized with nearest neighbours, else new values appear')
+    return [f'{some(len(wrong), "mask has", "masks have")} another size than the photograph: {folder / one.label} is '
+            f'{one.masked[0]}x{one.masked[1]} pixels, the photograph {one.size[0]}x{one.size[1]}; {remedy}']
+
+
+def colours_for_numbers(folder: Path, layout: Layout, found: list[Found]) -> str:
+    """RGB masks, and nothing that says which colour is which class."""
+    wrong = [one for one in found if one.colourful]
+    most = sum((Counter(one.values) for one in wrong), Counter[str]()).most_common(BLURRED + 1)
+    begin = (f'{some(len(wrong), "mask holds", "masks hold")} colours, not class numbers ({folder / wrong[0].label}), '
+             'and no list says which colour is which class; ')
+    if len(most) > BLURRED:
+        return begin + (f'with more than {BLURRED} colours they may be photographs, or saved in a lossy format: save '
+                        'the masks as PNG, without smoothing')
+    path = layout.classes.path if layout.classes else folder / 'classes.txt'
+    names = [entry.written for entry in layout.classes.entries] if layout.classes else []
+    example = ', '.join(f'"{key} {names[i] if i < len(names) else "NAME"}"' for i, (key, _) in enumerate(most[:5]))
+    return begin + (f'write a line for each of the {len(most)} colours into {path}, such as {example} (see that the '
+                    'names fit)')
+
+
+def no_and_yes(folder: Path, path: Path, classes: ClassList | None, found: list[Found]) -> str | None:
+    """Masks of 0 and 255 alone, when 255 would be void."""
+    seen = {key for one in found for key in one.values}
+    if str(VOID) not in seen or not seen <= {'0', str(VOID)} or (
+            classes and any(entry.number == VOID for entry in classes.entries)):
+        return None
+    names = [entry.written for entry in classes.entries] if classes and len(classes.entries) == 2 else ['background',
+                                                                                                       'NAME']
+    return (f'the masks have the values 0 and 255 alone ({folder / found[0].label}), as pictures in black and '
+            f'white have; 255 would be void, and one class would be left: write the lines "0 {names[0]}" and '
+            f'"255 {names[1]}" into {path}')
+
+
+def off_by_one(folder: Path, classes: ClassList | None, strange: Counter, found: list[Found]) -> str | None:
+    """Masks that count from 1 where the list counts from 0."""
+    if classes is None or classes.numbered or set(strange) != {str(len(classes.entries))}:
+        return None
+    first = any('0' in one.values for one in found)
+    one = next(one for one in found if str(len(classes.entries)) in one.values)
+    lines = [*(['0 void'] if first else []), *(f'{i} {entry.written}' for i, entry in enumerate(classes.entries, 1))]
+    shown = ', '.join(f'"{line}"' for line in [*lines[:3], *(['...'] if len(lines) > 4 else []), *lines[3:][-1:]])
+    return (f'the masks count the {len(classes.entries)} classes of {classes.path} from 1, the list from 0 '
+            f'({folder / one.label} has {len(classes.entries)}): write the numbers into the list, {shown}'
+            + (', or "0 background" if 0 is to be learnt' if first else ''))
+
+
+def missing_class(folder: Path, classes: ClassList | None, path: Path, masks: str, strange: Counter,
+                  found: list[Found]) -> str:
+    """Values that no class of the list has."""
+    key, count = strange.most_common(1)[0]
+    one = next(one for one in found if key in one.values)
+    what = {'index': 'value', 'colour': 'colour', 'polygons': 'name'}[masks]
+    names = ', '.join(sorted(strange, key=natural)[:8])
+    begin = f'the masks have {some(len(strange), what, what + "s")} that {path} lacks'
+    where = f'in {some(count, "mask", "masks")}, {folder / one.label} for one'
+    if len(strange) > BLURRED and masks != 'polygons':
+        return (f'{begin}, such as {names} ({where}): as many come from a lossy format or from smoothing when '
+                'resizing; save the masks as PNG, resize them with nearest neighbours')
+    example = key if masks == 'polygons' else f'{key} NAME'
+    return (f'{begin}: {names} ({key} {where}); add a line for each, such as "{example}", or '
+            + ('name them like a class that is there' if masks == 'polygons' else f'"{key} void" to leave it out')
+            + (', and give the other lines their numbers too' if masks == 'index' and classes and not classes.numbered else ''))
+
+
+def some(count: int, one: str, more: str) -> str:
+    """A number and the word for as many."""
+    return f'{count} {one if count == 1 else more}'

@@ -1,0 +1,312 @@
+"""Accelerated layers against Caffe's own, which are the oracle, in every shape our nets use and those at the edges."""
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+caffe = pytest.importorskip('caffe', reason='needs pycaffe: make setup')
+import accel  # noqa: E402
+
+pytestmark = [pytest.mark.caffe,
+              pytest.mark.skipif(not accel.status().startswith('accelerated'), reason=accel.status())]
+
+CONV = 'type: "Convolution" convolution_param { weight_filler { type: "gaussian" std: 0.1 } bias_filler { ' \
+       'type: "gaussian" std: 1 } %s }'
+DECONV = CONV.replace('Convolution', 'Deconvolution')
+POOL = 'type: "Pooling" pooling_param { pool: MAX %s }'
+
+# name -> (layer, shapes of its bottoms)
+CASES = {
+    # Winograd: tiles cut off on both sides, more channels or outputs than a vector or block holds, several images
+    'winograd 1 tile': (CONV % 'num_output: 16 kernel_size: 3 pad: 1', [(1, 16, 3, 4)]),
+    'winograd odd': (CONV % 'num_output: 40 kernel_size: 3 pad: 1', [(2, 24, 37, 61)]),
+    'winograd wide': (CONV % 'num_output: 33 kernel_size: 3 pad: 1', [(1, 17, 9, 403)]),
+    'winograd narrow': (CONV % 'num_output: 16 kernel_size: 3 pad: 1', [(3, 64, 50, 1)]),
+    'winograd no pad': (CONV % 'num_output: 16 kernel_size: 3', [(1, 16, 18, 19)]),
+    'winograd pad 2': (CONV % 'num_output: 16 kernel_size: 3 pad: 2', [(1, 16, 18, 19)]),
+    'winograd pad 7': (CONV % 'num_output: 16 kernel_size: 3 pad: 7', [(1, 16, 5, 6)]),
+    'winograd pads': (CONV % 'num_output: 16 kernel_size: 3 pad_h: 0 pad_w: 2', [(1, 16, 12, 13)]),
+    'winograd groups': (CONV % 'num_output: 64 kernel_size: 3 pad: 1 group: 2', [(2, 32, 13, 14)]),
+    'winograd no bias': (CONV % 'num_output: 20 kernel_size: 3 pad: 1 bias_term: false', [(1, 16, 11, 10)]),
+    'winograd deep': (CONV % 'num_output: 320 kernel_size: 3 pad: 1', [(1, 300, 8, 9)]),
+    'first layer': (CONV % 'num_output: 64 kernel_size: 3 pad: 100', [(1, 3, 20, 31)]),
+    'depth layer': (CONV % 'num_output: 64 kernel_size: 3 pad: 100', [(2, 4, 5, 4)]),
+    'fc6': (CONV % 'num_output: 150 kernel_size: 7', [(2, 40, 13, 9)]),
+    'fc7': (CONV % 'num_output: 130 kernel_size: 1', [(2, 300, 3, 5)]),
+    'score': (CONV % 'num_output: 21 kernel_size: 1', [(2, 64, 30, 31)]),
+    'alexnet conv1': (CONV % 'num_output: 96 kernel_size: 11 stride: 4 pad: 100', [(1, 3, 30, 25)]),
+    'alexnet conv2': (CONV % 'num_output: 32 kernel_size: 5 pad: 2 group: 2', [(2, 12, 15, 14)]),
+    'dilated': (CONV % 'num_output: 24 kernel_size: 3 pad: 2 dilation: 2', [(1, 20, 15, 14)]),
+    'strided': (CONV % 'num_output: 24 kernel_size: 3 stride: 2', [(2, 20, 15, 14)]),
+    'oblong': (CONV % 'num_output: 5 kernel_h: 2 kernel_w: 5 stride_h: 3 stride_w: 1 pad_h: 1 pad_w: 4',
+               [(2, 7, 15, 14)]),
+    'one pixel': (CONV % 'num_output: 3 kernel_size: 1', [(1, 1, 1, 1)]),
+    'volume': (CONV % 'num_output: 4 kernel_size: 3 pad: 1', [(1, 3, 4, 5, 6)]),
+    'two bottoms': (CONV % 'num_output: 16 kernel_size: 3 pad: 1', [(1, 16, 7, 6), (1, 16, 7, 6)]),
+    'deconvolution': (DECONV % 'num_output: 6 kernel_size: 4 stride: 2', [(2, 5, 7, 8)]),
+    'deconvolution pad': (DECONV % 'num_output: 6 kernel_size: 5 stride: 3 pad: 2 bias_term: false', [(1, 6, 7, 8)]),
+    'deconvolution planes': (DECONV % 'num_output: 6 kernel_size: 4 stride: 2 pad: 1 group: 6', [(2, 6, 7, 8)]),
+    'deconvolution apart': (DECONV % 'num_output: 4 kernel_size: 2 stride: 3 group: 4', [(1, 4, 5, 3)]),
+    'deconvolution groups': (DECONV % 'num_output: 6 kernel_size: 4 stride: 2 group: 2', [(1, 4, 7, 8)]),
+    'relu': ('type: "ReLU"', [(2, 3, 70, 80)]),
+    'leaky relu': ('type: "ReLU" relu_param { negative_slope: 0.1 }', [(1, 3, 5, 7)]),
+    'pool': (POOL % 'kernel_size: 2 stride: 2', [(2, 5, 38, 70)]),
+    'pool odd': (POOL % 'kernel_size: 2 stride: 2', [(2, 5, 37, 71)]),
+    'pool row': (POOL % 'kernel_size: 2 stride: 2', [(1, 2, 1, 65)]),
+    'pool overlap': (POOL % 'kernel_size: 3 stride: 2', [(2, 5, 18, 21)]),
+    'pool pad': (POOL % 'kernel_size: 3 stride: 2 pad: 1', [(2, 5, 18, 21)]),
+    'pool all': (POOL % 'global_pooling: true', [(2, 5, 8, 9)]),
+    'pool average': ('type: "Pooling" pooling_param { pool: AVE kernel_size: 2 stride: 2 }', [(2, 5, 8, 9)]),
+    'crop': ('type: "Crop" crop_param { axis: 2 offset: 3 offset: 5 }', [(2, 5, 20, 30), (2, 5, 11, 12)]),
+    'crop channels': ('type: "Crop" crop_param { axis: 1 offset: 2 offset: 3 offset: 5 }',
+                      [(2, 5, 20, 30), (2, 2, 11, 12)]),
+    'crop plane': ('type: "Crop" crop_param { axis: 1 offset: 2 }', [(20, 30), (20, 12)]),
+    'sum': ('type: "Eltwise"', [(2, 5, 40, 50)] * 2),
+    'weighted sum': ('type: "Eltwise" eltwise_param { coeff: 0.5 coeff: -2 coeff: 1 }', [(2, 5, 4, 5)] * 3),
+    'product': ('type: "Eltwise" eltwise_param { operation: PROD }', [(2, 5, 4, 5)] * 2),
+    'softmax': ('type: "Softmax"', [(2, 21, 37, 13)]),
+    'softmax columns': ('type: "Softmax" softmax_param { axis: -1 }', [(2, 3, 5)]),
+}
+
+
+def make(layer, shapes, rewrite=''):
+    """A net of one layer over inputs of the given shapes, with random weights from a fixed seed."""
+    inputs = ''.join(f'layer {{ name: "x{i}" type: "Input" top: "x{i}" input_param {{ shape {{ '
+                     f'{" ".join(f"dim: {d}" for d in shape)} }} }} }}\n' for i, shape in enumerate(shapes))
+    bottoms = ' '.join(f'bottom: "x{i}"' for i in range(len(shapes)))
+    tops = len(shapes) if 'Convolution' in layer or 'Deconvolution' in layer else 1
+    text = f'force_backward: true\n{inputs}layer {{ name: "layer" {bottoms} ' \
+           f'{" ".join(f"""top: "y{i}" """ for i in range(tops))} {layer} }}'
+    caffe.set_random_seed(7)
+    return net_of(text)
+
+
+def net_of(text):
+    import tempfile
+    with tempfile.NamedTemporaryFile('w', suffix='.prototxt') as file:
+        file.write(text)
+        file.flush()
+        return caffe.Net(file.name, caffe.TRAIN)
+
+
+def pass_through(net, seed=0):
+    """Forward and backward with random numbers; every array that comes out."""
+    rng = np.random.default_rng(seed)
+    bottoms = [name for name in net.blobs if name.startswith('x')]
+    tops = [name for name in net.blobs if name.startswith('y')]
+    for name in bottoms:
+        net.blobs[name].data[...] = rng.standard_normal(net.blobs[name].data.shape)
+    net.forward()
+    for name in tops:
+        net.blobs[name].diff[...] = rng.standard_normal(net.blobs[name].diff.shape)
+    outputs = {name: net.blobs[name].data.copy() for name in tops}
+    for param in net.params.get('layer', []):
+        param.diff[...] = 1  # gradients are added to what is there
+    net.backward()
+    outputs |= {f'd{name}': net.blobs[name].diff.copy() for name in bottoms}
+    return outputs | {f'dw{i}': param.diff.copy() for i, param in enumerate(net.params.get('layer', []))}
+
+
+def differ(ours, theirs):
+    """Relative difference in the L2 norm."""
+    return np.linalg.norm((ours - theirs).astype(np.float64)) / max(np.linalg.norm(theirs.astype(np.float64)), 1e-30)
+
+
+def same(ours, theirs, tolerance=5e-6):
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        assert value.shape == theirs[name].shape, name
+        assert differ(value, theirs[name]) < tolerance, f'{name}: {differ(value, theirs[name])}'
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_layer_is_caffes(name):
+    layer, shapes = CASES[name]
+    ours = make(layer, shapes)
+    with accel.off():
+        theirs = make(layer, shapes)
+    same(pass_through(ours), pass_through(theirs))
+
+
+@pytest.mark.parametrize('name', ['winograd odd', 'fc6', 'first layer', 'deconvolution', 'pool odd', 'softmax'])
+def test_sizes_may_change(name):
+    """A net that has seen other sizes gives what a fresh one gives, byte for byte."""
+    layer, shapes = CASES[name]
+    net, fresh = make(layer, shapes), make(layer, shapes)
+    for size in ((31, 18), (12, 45)):
+        net.blobs['x0'].reshape(1, shapes[0][1], *size)
+        pass_through(net)
+    net.blobs['x0'].reshape(*shapes[0])
+    for (key, ours), theirs in zip(pass_through(net).items(), pass_through(fresh).values(), strict=True):
+        assert np.array_equal(ours, theirs), key
+
+
+@pytest.mark.parametrize('name', ['winograd odd', 'winograd deep', 'first layer', 'fc6', 'deconvolution'])
+def test_repeats_byte_for_byte(name):
+    layer, shapes = CASES[name]
+    first, second = (pass_through(make(layer, shapes)) for _ in range(2))
+    for key, value in first.items():
+        assert np.array_equal(value, second[key]), key
+
+
+def test_convolution_by_hand():
+    """Neither Caffe nor we: a sum over a window in numpy, in double precision."""
+    net = make(CONV % 'num_output: 18 kernel_size: 3 pad: 1', [(1, 16, 10, 11)])
+    found = pass_through(net)
+    x, (w, b) = net.blobs['x0'].data, (param.data for param in net.params['layer'])
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(x[0], ((0, 0), (1, 1), (1, 1))), (3, 3), axis=(1, 2))
+    y = np.einsum('cyxrs,ocrs->oyx', windows.astype(np.float64), w.astype(np.float64)) + b[:, None, None]
+    assert differ(found['y0'][0], y) < 3e-6
+    dy = net.blobs['y0'].diff[0].astype(np.float64)
+    assert differ(found['dw0'], 1 + np.einsum('cyxrs,oyx->ocrs', windows, dy)) < 3e-6
+    assert differ(found['dw1'], 1 + dy.sum(axis=(1, 2))) < 3e-6
+
+
+@pytest.mark.parametrize('kernel, stride, pad', [(4, 2, 0), (16, 8, 0), (63, 32, 0), (3, 2, 1)])
+def test_bilinear_upsampling(kernel, stride, pad):
+    """Dense weights with kernels on the diagonal only take the quick way; one number off it takes the other."""
+    layer = DECONV % f'num_output: 3 kernel_size: {kernel} stride: {stride} pad: {pad} bias_term: false'
+    layer = layer.replace('convolution_param', 'param { lr_mult: 0 } convolution_param')
+    ours = make(layer, [(2, 3, 6, 5)])
+    with accel.off():
+        theirs = make(layer, [(2, 3, 6, 5)])
+    weights = ours.params['layer'][0].data
+    diagonal = np.zeros_like(weights)
+    diagonal[range(3), range(3)] = weights[range(3), range(3)]
+    for off_diagonal in (0, 0.5):
+        diagonal[2, 0, -1, -1] = off_diagonal
+        for net in (ours, theirs):
+            net.params['layer'][0].data[...] = diagonal
+        same(pass_through(ours), pass_through(theirs))
+
+
+def test_pooling_ties_and_nan():
+    """Caffe's rules: the first of equal maxima takes the gradient; NaN is never a maximum."""
+    layer, shapes = CASES['pool odd']
+    ours = make(layer, shapes)
+    with accel.off():
+        theirs = make(layer, shapes)
+    rng = np.random.default_rng(1)
+    x = rng.integers(0, 2, shapes[0]).astype(np.float32)
+    x[(rng.random(x.shape) < 0.2) & (np.indices(x.shape)[2:] % 2).any(axis=0)] = np.nan  # never a whole window:
+    # there Caffe writes its gradient before the beginning of the blob
+    results = []
+    for net in (ours, theirs):
+        net.blobs['x0'].data[...] = x
+        net.forward()
+        net.blobs['y0'].diff[...] = np.arange(net.blobs['y0'].count).reshape(net.blobs['y0'].shape)
+        net.backward()
+        results.append((net.blobs['y0'].data.copy(), net.blobs['x0'].diff.copy()))
+    for a, b in zip(*results, strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_pooling_of_nothing_but_nan():
+    layer, shapes = CASES['pool odd']
+    net = make(layer, shapes)
+    net.blobs['x0'].data[...] = np.nan
+    net.forward()
+    net.blobs['y0'].diff[...] = 1
+    net.backward()
+    assert (net.blobs['y0'].data == -np.finfo(np.float32).max).all() and not net.blobs['x0'].diff.any()
+
+
+def test_relu_lets_nan_through():
+    net = make('type: "ReLU"', [(1, 1, 1, 4)])
+    net.blobs['x0'].data[...] = [[[[np.nan, -1, 0, 2]]]]
+    net.forward()
+    assert np.array_equal(net.blobs['y0'].data.ravel(), [np.nan, 0, 0, 2], equal_nan=True)
+
+
+@pytest.mark.parametrize('options', ['', 'loss_param { ignore_label: 255 normalize: false }',
+                                     'loss_param { ignore_label: 255 normalize: true }',
+                                     'loss_param { normalization: FULL } loss_weight: 0.3',
+                                     'loss_param { normalization: NONE }'])
+def test_softmax_loss(options):
+    rng = np.random.default_rng(3)
+    scores, label = rng.standard_normal((2, 5, 9, 11)) * 30, rng.integers(0, 5, (2, 1, 9, 11))
+    if '255' in options:
+        label[rng.random(label.shape) < 0.3] = 255
+    found = []
+    for context in (None, accel.off()):
+        if context:
+            context.__enter__()
+        net = make(f'type: "SoftmaxWithLoss" propagate_down: true propagate_down: false {options}',
+                   [scores.shape, label.shape])
+        if context:
+            context.__exit__(None, None, None)
+        net.blobs['x0'].data[...], net.blobs['x1'].data[...] = scores, label
+        net.forward()
+        net.backward()
+        found.append({'loss': net.blobs['y0'].data.copy(), 'gradient': net.blobs['x0'].diff.copy()})
+    same(*found)
+
+
+def test_wrong_label_stops():
+    """Caffe would read and write out of bounds."""
+    code = ('import accel, sys; sys.path.insert(0, "tests"); from test_accel_layers import make\n'
+            'net = make(\'type: "SoftmaxWithLoss"\'.replace("force", ""), [(1, 5, 2, 2), (1, 1, 2, 2)])\n'
+            'net.blobs["x1"].data[...] = 7\nnet.forward()\n')
+    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert result.returncode != 0 and 'label 7 of 5' in result.stderr
+
+
+def test_frozen_parameters_cost_nothing():
+    """lr_mult 0: the gradients of the parameters stay as they are."""
+    layer = 'param { lr_mult: 0 } param { lr_mult: 0 } ' + CONV % 'num_output: 16 kernel_size: 3 pad: 1'
+    text = ('layer { name: "x0" type: "Input" top: "x0" input_param { shape { dim: 1 dim: 16 dim: 6 dim: 6 } } }\n'
+            f'layer {{ name: "layer" bottom: "x0" top: "y0" {layer} }}\n'
+            'layer { name: "y1" bottom: "y0" top: "y1" type: "InnerProduct" inner_product_param { num_output: 1 } '
+            'loss_weight: 1 }')
+    net = net_of(text)
+    net.forward()
+    net.backward()
+    assert not any(param.diff.any() for param in net.params['layer'])
+
+
+def test_gradient_numerically():
+    """The gradient of a net of two convolutions and a ReLU is what small steps of its input give."""
+    text = '''force_backward: true
+    layer { name: "x0" type: "Input" top: "x0" input_param { shape { dim: 1 dim: 16 dim: 7 dim: 6 } } }
+    layer { name: "a" type: "Convolution" bottom: "x0" top: "a" convolution_param { num_output: 16 kernel_size: 3 pad: 1
+            weight_filler { type: "gaussian" std: 0.2 } } }
+    layer { name: "r" type: "ReLU" bottom: "a" top: "a" relu_param { negative_slope: 0.5 } }
+    layer { name: "b" type: "Convolution" bottom: "a" top: "b" convolution_param { num_output: 17 kernel_size: 3
+            weight_filler { type: "gaussian" std: 0.2 } } }'''
+    caffe.set_random_seed(1)
+    net = net_of(text)
+    rng = np.random.default_rng(5)
+    x, step = (rng.standard_normal(net.blobs['x0'].shape) for _ in range(2))
+    weight = rng.standard_normal(net.blobs['b'].shape)
+
+    def value(at):
+        net.blobs['x0'].data[...] = at
+        net.forward()
+        return float((net.blobs['b'].data.astype(np.float64) * weight).sum())
+
+    h = 1e-3
+    slope = (value(x + h * step) - value(x - h * step)) / (2 * h)
+    value(x)
+    net.blobs['b'].diff[...] = weight
+    net.backward()
+    assert slope == pytest.approx(float((net.blobs['x0'].diff * step).sum()), rel=2e-3)
+
+
+@pytest.mark.parametrize('environment, expected', [({'FCN_ACCEL': '0'}, 'FCN_ACCEL=0'),
+                                                   ({'FCN_ACCEL_ISA': 'avx2'}, 'AVX2, '),
+                                                   ({'OMP_NUM_THREADS': '1'}, '1 thread)')])
+def test_environment(environment, expected):
+    result = subprocess.run([sys.executable, '-c', 'import accel; print(accel.status())'], capture_output=True,
+                            text=True, check=True, env={**os.environ, **environment})
+    assert expected in result.stdout
+
+
+@pytest.mark.skipif(os.environ.get('FCN_ACCEL_ISA') == 'avx2', reason='is that run')
+def test_on_avx2():
+    """The same tests on the kernels for CPUs without AVX-512."""
+    result = subprocess.run([sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', __file__, '-k',
+                             'caffes or bilinear or ties or loss'], capture_output=True, text=True,
+                            env={**os.environ, 'FCN_ACCEL_ISA': 'avx2'})
+    assert result.returncode == 0, result.stdout[-2000:]
