@@ -392,6 +392,7 @@ def parser(net: str) -> cli.Parser:
     result.add_argument('--cpu', action='store_true', help='compute on the CPU (as without GPU)')
     result.add_argument('--iterations', type=int, metavar='N', help='stop after N steps instead of the recipe\'s')
     result.add_argument('--resume', action='store_true', help='continue from the newest snapshot of the run')
+    result.add_argument('--workers', type=int, metavar='N', help='processes that read images ahead (default: 2)')
     result.add_argument('--keep', type=int, metavar='N', help='keep the N newest snapshots (default: all)')
     result.add_argument('--run', type=Path, metavar='DIR', help=f'the run\'s folder (default: $FCN_RUNS/{net})')
     result.add_argument('--data', type=Path, metavar='DIR', help='folder of the data sets (default: $FCN_DATA)')
@@ -406,6 +407,10 @@ def train(training: Training, args) -> None:
         raise cli.BadInput(f'GPU {args.gpu} and --cpu exclude each other')
     if args.iterations is not None and args.iterations < 1:
         raise cli.BadInput(f'--iterations {args.iterations}: a run has at least 1')
+    if args.workers is not None:
+        if args.workers < 0:
+            raise cli.BadInput(f'--workers {args.workers}: 0 reads in the training process, more read ahead')
+        os.environ['FCN_WORKERS'] = str(args.workers)
     if args.keep is not None and args.keep < 1:
         raise cli.BadInput(f'--keep {args.keep}: at least 1 snapshot must stay')
     os.environ['FCN_DATA'] = str((args.data or data_home()).resolve())
