@@ -17,7 +17,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 import cli
-from data_layers import DATASETS, VOID, Dataset, open_dataset
+from data_layers import DATASETS, VOID, Dataset, dataset_type, open_dataset
 from report.published import UPPER_BOUND
 from solvers.score import ConfusionMatrix
 
@@ -125,8 +125,8 @@ def main(argv=None) -> None:
     args = parser.parse_args(argv)
     if args.workers is not None and args.workers < 1:
         raise cli.BadInput(f'--workers must be at least 1, not {args.workers}')
-    kind = DATASETS.get(args.dataset)
-    dataset = open_dataset(args.dataset, args.split or (kind.scored if kind else 'val'), args.root)
+    split = args.split or dataset_type(args.dataset, args.root).scored
+    dataset = open_dataset(args.dataset, split, args.root)
     bounds = upper_bound(dataset, args.workers)
     published = UPPER_BOUND.get(args.dataset, {})
     print(f'{dataset.title}, split {dataset.split}, {len(dataset)} images: mean IU of labels made coarse, in percent')

@@ -19,7 +19,7 @@ def choose(gpu: int | None) -> str:
     """
     import caffe
     if gpu is None:
-        import accel    # puts its layers into Caffe's registries
+        import accel  # puts its layers into Caffe's registries
         caffe.set_mode_cpu()
         if parallel.world().first:
             cli.say(f'computing on the CPU: {accel.status()}')

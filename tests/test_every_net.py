@@ -13,7 +13,7 @@ from solvers.solve import solve  # noqa: E402
 from solvers.source import Source  # noqa: E402
 from solvers.variation import freeze, narrow  # noqa: E402
 from surgery import read_weights, write_weights  # noqa: E402
-from tests import datasets  # noqa: E402
+from tests import NETS, datasets  # noqa: E402
 
 pytestmark = pytest.mark.caffe
 SIZES = [(24, 32), (30, 20)]
@@ -44,7 +44,7 @@ def light(training):
     return replace(training, fcn=fcn, recipe=recipe)
 
 
-@pytest.mark.parametrize('name', nets.names())
+@pytest.mark.parametrize('name', NETS)
 def test_two_steps_and_a_score(name, data, tmp_path, monkeypatch):
     monkeypatch.setenv('FCN_DATA', str(data))
     rng = np.random.default_rng(0)

@@ -11,6 +11,7 @@ import nets  # noqa: E402
 from nets import alexnet, vgg16  # noqa: E402
 from solvers.instance import instantiate  # noqa: E402
 from solvers.summary import summary  # noqa: E402
+from tests import NETS  # noqa: E402
 
 pytestmark = pytest.mark.caffe
 ROOT = Path(__file__).resolve().parent.parent
@@ -100,7 +101,7 @@ def test_scales_of_the_net_trained_at_once():
         assert list(layers[f'score_{pool}'].bottom) == [f'scale_{pool}']
 
 
-@pytest.mark.parametrize('name', nets.names())
+@pytest.mark.parametrize('name', NETS)
 def test_the_phases_differ_in_the_data_layer_only(name):
     training = nets.load(name)
     train, test = (training.fcn(split) for split in training.phases)
@@ -132,7 +133,7 @@ def test_solvers(name):
     assert solver.test_interval == 999_999_999 and not solver.test_initialization
 
 
-@pytest.mark.parametrize('name', nets.names())
+@pytest.mark.parametrize('name', NETS)
 def test_golden_summary(name, request):
     """One line a layer as Caffe instantiates it. `--record-golden` accepts a change."""
     found = summary(nets.load(name).fcn('deploy')) + '\n'
@@ -162,7 +163,8 @@ def test_an_image_of_any_size_keeps_its_size():
 
 def test_emit_writes_every_file(tmp_path):
     subprocess.run([sys.executable, '-m', 'nets', 'emit', '--out', tmp_path], cwd=ROOT, check=True)
-    for name in nets.names():
+    assert set(NETS) <= set(nets.names())
+    for name in NETS:
         stems = sorted(path.stem for path in (tmp_path / name).iterdir())
         assert stems == sorted([*nets.load(name).phases, 'deploy', 'solver'])
 
