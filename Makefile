@@ -16,6 +16,7 @@ help:  ## this list
 
 setup:  ## .venv, requirements.txt and Caffe, built once and kept in a cache; a second run takes no time
 	@$(PYTHON) -m third_party.caffe
+	@$(VENV) -m accel
 
 demo: setup  ## the whole story on three real photographs, in minutes on a CPU
 	$(VENV) -m report.demo $(ARGS)

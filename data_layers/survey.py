@@ -304,9 +304,10 @@ def missing_class(folder: Path, classes: ClassList | None, path: Path, masks: st
         return (f'{begin}, such as {names} ({where}): as many come from a lossy format or from smoothing when '
                 'resizing; save the masks as PNG, resize them with nearest neighbours')
     example = key if masks == 'polygons' else f'{key} NAME'
+    unnumbered = masks == 'index' and classes and not classes.numbered
     return (f'{begin}: {names} ({key} {where}); add a line for each, such as "{example}", or '
             + ('name them like a class that is there' if masks == 'polygons' else f'"{key} void" to leave it out')
-            + (', and give the other lines their numbers too' if masks == 'index' and classes and not classes.numbered else ''))
+            + (', and give the other lines their numbers too' if unnumbered else ''))
 
 
 def some(count: int, one: str, more: str) -> str:

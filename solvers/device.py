@@ -22,7 +22,7 @@ def choose(gpu: int | None) -> str:
         import accel  # puts its layers into Caffe's registries
         caffe.set_mode_cpu()
         if parallel.world().first:
-            cli.say(f'computing on the CPU: {accel.status()}')
+            print(f'computing on the CPU: {accel.status()}', flush=True)
         return f'CPU: {accel.status()}'
     probe = subprocess.run([sys.executable, '-c', PROBE, str(gpu)], capture_output=True, text=True)
     if probe.returncode:

@@ -1,0 +1,69 @@
+"""Faster CPU layers and SGD for the Caffe of this project, in a shared library loaded beside it.
+
+Importing this package puts our layers into Caffe's registries: every net and solver made from then on uses them, with
+the same prototxt, weights and snapshots. Caffe's own source is untouched, and whatever our layers don't cover is
+Caffe's own. `FCN_ACCEL=0` in the environment leaves Caffe as it is; so does a missing library.
+
+A solver must be made by `caffe.get_solver(path)`, which asks the registry; `caffe.SGDSolver(path)` never does.
+"""
+import ctypes
+import os
+from contextlib import contextmanager
+
+from accel import build
+
+__all__ = ['disable', 'enable', 'off', 'status']
+
+_library = None
+_status = 'Caffe\'s own layers (FCN_ACCEL=0)'
+
+
+def enable() -> bool:
+    """Use our layers in nets made from now on; returns whether that is possible. `status` says why not."""
+    global _library, _status
+    if _library is None:
+        import caffe  # noqa: F401 (loads libcaffe, whose registries these are)
+        path = build.library()
+        if not path.is_file():
+            _status = 'Caffe\'s own layers (accel is not built: make setup)'
+            return False
+        # A thread that waits for the others gives its core away soon: data layers and other programs want it too.
+        os.environ.setdefault('GOMP_SPINCOUNT', '10000')
+        _library = ctypes.CDLL(str(path))
+        _library.accel_enable.restype = ctypes.c_char_p
+    name = _library.accel_enable()
+    if name is None:
+        _status = 'Caffe\'s own layers (this CPU has neither AVX-512 nor AVX2)'
+        return False
+    threads = _library.accel_threads()
+    _status = f'accelerated layers ({name.decode()}, {threads} thread{"s" * (threads != 1)})'
+    return True
+
+
+def disable() -> None:
+    """Use Caffe's own layers in nets made from now on."""
+    global _status
+    if _library is not None:
+        _library.accel_disable()
+    _status = 'Caffe\'s own layers (accel.disable)'
+
+
+@contextmanager
+def off():
+    """Make nets of Caffe's own layers inside a `with` block."""
+    before = _status
+    disable()
+    try:
+        yield
+    finally:
+        if before.startswith('accelerated'):
+            enable()
+
+
+def status() -> str:
+    """Which layers a net made now would have, in one line."""
+    return _status
+
+
+if os.environ.get('FCN_ACCEL', '1') != '0':
+    enable()

@@ -1,0 +1,291 @@
+// Convolutions of any shape as matrix products with the columns of the image (one column for each output pixel, one
+// row for each weight of a filter). Columns are gathered a block at a time into the thread's cache; the whole matrix,
+// hundreds of megabytes for a large image, never exists. 1x1 convolutions are the case in which it equals the image.
+#include <omp.h>
+
+#include "gemm.h"
+#include "kernels.h"
+
+namespace accel {
+namespace ACCEL_ISA {
+namespace {
+
+constexpr int DEPTH = 256;    // length of the sums taken at a time
+constexpr int ROWS = 256;     // size of a block of the result: its three matrices fit the second level cache
+constexpr int COLUMNS = 384;
+
+int kernel_size(const Geometry& g) { return g.kernel_h * g.kernel_w; }
+int pixels(const Geometry& g) { return g.out_height * g.out_width; }
+
+// The run of output pixels [n, end) that lies in one row.
+struct Row {
+  int y, x, length;
+  Row(const Geometry& g, int n, int end) : y(n / g.out_width), x(n % g.out_width), length(min(g.out_width - x, end - n)) {}
+};
+
+// Bottom row and first column that filter element (r, s) sees at a run's first pixel.
+struct Source {
+  int y, x;
+  Source(const Geometry& g, const Row& row, int r, int s)
+      : y(row.y * g.stride_h - g.pad_h + r * g.dilation_h), x(row.x * g.stride_w - g.pad_w + s * g.dilation_w) {}
+};
+
+// memcpy and memset for the short rows of small images, where calling those would cost more than the copying.
+inline void copy(float* out, const float* in, int n) {
+  int i = 0;
+  for (; i + W <= n; i += W) store(out + i, load(in + i));
+  for (; i < n; ++i) out[i] = in[i];
+}
+
+inline void clear(float* out, int n) {
+  for (int i = 0; i < n; ++i) out[i] = 0;
+}
+
+// Rows [k, k + depth) of the columns [n, n + count), with zeros up to `stride` columns.
+void gather(const Geometry& g, const float* bottom, int k, int depth, int n, int count, float* out, int stride) {
+  for (int i = 0; i < depth; ++i, out += stride) {
+    const int c = (k + i) / kernel_size(g), r = (k + i) / g.kernel_w % g.kernel_h, s = (k + i) % g.kernel_w;
+    const float* plane = bottom + static_cast<ptrdiff_t>(c) * g.height * g.width;
+    for (int at = 0; at < count;) {
+      const Row row(g, n + at, n + count);
+      const Source from(g, row, r, s);
+      const float* line = plane + static_cast<ptrdiff_t>(from.y) * g.width;
+      if (from.y < 0 || from.y >= g.height) {
+        clear(out + at, row.length);
+      } else if (g.stride_w == 1) {
+        const int first = min(max(-from.x, 0), row.length), last = max(min(g.width - from.x, row.length), first);
+        clear(out + at, first);
+        copy(out + at + first, line + from.x + first, last - first);
+        clear(out + at + last, row.length - last);
+      } else {
+        for (int j = 0; j < row.length; ++j) {
+          const int x = from.x + j * g.stride_w;
+          out[at + j] = x >= 0 && x < g.width ? line[x] : 0.f;
+        }
+      }
+      at += row.length;
+    }
+    clear(out + count, stride - count);
+  }
+}
+
+// The transpose of `gather`: add rows back to the pixels they came from.
+void scatter(const Geometry& g, const float* in, int stride, int k, int depth, int n, int count, float* bottom) {
+  for (int i = 0; i < depth; ++i, in += stride) {
+    const int c = (k + i) / kernel_size(g), r = (k + i) / g.kernel_w % g.kernel_h, s = (k + i) % g.kernel_w;
+    float* plane = bottom + static_cast<ptrdiff_t>(c) * g.height * g.width;
+    for (int at = 0; at < count;) {
+      const Row row(g, n + at, n + count);
+      const Source to(g, row, r, s);
+      float* line = plane + static_cast<ptrdiff_t>(to.y) * g.width;
+      if (to.y >= 0 && to.y < g.height) {
+        if (g.stride_w == 1) {
+          const int first = min(max(-to.x, 0), row.length), last = max(min(g.width - to.x, row.length), first);
+          for (int j = first; j < last; ++j) line[to.x + j] += in[at + j];
+        } else {
+          for (int j = 0; j < row.length; ++j) {
+            const int x = to.x + j * g.stride_w;
+            if (x >= 0 && x < g.width) line[x] += in[at + j];
+          }
+        }
+      }
+      at += row.length;
+    }
+  }
+}
+
+// rows x columns of `in` as columns x rows, both rounded up to W: what is beyond is zero, or for columns undefined.
+void transposed(const float* in, ptrdiff_t stride, int rows, int columns, float* out) {
+  const int out_stride = round_up(rows, W);
+  float corner[W * W];
+  for (int r = 0; r < rows; r += W)
+    for (int c = 0; c < columns; c += W) {
+      const float* from = in + r * stride + c;
+      ptrdiff_t from_stride = stride;
+      if (r + W > rows || c + W > columns) {
+        memset(corner, 0, sizeof corner);
+        for (int i = 0; i < min(W, rows - r); ++i)
+          memcpy(corner + i * W, from + i * stride, min(W, columns - c) * sizeof(float));
+        from = corner;
+        from_stride = W;
+      }
+      transpose(from, from_stride, out + static_cast<ptrdiff_t>(c) * out_stride + r, out_stride);
+    }
+}
+
+// rows x columns of `in`, as they are, zeros up to `out_stride`.
+void copied(const float* in, ptrdiff_t stride, int rows, int columns, float* out, int out_stride) {
+  for (int r = 0; r < rows; ++r) {
+    copy(out + r * out_stride, in + r * stride, columns);
+    clear(out + r * out_stride + columns, out_stride - columns);
+  }
+}
+
+// A matrix in memory that will be wanted next.
+struct Next {
+  const float* data;
+  ptrdiff_t stride;
+  int rows, columns;
+
+  // Fetch part `i` of `n` into the cache.
+  void prefetch(int i, int n) const {
+    for (int r = rows * i / n; r < rows * (i + 1) / n; ++r)
+      for (int c = 0; c < columns; c += 16) __builtin_prefetch(data + r * stride + c, 0, 2);
+  }
+};
+
+// C (rows x columns) (+)= A' B, rounded up; A is depth x rows and B depth x columns, each at its rounded stride.
+// Weights are read once, from memory, in short rows that no hardware foresees: hence `next`.
+void multiply(bool accumulate, int rows, int columns, int depth, const float* a, const float* b, float* c,
+              const Next& next) {
+  const int a_stride = round_up(rows, W), b_stride = round_up(columns, W), panels = ceil_div(rows, MR);
+  for (int m = 0; m < panels * MR; m += MR) {
+    next.prefetch(m / MR, panels);
+    if (accumulate)
+      panel<true>(b_stride, depth, a + m, a_stride, b, b_stride, c + m * b_stride, b_stride);
+    else
+      panel<false>(b_stride, depth, a + m, a_stride, b, b_stride, c + m * b_stride, b_stride);
+  }
+}
+
+// The three blocks of one thread.
+struct Blocks {
+  float *a, *b, *c, *spare;
+  static size_t size(int rows, int columns, int depth) {
+    return static_cast<size_t>(rows + W) * (depth + W) + 2 * static_cast<size_t>(columns + W) * (depth + W) +
+           static_cast<size_t>(rows + W) * (columns + W);
+  }
+  Blocks(float* memory, int rows, int columns, int depth)
+      : a(memory), b(a + (rows + W) * (depth + W)), c(b + (columns + W) * (depth + W)),
+        spare(c + (rows + W) * (columns + W)) {}
+};
+
+// `total` cut into parts of at most `most`, as equal as multiples of W allow: the size of a part.
+int part(int total, int most) { return round_up(ceil_div(total, ceil_div(total, most)), W); }
+
+}  // namespace
+
+void convolve(const Geometry& g, const float* bottom, const float* weights, const float* bias, float* top) {
+  const int depth = g.channels * kernel_size(g), count = pixels(g);
+  const int columns = part(count, COLUMNS), rows = part(g.outputs, ROWS);
+  const int across = ceil_div(count, columns), down = ceil_div(g.outputs, rows);
+  const size_t size = Blocks::size(rows, columns, DEPTH);
+  float* memory = scratch(size * omp_get_max_threads());
+#pragma omp parallel for schedule(dynamic)
+  for (int task = 0; task < across * down; ++task) {
+    const Blocks block(memory + size * omp_get_thread_num(), rows, columns, DEPTH);
+    const int m = task % down * rows, height = min(rows, g.outputs - m);
+    const int n = task / down * columns, width = min(columns, count - n), stride = round_up(width, W);
+    for (int k = 0; k < depth; k += DEPTH) {
+      const int length = min(DEPTH, depth - k);
+      transposed(weights + static_cast<ptrdiff_t>(m) * depth + k, depth, height, length, block.a);
+      gather(g, bottom, k, length, n, width, block.b, stride);
+      const Next next = {weights + static_cast<ptrdiff_t>(m) * depth + k + length, depth, height,
+                         min(DEPTH, depth - k - length)};
+      multiply(k > 0, height, width, length, block.a, block.b, block.c, next);
+    }
+    for (int i = 0; i < height; ++i) {
+      const float b = bias ? bias[m + i] : 0.f;
+      float* out = top + static_cast<ptrdiff_t>(m + i) * count + n;
+      for (int j = 0; j < width; ++j) out[j] = block.c[i * stride + j] + b;
+    }
+  }
+}
+
+void convolve_to_bottom(const Geometry& g, const float* top, const float* weights, float* bottom) {
+  // A task owns whole channels, since neighbouring columns add to the same pixels.
+  const int depth = g.channels * kernel_size(g), count = pixels(g), plane = g.height * g.width;
+  const int columns = part(count, COLUMNS), channels = min(max(ROWS / kernel_size(g), 1),
+                                                           ceil_div(g.channels, 2 * omp_get_max_threads()));
+  const int rows = channels * kernel_size(g);
+  const size_t size = Blocks::size(rows, columns, DEPTH);
+  float* memory = scratch(size * omp_get_max_threads());
+#pragma omp parallel for schedule(dynamic)
+  for (int c = 0; c < g.channels; c += channels) {
+    const Blocks block(memory + size * omp_get_thread_num(), rows, columns, DEPTH);
+    const int k = c * kernel_size(g), height = min(rows, depth - k);
+    memset(bottom + static_cast<ptrdiff_t>(c) * plane, 0,
+           min(channels, g.channels - c) * static_cast<size_t>(plane) * sizeof(float));
+    for (int n = 0; n < count; n += columns) {
+      const int width = min(columns, count - n), stride = round_up(width, W);
+      for (int m = 0; m < g.outputs; m += DEPTH) {
+        const int length = min(DEPTH, g.outputs - m);
+        copied(weights + static_cast<ptrdiff_t>(m) * depth + k, depth, length, height, block.a, round_up(height, W));
+        copied(top + static_cast<ptrdiff_t>(m) * count + n, count, length, width, block.b, stride);
+        const Next next = {weights + static_cast<ptrdiff_t>(m + length) * depth + k, depth,
+                           min(DEPTH, g.outputs - m - length), height};
+        multiply(m > 0, height, width, length, block.a, block.b, block.c, next);
+      }
+      scatter(g, block.c, stride, k, height, n, width, bottom);
+    }
+  }
+}
+
+void convolve_to_weights(const Geometry& g, const float* bottom, const float* top, float* weights) {
+  const int depth = g.channels * kernel_size(g), count = pixels(g), threads = omp_get_max_threads();
+  const int columns = part(depth, COLUMNS), rows = part(g.outputs, ROWS);
+  const int across = ceil_div(depth, columns), down = ceil_div(g.outputs, rows), tasks = across * down;
+  // With few blocks, the pixels are shared out as well and the parts added up in order afterwards.
+  const int parts = tasks >= threads ? 1 : min(threads, ceil_div(count, DEPTH));
+  const int share = round_up(ceil_div(count, parts), DEPTH);
+  const size_t size = Blocks::size(rows, columns, DEPTH), result = static_cast<size_t>(rows + W) * (columns + W);
+  float* memory = scratch(size * threads + (parts > 1 ? result * tasks * parts : 0));
+  float* results = memory + size * threads;
+#pragma omp parallel for schedule(dynamic)
+  for (int task = 0; task < tasks * parts; ++task) {
+    const Blocks block(memory + size * omp_get_thread_num(), rows, columns, DEPTH);
+    const int m = task / parts % down * rows, height = min(rows, g.outputs - m);
+    const int k = task / parts / down * columns, width = min(columns, depth - k), stride = round_up(width, W);
+    float* c = parts > 1 ? results + result * task : block.c;
+    const int begin = min(task % parts * share, count), end = min(begin + share, count);
+    if (begin == end) memset(c, 0, static_cast<size_t>(round_up(height, MR)) * stride * sizeof(float));
+    for (int n = begin; n < end; n += DEPTH) {
+      const int length = min(DEPTH, end - n), length_stride = round_up(length, W);
+      transposed(top + static_cast<ptrdiff_t>(m) * count + n, count, height, length, block.a);
+      gather(g, bottom, k, width, n, length, block.spare, length_stride);
+      transposed(block.spare, length_stride, width, length, block.b);
+      multiply(n > begin, height, width, length, block.a, block.b, c, {});
+    }
+    if (parts == 1)
+      for (int i = 0; i < height; ++i)
+        for (int j = 0; j < width; ++j) weights[static_cast<ptrdiff_t>(m + i) * depth + k + j] += c[i * stride + j];
+  }
+  if (parts == 1) return;
+  for (int task = 0; task < tasks * parts; ++task) {
+    const int m = task / parts % down * rows, height = min(rows, g.outputs - m);
+    const int k = task / parts / down * columns, width = min(columns, depth - k), stride = round_up(width, W);
+    for (int i = 0; i < height; ++i)
+      for (int j = 0; j < width; ++j)
+        weights[static_cast<ptrdiff_t>(m + i) * depth + k + j] += results[result * task + i * stride + j];
+  }
+}
+
+// sums[row] += sum of the row.
+void add_rows(int rows, int columns, const float* matrix, float* sums) {
+#pragma omp parallel for schedule(static)
+  for (int r = 0; r < rows; ++r) {
+    const float* row = matrix + static_cast<ptrdiff_t>(r) * columns;
+    // Blocks keep the rounding error of a plane of a million pixels at that of a thousand.
+    double total = 0;
+    for (int begin = 0; begin < columns; begin += 64 * W) {
+      const int end = min(begin + 64 * W, columns);
+      vec sum = {};
+      int j = begin;
+      for (; j + W <= end; j += W) sum += load(row + j);
+      for (int i = 0; i < W; ++i) total += sum[i];
+      for (; j < end; ++j) total += row[j];
+    }
+    sums[r] += static_cast<float>(total);
+  }
+}
+
+void add_bias(int rows, int columns, const float* bias, float* matrix) {
+#pragma omp parallel for schedule(static)
+  for (int r = 0; r < rows; ++r) {
+    float* row = matrix + static_cast<ptrdiff_t>(r) * columns;
+    for (int j = 0; j < columns; ++j) row[j] += bias[r];
+  }
+}
+
+}  // namespace ACCEL_ISA
+}  // namespace accel

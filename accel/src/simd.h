@@ -1,0 +1,98 @@
+// Vectors of one width per instruction set. Every file that includes this is compiled once for each set, with
+// ACCEL_ISA naming the namespace; kernels.h is the table through which the rest of the library reaches them.
+// Nothing here may use templates of the standard library: the linker merges those across the sets.
+#ifndef ACCEL_SIMD_H_
+#define ACCEL_SIMD_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX512F__)
+#define ACCEL_ISA avx512
+#elif defined(__AVX2__) && defined(__FMA__)
+#define ACCEL_ISA avx2
+#else
+#error "compile with the flags of AVX-512 or of AVX2 and FMA"
+#endif
+
+namespace accel {
+namespace ACCEL_ISA {
+
+#if defined(__AVX512F__)
+constexpr int W = 16;   // floats in a vector
+constexpr int MR = 8;   // rows of C that the matrix kernel keeps in registers: 8 x 3 of 32 vectors
+typedef int index __attribute__((vector_size(64)));
+#define ACCEL_EVEN {0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30}
+#define ACCEL_ODD {1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31}
+#define ACCEL_LOW {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23}
+#define ACCEL_HIGH {8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31}
+#else
+constexpr int W = 8;
+constexpr int MR = 4;   // 4 x 3 of 16 vectors
+typedef int index __attribute__((vector_size(32)));
+#define ACCEL_EVEN {0, 2, 4, 6, 8, 10, 12, 14}
+#define ACCEL_ODD {1, 3, 5, 7, 9, 11, 13, 15}
+#define ACCEL_LOW {0, 8, 1, 9, 2, 10, 3, 11}
+#define ACCEL_HIGH {4, 12, 5, 13, 6, 14, 7, 15}
+#endif
+constexpr int NV = 3;        // vectors of a row of C in registers
+constexpr int NR = NV * W;
+
+typedef float vec __attribute__((vector_size(W * 4)));
+typedef float unaligned_vec __attribute__((vector_size(W * 4), aligned(4), may_alias));
+
+static inline vec load(const float* p) { return *reinterpret_cast<const unaligned_vec*>(p); }
+static inline void store(float* p, vec v) { *reinterpret_cast<unaligned_vec*>(p) = v; }
+static inline vec broadcast(float x) { return x - vec{}; }
+static inline vec max(vec a, vec b) { return a > b ? a : b; }
+
+// Of the 2 W floats a|b: every other one; or the lower or upper halves of a and b, alternating.
+static inline vec even(vec a, vec b) { return __builtin_shuffle(a, b, (index)ACCEL_EVEN); }
+static inline vec odd(vec a, vec b) { return __builtin_shuffle(a, b, (index)ACCEL_ODD); }
+static inline vec zip_low(vec a, vec b) { return __builtin_shuffle(a, b, (index)ACCEL_LOW); }
+static inline vec zip_high(vec a, vec b) { return __builtin_shuffle(a, b, (index)ACCEL_HIGH); }
+
+// Split W pixels x 4 into the four phases x mod 4, and back.
+static inline void deinterleave4(const float* p, vec out[4]) {
+  vec a = load(p), b = load(p + W), c = load(p + 2 * W), d = load(p + 3 * W);
+  vec even_low = even(a, b), odd_low = odd(a, b), even_high = even(c, d), odd_high = odd(c, d);
+  out[0] = even(even_low, even_high);
+  out[1] = even(odd_low, odd_high);
+  out[2] = odd(even_low, even_high);
+  out[3] = odd(odd_low, odd_high);
+}
+
+static inline void interleave4(const vec in[4], float* p) {
+  vec even_low = zip_low(in[0], in[2]), even_high = zip_high(in[0], in[2]);
+  vec odd_low = zip_low(in[1], in[3]), odd_high = zip_high(in[1], in[3]);
+  store(p, zip_low(even_low, odd_low));
+  store(p + W, zip_high(even_low, odd_low));
+  store(p + 2 * W, zip_low(even_high, odd_high));
+  store(p + 3 * W, zip_high(even_high, odd_high));
+}
+
+// Transpose W x W floats. One pass zips row i with row i + W/2, which rotates the bits of (row, column) by one place;
+// after log2(W) passes rows have become columns.
+static inline void transpose(const float* in, ptrdiff_t in_stride, float* out, ptrdiff_t out_stride) {
+  vec a[W], b[W];
+  for (int i = 0; i < W; ++i) a[i] = load(in + i * in_stride);
+  for (int pass = 1; pass < W; pass *= 2) {
+    for (int i = 0; i < W / 2; ++i) {
+      b[2 * i] = zip_low(a[i], a[i + W / 2]);
+      b[2 * i + 1] = zip_high(a[i], a[i + W / 2]);
+    }
+    for (int i = 0; i < W; ++i) a[i] = b[i];
+  }
+  for (int i = 0; i < W; ++i) store(out + i * out_stride, a[i]);
+}
+
+static inline int round_up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
+static inline int ceil_div(int n, int d) { return (n + d - 1) / d; }
+static inline int min(int a, int b) { return a < b ? a : b; }
+static inline int max(int a, int b) { return a > b ? a : b; }
+
+}  // namespace ACCEL_ISA
+}  // namespace accel
+
+#endif

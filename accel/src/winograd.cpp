@@ -1,0 +1,445 @@
+// 3x3 convolutions by Winograd's minimal filtering F(4x4, 3x3): 36 multiplications for 16 outputs instead of 144.
+//
+//   A. Lavin, S. Gray: Fast Algorithms for Convolutional Neural Networks. CVPR 2016, section 4.2.
+//
+// An output tile Y (4x4) of the filter g (3x3) over an input tile d (6x6) is
+//
+//   Y = A' [(G g G') * (B' d B)] A        (* elementwise, ' transposed)
+//
+// summed over channels before the outer transform, so each of the 36 elements ("frequencies") is a matrix product
+//   M[f] (outputs x tiles) = U[f] (outputs x channels)  V[f] (channels x tiles),  U = G g G', V = B' d B.
+// The gradients are the same algebra transposed: to the bottom, a convolution with the filters rotated by 180 degrees
+// and outputs and channels exchanged; to the weights,
+//   dg = G' [sum over tiles of (A dY A') * (B' d B)] G.
+//
+// Tiles are numbered row by row. A thread takes a block of consecutive tiles through all three stages, so that V and M
+// stay in its cache; W tiles make a vector, which is why pixels are first split into the four phases x mod 4.
+#include <omp.h>
+
+#include "gemm.h"
+#include "kernels.h"
+
+namespace accel {
+namespace ACCEL_ISA {
+namespace {
+
+constexpr int F = 36;             // frequencies
+constexpr int BLOCK = 48;         // tiles of a block: its V must fit the second level cache beside M
+constexpr int OUTPUTS = 32;       // outputs of one M
+constexpr int SKEW = 48;          // floats between frequencies, or all 36 would share one set of the cache
+constexpr int PIECE = 128;        // tiles of W planes that a thread transforms at a time for the gradient to the weights
+constexpr size_t CHUNK = 8u << 20;     // bytes of transformed tiles held at a time for that
+constexpr size_t FILTERS = 20u << 20;  // bytes of transformed filters held at a time
+
+struct Tiles {
+  int rows, columns;    // tiles of an image
+  int images;
+  int count() const { return rows * columns * images; }
+};
+
+// A run of tiles within one row of one image; `at` is its place in the block.
+struct Run {
+  int image, row, column, length, at;
+};
+
+// The run of a block [begin, end) that starts at tile `t`.
+Run run_at(const Tiles& tiles, int t, int begin, int end) {
+  Run run;
+  run.column = t % tiles.columns;
+  run.row = t / tiles.columns % tiles.rows;
+  run.image = t / tiles.columns / tiles.rows;
+  run.length = min(tiles.columns - run.column, end - t);
+  run.at = t - begin;
+  return run;
+}
+
+// Pixels of a run, split by phase: value(row, phase)[tile].
+struct Phases {
+  static constexpr int LENGTH = (BLOCK > PIECE ? BLOCK : PIECE) + 2 * W;
+  float value[6][4][LENGTH];
+};
+
+// Fill rows [y, y + rows) from pixel x on for `length` tiles; what lies outside the plane is zero.
+void split(const float* plane, int height, int width, int y, int x, int rows, int length, Phases* phases) {
+  const int vectors = ceil_div(length, W);
+  for (int r = 0; r < rows; ++r) {
+    const float* line = plane + static_cast<ptrdiff_t>(y + r) * width;
+    for (int v = 0; v < vectors; ++v) {
+      vec phase[4] = {};
+      const int left = x + v * 4 * W;
+      if (y + r < 0 || y + r >= height) {
+      } else if (left >= 0 && left + 4 * W <= width) {
+        deinterleave4(line + left, phase);
+      } else {
+        float edge[4 * W] = {};
+        for (int i = max(-left, 0); i < min(width - left, 4 * W); ++i) edge[i] = line[left + i];
+        deinterleave4(edge, phase);
+      }
+      for (int p = 0; p < 4; ++p) store(phases->value[r][p] + v * W, phase[p]);
+    }
+  }
+}
+
+// Cook and Toom's algorithm behind it: 1-D filtering multiplies polynomials, by their values at six points, and any
+// distinct six will do. Lavin and Gray take 0, +-1, +-2 and infinity; with 0, +-5/8, +-3/2 and infinity rounding errors
+// are less than half as large at the same cost (the choice matters: B. Barabasz et al., Error Analysis and Improving the
+// Accuracy of Winograd Convolution, 2018). Row p of A is the powers p^0..p^3, of G p^0..p^2 over the product of p's
+// distances to the other points, and B' has the coefficients of the polynomials that vanish at all other points.
+constexpr float P = 5.f / 8, Q = 3.f / 2, PP = P * P, QQ = Q * Q;
+constexpr float NO = 1 / (PP * QQ), NP = 1 / (2 * PP * (PP - QQ)), NQ = 1 / (2 * QQ * (QQ - PP));
+
+inline void multiply_Bt(const vec d[6], vec t[6]) {
+  const vec a = d[4] - QQ * d[2], b = P * (d[3] - QQ * d[1]);
+  const vec c = d[4] - PP * d[2], e = Q * (d[3] - PP * d[1]);
+  t[0] = (PP * QQ) * d[0] + (d[4] - (PP + QQ) * d[2]);
+  t[1] = a + b;
+  t[2] = a - b;
+  t[3] = c + e;
+  t[4] = c - e;
+  t[5] = (PP * QQ) * d[1] + (d[5] - (PP + QQ) * d[3]);
+}
+
+inline void multiply_A(const vec y[4], vec z[6]) {
+  const vec a = y[0] + PP * y[2], b = P * (y[1] + PP * y[3]), c = y[0] + QQ * y[2], e = Q * (y[1] + QQ * y[3]);
+  z[0] = y[0];
+  z[1] = a + b;
+  z[2] = a - b;
+  z[3] = c + e;
+  z[4] = c - e;
+  z[5] = y[3];
+}
+
+inline void multiply_At(const vec m[6], vec s[4]) {
+  const vec a = m[1] + m[2], b = P * (m[1] - m[2]), c = m[3] + m[4], d = Q * (m[3] - m[4]);
+  s[0] = m[0] + a + c;
+  s[1] = b + d;
+  s[2] = PP * a + QQ * c;
+  s[3] = PP * b + QQ * d + m[5];
+}
+
+template <typename T>
+inline void multiply_G(const T g[3], T u[6]) {
+  const T a = NP * g[0] + (NP * PP) * g[2], b = (NP * P) * g[1], c = NQ * g[0] + (NQ * QQ) * g[2], d = (NQ * Q) * g[1];
+  u[0] = NO * g[0];
+  u[1] = a + b;
+  u[2] = a - b;
+  u[3] = c + d;
+  u[4] = c - d;
+  u[5] = g[2];
+}
+
+inline void multiply_Gt(const vec u[6], vec g[3]) {
+  const vec a = NP * (u[1] + u[2]), b = (NP * P) * (u[1] - u[2]), c = NQ * (u[3] + u[4]), d = (NQ * Q) * (u[3] - u[4]);
+  g[0] = NO * u[0] + a + c;
+  g[1] = b + d;
+  g[2] = PP * a + QQ * c + u[5];
+}
+
+// V[f][at...] of one plane for the tiles of a run, f `stride` apart: B' d B. Up to W - 1 places behind the run are
+// overwritten; runs are taken in order, so the next one puts that right.
+void transform_input(const float* plane, int height, int width, int pad_h, int pad_w, const Run& run, Phases* phases,
+                     float* V, ptrdiff_t stride) {
+  split(plane, height, width, 4 * run.row - pad_h, 4 * run.column - pad_w, 6, run.length + 1, phases);
+  for (int t = 0; t < run.length; t += W) {
+    vec half[6][6];
+    for (int j = 0; j < 6; ++j) {
+      vec d[6], column[6];
+      for (int i = 0; i < 6; ++i) d[i] = load(phases->value[i][j % 4] + t + j / 4);
+      multiply_Bt(d, column);
+      for (int i = 0; i < 6; ++i) half[i][j] = column[i];
+    }
+    for (int i = 0; i < 6; ++i) {
+      vec row[6];
+      multiply_Bt(half[i], row);
+      for (int j = 0; j < 6; ++j) store(V + (6 * i + j) * stride + run.at + t, row[j]);
+    }
+  }
+}
+
+// The same for A dY A'.
+void transform_gradient(const float* plane, int height, int width, const Run& run, Phases* phases, float* Z,
+                        ptrdiff_t stride) {
+  split(plane, height, width, 4 * run.row, 4 * run.column, 4, run.length, phases);
+  for (int t = 0; t < run.length; t += W) {
+    vec half[6][4];
+    for (int j = 0; j < 4; ++j) {
+      vec y[4], column[6];
+      for (int i = 0; i < 4; ++i) y[i] = load(phases->value[i][j] + t);
+      multiply_A(y, column);
+      for (int i = 0; i < 6; ++i) half[i][j] = column[i];
+    }
+    for (int i = 0; i < 6; ++i) {
+      vec row[6];
+      multiply_A(half[i], row);
+      for (int j = 0; j < 6; ++j) store(Z + (6 * i + j) * stride + run.at + t, row[j]);
+    }
+  }
+}
+
+// A' M A + bias of one plane for the tiles of a run.
+void transform_output(const float* M, ptrdiff_t stride, const Run& run, float bias, float* plane, int height,
+                      int width) {
+  const int rows = min(4, height - 4 * run.row);
+  for (int t = 0; t < run.length; t += W) {
+    vec half[4][6];
+    for (int j = 0; j < 6; ++j) {
+      vec m[6], column[4];
+      for (int i = 0; i < 6; ++i) m[i] = load(M + (6 * i + j) * stride + run.at + t);
+      multiply_At(m, column);
+      for (int i = 0; i < 4; ++i) half[i][j] = column[i];
+    }
+    const int x = 4 * (run.column + t), pixels = min(4 * min(W, run.length - t), width - x);
+    for (int i = 0; i < rows; ++i) {
+      vec row[4];
+      multiply_At(half[i], row);
+      for (int j = 0; j < 4; ++j) row[j] += bias;
+      float* out = plane + static_cast<ptrdiff_t>(4 * run.row + i) * width + x;
+      if (pixels == 4 * W) {
+        interleave4(row, out);
+      } else {
+        float line[4 * W];
+        interleave4(row, line);
+        memcpy(out, line, pixels * sizeof(float));
+      }
+    }
+  }
+}
+
+// Filters as a matrix: element (o, i) is the 3x3 kernel at data[o * outer + i * inner], rotated or not.
+struct Filters {
+  const float* data;
+  ptrdiff_t outer, inner;
+  bool rotated;
+};
+
+// U of outputs [o, o + MR) as U[f][channel][MR], f `stride` apart: G g G'. Outputs from `outputs` on are zero.
+void transform_filters(const Filters& filters, int o, int outputs, int channels, float* U, ptrdiff_t stride) {
+  typedef float panel_vec __attribute__((vector_size(MR * 4), aligned(4), may_alias));
+  for (int c = 0; c < channels; ++c) {
+    panel_vec g[9] = {}, half[6][3];
+    for (int m = 0; m < min(MR, outputs - o); ++m) {
+      const float* kernel = filters.data + (o + m) * filters.outer + c * filters.inner;
+      for (int r = 0; r < 9; ++r) g[r][m] = kernel[filters.rotated ? 8 - r : r];
+    }
+    for (int j = 0; j < 3; ++j) {
+      const panel_vec in[3] = {g[j], g[3 + j], g[6 + j]};
+      panel_vec out[6];
+      multiply_G(in, out);
+      for (int i = 0; i < 6; ++i) half[i][j] = out[i];
+    }
+    for (int i = 0; i < 6; ++i) {
+      panel_vec out[6];
+      multiply_G(half[i], out);
+      for (int j = 0; j < 6; ++j) *reinterpret_cast<panel_vec*>(U + (6 * i + j) * stride + c * MR) = out[j];
+    }
+  }
+}
+
+// How many outputs' filters (of `channels` each) may be held at a time: all, or as many as FILTERS allows.
+int group_size(int outputs, int channels) {
+  const int most = static_cast<int>(FILTERS / (F * sizeof(float)) / channels) / 64 * 64;
+  const int groups = ceil_div(outputs, max(most, 64));
+  return min(round_up(ceil_div(outputs, groups), OUTPUTS), round_up(outputs, OUTPUTS));
+}
+
+void convolve(int channels, int height, int width, int outputs, int out_height, int out_width, int pad_h, int pad_w,
+              int images, const float* bottom, ptrdiff_t bottom_stride, const Filters& filters, const float* bias,
+              float* top, ptrdiff_t top_stride) {
+  const Tiles tiles = {ceil_div(out_height, 4), ceil_div(out_width, 4), images};
+  const int threads = omp_get_max_threads();
+  const int vectors = ceil_div(tiles.count(), W);
+  const int blocks = min(vectors, round_up(ceil_div(vectors, BLOCK / W), threads));  // an equal share for each
+  const int length = ceil_div(vectors, blocks) * W;
+  const int group = group_size(outputs, channels);
+  const ptrdiff_t U_stride = static_cast<ptrdiff_t>(group) * channels + SKEW;
+  const ptrdiff_t V_stride = static_cast<ptrdiff_t>(channels) * length + SKEW;
+  const ptrdiff_t M_stride = static_cast<ptrdiff_t>(OUTPUTS) * length + SKEW;
+  float* U = scratch(F * (U_stride + threads * (V_stride + M_stride)) + threads * 2 * W);
+  float* VM = U + F * U_stride;
+#pragma omp parallel
+  for (int first = 0; first < outputs; first += group) {
+    const int last = min(first + group, outputs);
+#pragma omp for schedule(dynamic)
+    for (int o = first; o < round_up(last, MR); o += MR)
+      transform_filters(filters, o, last, channels, U + static_cast<ptrdiff_t>(o - first) * channels, U_stride);
+    float* V = VM + omp_get_thread_num() * (F * (V_stride + M_stride) + 2 * W);
+    float* M = V + F * V_stride + W;
+    Phases phases;
+#pragma omp for schedule(dynamic)
+    for (int b = 0; b < blocks; ++b) {
+      const int begin = static_cast<int>(static_cast<long>(vectors) * b / blocks) * W;
+      const int end = min(static_cast<int>(static_cast<long>(vectors) * (b + 1) / blocks) * W, tiles.count());
+      const int padded = round_up(end - begin, W);
+      for (int c = 0; c < channels; ++c)
+        for (int t = begin; t < end;) {
+          const Run run = run_at(tiles, t, begin, end);
+          const float* plane = bottom + run.image * bottom_stride + static_cast<ptrdiff_t>(c) * height * width;
+          transform_input(plane, height, width, pad_h, pad_w, run, &phases, V + c * length, V_stride);
+          t += run.length;
+        }
+      for (int o = first; o < last; o += OUTPUTS) {
+        const int rows = min(OUTPUTS, last - o);
+        for (int f = 0; f < F; ++f)
+          for (int m = 0; m < rows; m += MR)
+            panel<false>(padded, channels, U + f * U_stride + static_cast<ptrdiff_t>(o + m - first) * channels, MR,
+                         V + f * V_stride, length, M + f * M_stride + m * length, length);
+        for (int m = 0; m < rows; ++m)
+          for (int t = begin; t < end;) {
+            const Run run = run_at(tiles, t, begin, end);
+            float* plane = top + run.image * top_stride + static_cast<ptrdiff_t>(o + m) * out_height * out_width;
+            transform_output(M + m * length, M_stride, run, bias ? bias[o + m] : 0.f, plane, out_height, out_width);
+            t += run.length;
+          }
+      }
+    }
+  }
+}
+
+// Where a filter sees nothing but zeros its sum is exactly zero, as far as the nets are concerned: behind a frame of
+// zero padding whole regions are, and ReLU would let half of the transforms' rounding errors pass there, and gradients
+// with them. So put the exact result, the bias, into such pixels of the top.
+void restore_zeros(const Geometry& g, const float* bottom, const float* bias, float* top) {
+  const int H = g.height, width = g.width;
+  // One bit pattern for each pixel of the bottom: all its channels or-ed, without the sign, until none is zero.
+  int32_t* seen = reinterpret_cast<int32_t*>(scratch(static_cast<size_t>(H) * width +
+                                                     static_cast<size_t>(g.out_height) * g.out_width));
+  int32_t* zero = seen + static_cast<size_t>(H) * width;
+  bool any = false;
+#pragma omp parallel for schedule(static) reduction(|| : any)
+  for (int y = 0; y < H; ++y) {
+    int32_t* row = seen + static_cast<size_t>(y) * width;
+    memset(row, 0, width * sizeof(int32_t));
+    int zeros = width;
+    for (int c = 0; c < g.channels && zeros; ++c) {
+      const float* in = bottom + (static_cast<ptrdiff_t>(c) * H + y) * width;
+      for (int x = 0; x < width; ++x) {
+        int32_t bits;
+        memcpy(&bits, in + x, sizeof bits);
+        row[x] |= bits & 0x7fffffff;
+      }
+      if (c % 8 == 7 || c + 1 == g.channels) {
+        zeros = 0;
+        for (int x = 0; x < width; ++x) zeros += row[x] == 0;
+      }
+    }
+    any = any || zeros;
+  }
+  if (!any) return;
+#pragma omp parallel
+  {
+#pragma omp for schedule(static)
+    for (int y = 0; y < g.out_height; ++y)
+      for (int x = 0; x < g.out_width; ++x) {
+        int32_t window = 0;
+        for (int i = max(y - g.pad_h, 0); i < min(y - g.pad_h + 3, H); ++i)
+          for (int j = max(x - g.pad_w, 0); j < min(x - g.pad_w + 3, width); ++j) window |= seen[i * width + j];
+        zero[y * g.out_width + x] = window == 0;
+      }
+    const int pixels = g.out_height * g.out_width;
+#pragma omp for schedule(static)
+    for (int o = 0; o < g.outputs; ++o) {
+      float* plane = top + static_cast<ptrdiff_t>(o) * pixels;
+      const float b = bias ? bias[o] : 0.f;
+      for (int i = 0; i < pixels; ++i) plane[i] = zero[i] ? b : plane[i];
+    }
+  }
+}
+
+}  // namespace
+
+void winograd(const Geometry& g, int images, const float* bottom, ptrdiff_t bottom_stride, const float* weights,
+              const float* bias, float* top, ptrdiff_t top_stride) {
+  convolve(g.channels, g.height, g.width, g.outputs, g.out_height, g.out_width, g.pad_h, g.pad_w, images, bottom,
+           bottom_stride, {weights, 9 * static_cast<ptrdiff_t>(g.channels), 9, false}, bias, top, top_stride);
+  for (int n = 0; n < images; ++n) restore_zeros(g, bottom + n * bottom_stride, bias, top + n * top_stride);
+}
+
+void winograd_to_bottom(const Geometry& g, int images, const float* top, ptrdiff_t top_stride, const float* weights,
+                        float* bottom, ptrdiff_t bottom_stride) {
+  convolve(g.outputs, g.out_height, g.out_width, g.channels, g.height, g.width, 2 - g.pad_h, 2 - g.pad_w, images, top,
+           top_stride, {weights, 9, 9 * static_cast<ptrdiff_t>(g.channels), true}, nullptr, bottom, bottom_stride);
+}
+
+void winograd_to_weights(const Geometry& g, int images, const float* bottom, ptrdiff_t bottom_stride,
+                         const float* top, ptrdiff_t top_stride, float* weights) {
+  const Tiles tiles = {ceil_div(g.out_height, 4), ceil_div(g.out_width, 4), images};
+  const int threads = omp_get_max_threads();
+  const int columns = round_up(g.channels, W);
+  const int group = round_up(group_size(g.outputs, columns), W);
+  const int fit = static_cast<int>(CHUNK / (F * sizeof(float) * (columns + group))) / PIECE * PIECE;
+  const int chunk = min(round_up(tiles.count(), W), max(fit, PIECE));
+  // dU[f] (outputs x channels) += Z[f]' (outputs x tiles) V[f] (tiles x channels): both operands are needed with tiles
+  // outermost, so W planes at a time are transformed as before and then transposed.
+  const ptrdiff_t dU_stride = static_cast<ptrdiff_t>(group) * columns + SKEW;
+  const ptrdiff_t V_stride = static_cast<ptrdiff_t>(chunk) * columns + SKEW;
+  const ptrdiff_t Z_stride = static_cast<ptrdiff_t>(chunk) * group + SKEW;
+  const ptrdiff_t plane_stride = static_cast<ptrdiff_t>(W) * (PIECE + W) + SKEW;
+  float* dU = scratch(F * (dU_stride + V_stride + Z_stride + threads * plane_stride));
+  float *V = dU + F * dU_stride, *Z = V + F * V_stride, *planes = Z + F * Z_stride;
+  for (int first = 0; first < g.outputs; first += group) {
+    const int rows = min(group, g.outputs - first);
+    const int V_blocks = columns / W, blocks = V_blocks + ceil_div(rows, W);
+#pragma omp parallel
+    {
+      Phases phases;
+      float* own = planes + omp_get_thread_num() * F * plane_stride;
+      const int length = PIECE + W;
+      for (int begin = 0; begin < tiles.count(); begin += chunk) {
+        const int end = min(begin + chunk, tiles.count());
+#pragma omp for schedule(dynamic)
+        for (int task = 0; task < blocks * ceil_div(end - begin, PIECE); ++task) {
+          const int block = task % blocks, from = begin + task / blocks * PIECE, to = min(from + PIECE, end);
+          const bool input = block < V_blocks;
+          const int first_plane = input ? block * W : first + (block - V_blocks) * W;
+          for (int i = 0; i < W; ++i) {
+            const int c = min(first_plane + i, (input ? g.channels : g.outputs) - 1);  // padding repeats the last
+            for (int t = from; t < to;) {
+              const Run run = run_at(tiles, t, from, to);
+              if (input)
+                transform_input(bottom + run.image * bottom_stride + static_cast<ptrdiff_t>(c) * g.height * g.width,
+                                g.height, g.width, g.pad_h, g.pad_w, run, &phases, own + i * length, plane_stride);
+              else
+                transform_gradient(top + run.image * top_stride +
+                                   static_cast<ptrdiff_t>(c) * g.out_height * g.out_width,
+                                   g.out_height, g.out_width, run, &phases, own + i * length, plane_stride);
+              t += run.length;
+            }
+          }
+          const ptrdiff_t row = input ? columns : group, out_stride = input ? V_stride : Z_stride;
+          float* out = (input ? V + block * W : Z + (block - V_blocks) * W) + (from - begin) * row;
+          for (int f = 0; f < F; ++f)
+            for (int t = 0; t < to - from; t += W)
+              transpose(own + f * plane_stride + t, length, out + f * out_stride + t * row, row);
+        }
+#pragma omp for schedule(dynamic)
+        for (int f = 0; f < F; ++f)
+          for (int m = 0; m < rows; m += MR) {
+            float* c = dU + f * dU_stride + static_cast<ptrdiff_t>(m) * columns;
+            if (begin == 0)
+              panel<false>(columns, end - begin, Z + f * Z_stride + m, group, V + f * V_stride, columns, c, columns);
+            else
+              panel<true>(columns, end - begin, Z + f * Z_stride + m, group, V + f * V_stride, columns, c, columns);
+          }
+      }
+#pragma omp for schedule(static)
+      for (int m = 0; m < rows; ++m)
+        for (int c = 0; c < g.channels; c += W) {
+          vec half[3][6], kernel[9];
+          for (int j = 0; j < 6; ++j) {
+            vec u[6], column[3];
+            for (int i = 0; i < 6; ++i)
+              u[i] = load(dU + (6 * i + j) * dU_stride + static_cast<ptrdiff_t>(m) * columns + c);
+            multiply_Gt(u, column);
+            for (int i = 0; i < 3; ++i) half[i][j] = column[i];
+          }
+          for (int i = 0; i < 3; ++i) multiply_Gt(half[i], kernel + 3 * i);
+          float* out = weights + (static_cast<ptrdiff_t>(first + m) * g.channels + c) * 9;
+          for (int i = 0; i < min(W, g.channels - c); ++i)
+            for (int r = 0; r < 9; ++r) out[9 * i + r] += kernel[r][i];
+        }
+    }
+  }
+}
+
+}  // namespace ACCEL_ISA
+}  // namespace accel

@@ -1,0 +1,106 @@
+"""Time FCN-8s in this project's Caffe, accelerated or (FCN_ACCEL=0) not. One JSON line, as in peers.py.
+
+    python -m bench.ours forward|step|sizes [--size 500] [--threads 2] [--runs 6]
+
+`sizes` alternates between two shapes of a photograph, each seen once before: a net is reshaped for every image.
+"""
+import argparse
+import json
+import os
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument('what', choices=('forward', 'step', 'sizes'))
+parser.add_argument('--size', type=int, default=500)
+parser.add_argument('--threads', type=int, default=2)
+parser.add_argument('--runs', type=int, default=6)
+
+
+def net_parameter(size, training):
+    """FCN-8s over blobs that are filled by hand instead of by a data set."""
+    from nets.voc_fcn8s.net import fcn
+    net = fcn('train' if training else 'deploy')
+    feed = net.layer[0]
+    feed.ClearField('python_param')
+    feed.type = 'Input'
+    feed.input_param.ClearField('shape')
+    for channels in (3, 1)[:len(feed.top)]:
+        feed.input_param.shape.add().dim.extend((1, channels, size, size))
+    return net
+
+
+def fill(net, rng):
+    """Random weights that keep the activations' scale (He et al., ICCV 2015), an image and labels."""
+    from surgery import fill_bilinear
+    for name, params in net.params.items():
+        if not name.startswith('up'):
+            for weights in params[0].data:  # one output at a time: no large temporary counts as memory used
+                weights[...] = rng.standard_normal(weights.shape, dtype='float32') * (2 / weights.size) ** 0.5
+    fill_bilinear(net)
+    image = net.blobs['data'].data
+    image[...] = rng.standard_normal(image.shape, dtype='float32') * 50
+    if 'label' in net.blobs:
+        net.blobs['label'].data[...] = 3
+
+
+def prepare(what, size):
+    """The net and the function to time."""
+    import caffe
+    import numpy as np
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, 'net.prototxt')
+        path.write_text(str(net_parameter(size, what == 'step')))
+        if what != 'step':
+            net = caffe.Net(str(path), caffe.TEST)
+            fill(net, rng)
+            image = net.blobs['data'].data
+            return net, lambda: net.forward(data=image)
+        solver_path = Path(folder, 'solver.prototxt')
+        solver_path.write_text(f'train_net: "{path}" base_lr: 1e-14 lr_policy: "fixed" momentum: 0.99 '
+                               'weight_decay: 0.0005 display: 0 snapshot_prefix: "x" snapshot: 0')
+        solver = caffe.get_solver(str(solver_path))
+        fill(solver.net, rng)
+        return solver, lambda: solver.step(1)
+
+
+def turns(net, size):
+    """A function that passes the two shapes through the net, one after the other."""
+    import numpy as np
+    images = [np.ones(shape, np.float32) for shape in ((1, 3, size, size * 3 // 4), (1, 3, size * 3 // 4, size))]
+
+    def run():
+        for image in images:
+            net.blobs['data'].reshape(*image.shape)
+            net.forward(data=image)
+    return run
+
+
+def main():
+    args = parser.parse_args()
+    os.environ.update({name: str(args.threads) for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS')},
+                      GLOG_minloglevel='2')
+    import accel
+    held, run = prepare(args.what, args.size)
+    if args.what == 'sizes':
+        run = turns(held, args.size)
+    seconds = []
+    for _ in range(1 + args.runs):
+        begin = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - begin)
+    first, *seconds = seconds
+    engine = 'ours' if accel.status().startswith('accelerated') else 'caffe'
+    print(json.dumps({'engine': engine, 'layers': accel.status(), 'what': args.what, 'size': args.size,
+                      'threads': args.threads, 'first_s': round(first, 3),
+                      'median_s': round(statistics.median(seconds), 3), 'min_s': round(min(seconds), 3),
+                      'peak_mb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}))
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,135 @@
+"""FCN-8s (VGG-16, 21 classes, pad 100) in the engines a user would pick instead of Caffe.
+
+    python peers.py forward --engine torch|ort|openvino [--size 500] [--threads 2] [--runs 6]
+    python peers.py step    --engine torch
+
+Prints one JSON line: engine, what, size, threads, first, median and minimum seconds, peak resident MB of this process.
+It runs in an environment of its own, which `python -m bench` makes, and imports nothing of this project.
+One process times one engine, so peak memory is that engine's own.
+"""
+import argparse
+import json
+import os
+import resource
+import statistics
+import tempfile
+import time
+
+import numpy as np
+
+STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+
+
+def build(classes=21):
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    class FCN8s(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stages, channels = nn.ModuleList(), 3
+            for s, (width, depth) in enumerate(STAGES):
+                layers = []
+                for i in range(depth):
+                    pad = 100 if s == 0 and i == 0 else 1
+                    layers += [nn.Conv2d(channels, width, 3, padding=pad), nn.ReLU(inplace=True)]
+                    channels = width
+                self.stages.append(nn.Sequential(*layers, nn.MaxPool2d(2, 2, ceil_mode=True)))
+            self.fc6, self.fc7 = nn.Conv2d(512, 4096, 7), nn.Conv2d(4096, 4096, 1)
+            self.score_fr = nn.Conv2d(4096, classes, 1)
+            self.score_pool4, self.score_pool3 = nn.Conv2d(512, classes, 1), nn.Conv2d(256, classes, 1)
+            self.up2, self.up_pool4 = (nn.ConvTranspose2d(classes, classes, 4, 2, bias=False) for _ in range(2))
+            self.up8 = nn.ConvTranspose2d(classes, classes, 16, 8, bias=False)
+
+        def forward(self, x):
+            h, pools = x, []
+            for stage in self.stages:
+                h = stage(h)
+                pools.append(h)
+            h = self.up2(self.score_fr(F.relu(self.fc7(F.relu(self.fc6(h))))))
+            skip = self.score_pool4(pools[3])[:, :, 5:5 + h.shape[2], 5:5 + h.shape[3]]
+            h = self.up_pool4(h + skip)
+            skip = self.score_pool3(pools[2])[:, :, 9:9 + h.shape[2], 9:9 + h.shape[3]]
+            h = self.up8(h + skip)
+            return h[:, :, 31:31 + x.shape[2], 31:31 + x.shape[3]]
+
+    torch.manual_seed(0)
+    return FCN8s()
+
+
+def export(path, size):
+    """Write the net as ONNX in a child process, so that its memory is not counted here."""
+    pid = os.fork()
+    if pid == 0:
+        import torch
+        torch.onnx.export(build().eval(), torch.zeros(1, 3, size, size), path, dynamo=False,
+                          input_names=['data'], output_names=['score'])
+        os._exit(0)
+    if os.waitpid(pid, 0)[1]:
+        raise SystemExit('ONNX export failed')
+
+
+def forward(engine, size, threads):
+    x = np.random.default_rng(0).standard_normal((1, 3, size, size), dtype=np.float32) * 50
+    if engine == 'torch':
+        import torch
+        torch.set_num_threads(threads)
+        net, image = build().eval(), torch.from_numpy(x)
+
+        def run():
+            with torch.inference_mode():
+                net(image)
+        return run
+    path = os.path.join(tempfile.mkdtemp(), 'fcn8s.onnx')
+    export(path, size)
+    if engine == 'ort':
+        import onnxruntime as ort
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        session = ort.InferenceSession(path, options, providers=['CPUExecutionProvider'])
+        return lambda: session.run(None, {'data': x})
+    import openvino as ov
+    model = ov.Core().compile_model(path, 'CPU', {'INFERENCE_NUM_THREADS': threads,
+                                                 'INFERENCE_PRECISION_HINT': 'f32'})
+    return lambda: model([x])
+
+
+def step(size, threads):
+    import torch
+    from torch.nn import functional as F
+    torch.set_num_threads(threads)
+    net, image = build(), torch.randn(1, 3, size, size) * 50
+    label = torch.full((1, size, size), 3)
+    sgd = torch.optim.SGD(net.parameters(), lr=1e-14, momentum=0.99, weight_decay=5e-4)
+
+    def run():
+        sgd.zero_grad()
+        F.cross_entropy(net(image), label, reduction='sum').backward()
+        sgd.step()
+    return run
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('what', choices=('forward', 'step'))
+    parser.add_argument('--engine', choices=('torch', 'ort', 'openvino'), default='torch')
+    parser.add_argument('--size', type=int, default=500)
+    parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument('--runs', type=int, default=6)
+    args = parser.parse_args()
+    run = forward(args.engine, args.size, args.threads) if args.what == 'forward' else step(args.size, args.threads)
+    seconds = []
+    for _ in range(1 + args.runs):
+        begin = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - begin)
+    first, *seconds = seconds
+    print(json.dumps({'engine': args.engine, 'what': args.what, 'size': args.size, 'threads': args.threads,
+                      'first_s': round(first, 3), 'median_s': round(statistics.median(seconds), 3),
+                      'min_s': round(min(seconds), 3),
+                      'peak_mb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}))
+
+
+if __name__ == '__main__':
+    main()

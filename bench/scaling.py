@@ -1,0 +1,104 @@
+"""What a data-parallel step costs, measured for 1 and 2 ranks on this machine, and what it would cost on more.
+
+    python -m bench.scaling [--steps N] [--json FILE]
+
+Trains FCN-8s at full width on the demo's photographs (500 pixels). A step of n ranks takes the step of one rank, plus
+what the ring cannot hide: 2 (n-1)/n times the bytes of the gradients through each rank's link, and 2 (n-1) latencies.
+"""
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import cli
+
+LATENCY = 50e-6     # seconds of one message, TCP in a rack
+LINKS = (1, 10, 100)    # Gb/s
+RANKS = (8, 16, 32, 64, 128, 256, 512)
+
+
+def ring(ranks: int, size: float, gigabits: float) -> float:
+    """Seconds of a ring allreduce of `size` bytes."""
+    return 2 * (ranks - 1) / ranks * size * 8 / (gigabits * 1e9) + 2 * (ranks - 1) * LATENCY
+
+
+def measure(steps: int) -> None:
+    """As one rank: take steps and print their median seconds, the first of them left out."""
+    import nets
+    from report.fetch import photographs
+    from solvers import device, parallel, solve
+    from solvers.variation import read_from
+    device.choose(None)
+    root = str(photographs(1).resolve())
+    published = nets.load('voc-fcn8s')
+    training = replace(published, fcn=lambda split: read_from(
+        published.fcn(split), dataset='voc', split='train' if split == 'train' else 'val', root=root),
+        recipe=replace(published.recipe, iterations=10 ** 6, score_every=10 ** 6, snapshot=10 ** 6))
+    ranks = parallel.world()
+    with tempfile.TemporaryDirectory() as folder:
+        loop = solve._Loop(training, Path(folder), (), ranks, None, 'CPU')
+        seconds = []
+        for _ in range(steps + 1):
+            ranks.wait()
+            begin = time.perf_counter()
+            loop.step()
+            seconds.append(time.perf_counter() - begin)
+        bytes_ = sum(4 * blob.count for blobs in loop.solver.net.params.values() for blob in blobs)
+        if ranks.first:
+            print(json.dumps({'seconds': statistics.median(seconds[1:]), 'gradient_bytes': bytes_}))
+
+
+def run(ranks: int, threads: int, steps: int) -> dict:
+    """`measure` under mpirun, with so many threads a rank."""
+    mpirun = shutil.which('mpirun', path=f'{Path(sys.executable).parent}:{os.environ["PATH"]}')
+    if not mpirun:
+        raise cli.BadInput('no mpirun: make mpi')
+    result = subprocess.run(
+        [mpirun, '--allow-run-as-root', '--oversubscribe', '--bind-to', 'none', '-n', str(ranks), sys.executable, '-m',
+         'bench.scaling', '--as-rank', '--steps', str(steps)], capture_output=True, text=True,
+        env={**os.environ, 'OMP_NUM_THREADS': str(threads), 'OPENBLAS_NUM_THREADS': str(threads)})
+    if result.returncode:
+        raise cli.Failed(f'{ranks} ranks ended with status {result.returncode}: {result.stderr.strip()[-300:]}')
+    return {'ranks': ranks, 'threads': threads, **json.loads(result.stdout.strip().splitlines()[-1])}
+
+
+def table(step: float, size: float) -> str:
+    """Images per second of n ranks, each on a machine like this one, by link; nothing of the sum hidden, and all."""
+    rows = ['ranks  ' + ''.join(f'{f"{link} Gb/s":>20}' for link in LINKS)]
+    for ranks in RANKS:
+        cells = []
+        for link in LINKS:
+            travel = ring(ranks, size, link)
+            cells.append(f'{ranks / (step + travel):9.2f} to {ranks / max(step, travel):7.2f}')
+        rows.append(f'{ranks:5}  ' + ''.join(f'{cell:>20}' for cell in cells))
+    return '\n'.join(rows)
+
+
+def main(argv=None) -> None:
+    parser = cli.Parser(prog='python -m bench.scaling', description=__doc__)
+    parser.add_argument('--steps', type=int, default=5, metavar='N', help='steps that count (default: %(default)s)')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='also write the measurements there')
+    parser.add_argument('--as-rank', action='store_true', help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    if args.as_rank:
+        measure(args.steps)
+        return
+    found = [run(ranks, threads, args.steps) for ranks, threads in ((1, 2), (1, 1), (2, 1))]
+    for one in found:
+        print(f'{one["ranks"]} ranks of {one["threads"]} threads: {one["seconds"]:.2f} s a step, '
+              f'{one["ranks"] / one["seconds"]:.2f} images/s')
+    print(f'{found[0]["gradient_bytes"] / 1e6:.0f} MB of gradients; projected images/s:')
+    print(table(found[0]['seconds'], found[0]['gradient_bytes']))
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=1) + '\n')
+
+
+if __name__ == '__main__':
+    sys.exit(cli.run(main))
