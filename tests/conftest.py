@@ -6,6 +6,8 @@ os.environ.setdefault('FCN_WORKERS', '0')    # many tests make nets
 
 import pytest  # noqa: E402
 
+from tests import datasets  # noqa: E402
+
 try:
     import accel  # noqa: F401 (the whole suite runs on the accelerated layers; FCN_ACCEL=0 runs it on Caffe's own)
 except ImportError:
@@ -21,3 +23,11 @@ def own_folders(tmp_path, monkeypatch):
     """Each test has its own data, weights and runs."""
     for name in ('data', 'weights', 'runs'):
         monkeypatch.setenv(f'FCN_{name.upper()}', str(tmp_path / name))
+
+
+@pytest.fixture
+def voc(tmp_path):
+    """A folder with VOC 2011 and SBD as `data/`, three small images each."""
+    datasets.write_voc(tmp_path / 'data/pascal/VOC2011', sizes=[(24, 32), (33, 20)])
+    datasets.write_sbd(tmp_path / 'data/sbdd/dataset', sizes=[(24, 32), (33, 20)])
+    return tmp_path

@@ -15,19 +15,11 @@ pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 
 from solvers import monitor, snapshot  # noqa: E402
 from surgery import read_weights  # noqa: E402
-from tests import datasets  # noqa: E402
 
 MPIRUN = shutil.which('mpirun', path=f'{Path(sys.executable).parent}:{os.environ["PATH"]}')
 pytestmark = [pytest.mark.caffe, pytest.mark.mpi,
               pytest.mark.skipif(not (MPIRUN and find_spec('mpi4py')), reason='no MPI: make mpi')]
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture
-def voc(tmp_path):
-    datasets.write_voc(tmp_path / 'data/pascal/VOC2011', sizes=[(24, 32), (33, 20)])
-    datasets.write_sbd(tmp_path / 'data/sbdd/dataset', sizes=[(24, 32), (33, 20)])
-    return tmp_path
 
 
 def start(ranks, run, iterations, iter_size=1):

@@ -27,13 +27,6 @@ pytestmark = pytest.mark.caffe
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.fixture
-def voc(tmp_path):
-    datasets.write_voc(tmp_path / 'data/pascal/VOC2011', sizes=[(24, 32), (33, 20)])
-    datasets.write_sbd(tmp_path / 'data/sbdd/dataset', sizes=[(24, 32), (33, 20)])
-    return tmp_path
-
-
 def start(run, iterations):
     return subprocess.Popen([sys.executable, '-m', 'tests.tiny', run, str(iterations)], cwd=ROOT,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

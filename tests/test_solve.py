@@ -17,18 +17,9 @@ from solvers import monitor, snapshot  # noqa: E402
 from solvers.solve import Training, solve  # noqa: E402
 from solvers.variation import freeze, narrow  # noqa: E402
 from surgery import read_weights, write_weights  # noqa: E402
-from tests import datasets  # noqa: E402
 
 pytestmark = pytest.mark.caffe
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture
-def voc(tmp_path):
-    """VOC 2011 and SBD, three small images each."""
-    datasets.write_voc(tmp_path / 'data/pascal/VOC2011', sizes=[(24, 32), (33, 20)])
-    datasets.write_sbd(tmp_path / 'data/sbdd/dataset', sizes=[(24, 32), (33, 20)])
-    return tmp_path
 
 
 @pytest.fixture
