@@ -81,7 +81,7 @@ def show(stages, root: Path, out: Path) -> list[str]:
             labels = segment(net, {'data': dataset.read('data', id)})['score'].argmax(0).astype(np.uint8)
             save_indexed(run / f'{id}.png', labels)
             rows[id].append(colorize(labels))
-    titles = ['photo', 'truth', *(stage.net.removeprefix('voc-').upper().replace('S', 's') for stage in stages)]
+    titles = ['photo', 'truth', *(f'FCN-{stage.net.removeprefix("voc-fcn")}' for stage in stages)]
     classes = dataset.classes['label']
     found = np.unique([k for id in dataset.ids for k in np.unique(dataset.read('label', id))])
     names = []
