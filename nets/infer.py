@@ -39,7 +39,7 @@ def main(argv=None) -> None:
     source = Source(training)
     submission = Submission(open_dataset('voc2012', 'test'), source.dataset, args.out) if args.submission else None
     files = submission.images() if submission else image_files(args.images)
-    device.choose(args.gpu)
+    print(f'computing on {device.choose(args.gpu)}')
     net = load(instantiate(training.fcn('deploy')), args.weights)
     args.out.mkdir(parents=True, exist_ok=True)
     ranks = parallel.world()

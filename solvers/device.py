@@ -3,7 +3,6 @@ import subprocess
 import sys
 
 import cli
-from solvers import parallel
 
 # In a child process, since Caffe aborts on a card that does not answer and on any card in a build without CUDA.
 PROBE = 'import caffe, sys; caffe.set_device(int(sys.argv[1])); caffe.set_mode_gpu()'
@@ -21,8 +20,6 @@ def choose(gpu: int | None) -> str:
     if gpu is None:
         import accel  # puts its layers into Caffe's registries
         caffe.set_mode_cpu()
-        if parallel.world().first:
-            print(f'computing on the CPU: {accel.status()}', flush=True)
         return f'CPU: {accel.status()}'
     probe = subprocess.run([sys.executable, '-c', PROBE, str(gpu)], capture_output=True, text=True)
     if probe.returncode:

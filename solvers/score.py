@@ -189,7 +189,7 @@ def main(argv=None) -> None:
     nets = importlib.import_module('nets')
     solve = importlib.import_module('solvers.solve')
     training = nets.load(args.net)
-    importlib.import_module('solvers.device').choose(args.gpu)
+    print(f'computing on {importlib.import_module("solvers.device").choose(args.gpu)}')
     matrices, loss, images = solve.score_weights(training, args.weights, args.split)
     left_out = importlib.import_module('solvers.source').Source(training).dataset.left_out
     for label, matrix in matrices.items():

@@ -420,7 +420,10 @@ def train(training: Training, args) -> None:
     for split in training.phases:
         open_source(training.fcn(split))  # missing data is said before anything else is looked for
     initial = [] if args.resume and snapshot.everything(run / 'snapshots') else _initial(training, args.weights)
-    matrices = solve(training, run, initial, args.resume, device.choose(args.gpu), args.keep)
+    processor = device.choose(args.gpu)
+    if parallel.world().first:
+        print(f'computing on {processor}', flush=True)
+    matrices = solve(training, run, initial, args.resume, processor, args.keep)
     if matrices and parallel.world().first:
         for label, matrix in matrices.items():
             print(f'{training.net}: {label}\n{matrix}')
