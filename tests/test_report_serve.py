@@ -122,10 +122,8 @@ def test_there_is_one_page_and_one_address(server, method, path, status):
 
 def test_the_page_comes_from_this_machine_alone(server):
     assert server.server_address[0] == '127.0.0.1'
-    others = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)} - {'127.0.0.1'}
-    for address in others:
-        with pytest.raises(OSError):
-            socket.create_connection((address, server.server_port), timeout=2)
+    with pytest.raises(OSError):    # a server of all addresses would answer at this one, too
+        socket.create_connection(('127.0.0.2', server.server_port), timeout=2)
 
 
 def test_one_photograph_at_a_time_and_few_that_wait(server, monkeypatch):
