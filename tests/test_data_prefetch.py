@@ -284,13 +284,3 @@ def test_the_bench_prints_figures(root, capsys, monkeypatch):
     assert 'images/s' in capsys.readouterr().out
     with pytest.raises(BadInput, match='--images 1 --rate 20: measure at least 2'):
         main(['bench', root, '--images', '1'])
-
-
-@pytest.mark.slow
-def test_the_feed_is_fast_enough(tmp_path):
-    write_voc(tmp_path, [f'2007_{n:06}' for n in range(20)], ((375, 500), (500, 375), (333, 500)))
-    for _ in range(3):      # others may be using the machine
-        figures = bench.bench('voc', str(tmp_path), images=100, workers=2)
-        if fast := figures['fed'] >= 60 and figures['wait']['median'] < 1:
-            break
-    assert fast, figures
