@@ -2,6 +2,7 @@
 import argparse
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from tqdm import tqdm
@@ -63,3 +64,10 @@ class _Lines(tqdm):
 def say(line: str) -> None:
     """Print a line to stderr without breaking a bar in progress."""
     tqdm.write(line, file=sys.stderr)
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text as aligned columns."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return '\n'.join('  '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+                     for row in rows)

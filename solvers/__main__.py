@@ -40,9 +40,7 @@ def table(folder: Path) -> str:
     if not runs:
         raise cli.BadInput(f'{folder}: no run is in there; runs are written to $FCN_RUNS or runs/ by solve.py')
     rows = [('run', 'net', 'state', 'step', 'loss', 'best mIU'), *(describe(path.parent) for path in runs)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return '\n'.join('  '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-                     for row in rows)
+    return cli.table(rows)
 
 
 def main(argv=None) -> None:

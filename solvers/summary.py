@@ -1,4 +1,5 @@
 """A net in one line a layer, from the shapes Caffe gives it."""
+import cli
 from solvers.instance import instantiate
 
 
@@ -15,9 +16,7 @@ def summary(net) -> str:
         rows.append((layer.name, layer.type, ' '.join(layer.bottom),
                      'x'.join(map(str, shapes.blobs[layer.top[0]].shape)), f'{count:,}' if count else '', rates,
                      _details(layer)))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ['  '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return '\n'.join([*lines, f'{total:,} parameters'])
+    return f'{cli.table(rows)}\n{total:,} parameters'
 
 
 def _details(layer) -> str:

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from cli import BadInput
+from cli import BadInput, table
 
 Weights = dict[str, list[np.ndarray]]
 
@@ -366,11 +366,4 @@ def summary(layers: Sequence[Layer]) -> str:
     return f'{table(rows)}\n{used} of {len(layers)} layers have parameters: {total:,} numbers'
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of text as aligned columns."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return '\n'.join('  '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-                     for row in rows)
-
-
-__all__ = ['Layer', 'Weights', 'by', 'read_layers', 'read_weights', 'summary', 'table', 'write_weights']
+__all__ = ['Layer', 'Weights', 'by', 'read_layers', 'read_weights', 'summary', 'write_weights']

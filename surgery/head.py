@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cli import BadInput
+from cli import BadInput, table
 
 from .bilinear import bilinear_kernel
-from .caffemodel import Weights, table, write_weights
+from .caffemodel import Weights, write_weights
 from .convolutionalize import Dense
 from .coordinates import Field, fields
 from .prototxt import write_prototxt

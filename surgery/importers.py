@@ -5,10 +5,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from cli import BadInput
+from cli import BadInput, table
 
 from .builder import RANGES, Builder, InputForm, fold_input
-from .caffemodel import by, table, write_weights
+from .caffemodel import by, write_weights
 from .forward import verify
 from .proof import TOLERANCE, Mismatch
 from .prototxt import write_prototxt

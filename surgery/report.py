@@ -2,7 +2,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from .caffemodel import by, table
+from cli import table
+
+from .caffemodel import by
 from .classifier import Classifier
 from .convolutionalize import Dense, sizes
 from .transplant import Entry, Report

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cli import BadInput
+from cli import BadInput, table
 
-from .caffemodel import Weights, by, table
+from .caffemodel import Weights, by
 
 Shape = tuple[int, ...]
 
