@@ -10,9 +10,10 @@ namespace accel {
 namespace ACCEL_ISA {
 namespace {
 
-constexpr int DEPTH = 256;    // length of the sums taken at a time
-constexpr int ROWS = 256;     // size of a block of the result: its three matrices fit the second level cache
+constexpr int DEPTH = 256;    // length of the sums taken at a time: of columns, so many rows fit the second level cache
 constexpr int COLUMNS = 384;
+constexpr int ROWS = 1024;    // of a block of the result
+constexpr int CHANNEL_ROWS = 256;  // the same where rows are whole channels, of which each thread should have some
 
 int kernel_size(const Geometry& g) { return g.kernel_h * g.kernel_w; }
 int pixels(const Geometry& g) { return g.out_height * g.out_width; }
@@ -121,73 +122,71 @@ void copied(const float* in, ptrdiff_t stride, int rows, int columns, float* out
   }
 }
 
-// A matrix in memory that will be wanted next.
-struct Next {
-  const float* data;
-  ptrdiff_t stride;
-  int rows, columns;
-
-  // Fetch part `i` of `n` into the cache.
-  void prefetch(int i, int n) const {
-    for (int r = rows * i / n; r < rows * (i + 1) / n; ++r)
-      for (int c = 0; c < columns; c += 16) __builtin_prefetch(data + r * stride + c, 0, 2);
-  }
-};
-
-// C (rows x columns) (+)= A' B, rounded up; A is depth x rows and B depth x columns, each at its rounded stride.
-// Weights are read once, from memory, in short rows that no hardware foresees: hence `next`.
-void multiply(bool accumulate, int rows, int columns, int depth, const float* a, const float* b, float* c,
-              const Next& next) {
-  const int a_stride = round_up(rows, W), b_stride = round_up(columns, W), panels = ceil_div(rows, MR);
-  for (int m = 0; m < panels * MR; m += MR) {
-    next.prefetch(m / MR, panels);
-    if (accumulate)
-      panel<true>(b_stride, depth, a + m, a_stride, b, b_stride, c + m * b_stride, b_stride);
-    else
-      panel<false>(b_stride, depth, a + m, a_stride, b, b_stride, c + m * b_stride, b_stride);
+// C (rows x columns) (+)= A B; A is rows x depth in memory, B and C have columns rounded up to W, C's rows to MR.
+// W rows of A at a time are transposed into `packed`, just before they are wanted. Weights are read once, from memory,
+// in short rows that no hardware foresees: hence the prefetching of the next W rows, or of the first ones' continuation.
+void multiply(bool accumulate, int rows, int columns, int depth, const float* a, ptrdiff_t a_stride, const float* b,
+              float* c, float* packed) {
+  const int stride = round_up(columns, W);
+  for (int m = 0; m < rows; m += W) {
+    transposed(a + m * a_stride, a_stride, min(W, rows - m), depth, packed);
+    const float* next = m + W < rows ? a + (m + W) * a_stride : a + depth;
+    for (int i = 0; i < W && m + i < rows; i += MR) {
+      for (int r = i; r < min(i + MR, rows - m); ++r)
+        for (int k = 0; k < depth; k += 16) __builtin_prefetch(next + r * a_stride + k, 0, 2);
+      float* out = c + static_cast<ptrdiff_t>(m + i) * stride;
+      if (accumulate)
+        panel<true>(stride, depth, packed + i, W, b, stride, out, stride);
+      else
+        panel<false>(stride, depth, packed + i, W, b, stride, out, stride);
+    }
   }
 }
 
-// The three blocks of one thread.
+// The blocks of one thread: columns, their transpose, the result and some rows of the other side.
 struct Blocks {
-  float *a, *b, *c, *spare;
-  static size_t size(int rows, int columns, int depth) {
-    return static_cast<size_t>(rows + W) * (depth + W) + 2 * static_cast<size_t>(columns + W) * (depth + W) +
-           static_cast<size_t>(rows + W) * (columns + W);
+  float *b, *spare, *c, *a;
+  static size_t size(int rows, int columns, int a_rows) {
+    return 2 * static_cast<size_t>(columns + W) * (DEPTH + W) + static_cast<size_t>(rows + W) * (columns + W) +
+           static_cast<size_t>(a_rows + W) * (DEPTH + W);
   }
-  Blocks(float* memory, int rows, int columns, int depth)
-      : a(memory), b(a + (rows + W) * (depth + W)), c(b + (columns + W) * (depth + W)),
-        spare(c + (rows + W) * (columns + W)) {}
+  Blocks(float* memory, int rows, int columns)
+      : b(memory), spare(b + (columns + W) * (DEPTH + W)), c(spare + (columns + W) * (DEPTH + W)),
+        a(c + static_cast<size_t>(rows + W) * (columns + W)) {}
 };
 
 // `total` cut into parts of at most `most`, as equal as multiples of W allow: the size of a part.
 int part(int total, int most) { return round_up(ceil_div(total, ceil_div(total, most)), W); }
 
+// Rows of a block: many, since all of them share the gathered columns, but so that every thread has two of the
+// `across` times as many blocks.
+int shared_rows(int rows, int across) {
+  return part(rows, min(ROWS, max(rows * across / (2 * omp_get_max_threads()), 4 * W)));
+}
+
 }  // namespace
 
 void convolve(const Geometry& g, const float* bottom, const float* weights, const float* bias, float* top) {
   const int depth = g.channels * kernel_size(g), count = pixels(g);
-  const int columns = part(count, COLUMNS), rows = part(g.outputs, ROWS);
-  const int across = ceil_div(count, columns), down = ceil_div(g.outputs, rows);
-  const size_t size = Blocks::size(rows, columns, DEPTH);
+  const int columns = part(count, COLUMNS), across = ceil_div(count, columns);
+  const int rows = shared_rows(g.outputs, across), down = ceil_div(g.outputs, rows);
+  const size_t size = Blocks::size(rows, columns, W);
   float* memory = scratch(size * omp_get_max_threads());
 #pragma omp parallel for schedule(dynamic)
   for (int task = 0; task < across * down; ++task) {
-    const Blocks block(memory + size * omp_get_thread_num(), rows, columns, DEPTH);
+    const Blocks block(memory + size * omp_get_thread_num(), rows, columns);
     const int m = task % down * rows, height = min(rows, g.outputs - m);
     const int n = task / down * columns, width = min(columns, count - n), stride = round_up(width, W);
     for (int k = 0; k < depth; k += DEPTH) {
       const int length = min(DEPTH, depth - k);
-      transposed(weights + static_cast<ptrdiff_t>(m) * depth + k, depth, height, length, block.a);
       gather(g, bottom, k, length, n, width, block.b, stride);
-      const Next next = {weights + static_cast<ptrdiff_t>(m) * depth + k + length, depth, height,
-                         min(DEPTH, depth - k - length)};
-      multiply(k > 0, height, width, length, block.a, block.b, block.c, next);
+      multiply(k > 0, height, width, length, weights + static_cast<ptrdiff_t>(m) * depth + k, depth, block.b, block.c,
+               block.a);
     }
     for (int i = 0; i < height; ++i) {
       const float b = bias ? bias[m + i] : 0.f;
       float* out = top + static_cast<ptrdiff_t>(m + i) * count + n;
-      for (int j = 0; j < width; ++j) out[j] = block.c[i * stride + j] + b;
+      for (int j = 0; j < width; ++j) out[j] = block.c[static_cast<ptrdiff_t>(i) * stride + j] + b;
     }
   }
 }
@@ -195,14 +194,14 @@ void convolve(const Geometry& g, const float* bottom, const float* weights, cons
 void convolve_to_bottom(const Geometry& g, const float* top, const float* weights, float* bottom) {
   // A task owns whole channels, since neighbouring columns add to the same pixels.
   const int depth = g.channels * kernel_size(g), count = pixels(g), plane = g.height * g.width;
-  const int columns = part(count, COLUMNS), channels = min(max(ROWS / kernel_size(g), 1),
+  const int columns = part(count, COLUMNS), channels = min(max(CHANNEL_ROWS / kernel_size(g), 1),
                                                            ceil_div(g.channels, 2 * omp_get_max_threads()));
   const int rows = channels * kernel_size(g);
-  const size_t size = Blocks::size(rows, columns, DEPTH);
+  const size_t size = Blocks::size(rows, columns, rows);
   float* memory = scratch(size * omp_get_max_threads());
 #pragma omp parallel for schedule(dynamic)
   for (int c = 0; c < g.channels; c += channels) {
-    const Blocks block(memory + size * omp_get_thread_num(), rows, columns, DEPTH);
+    const Blocks block(memory + size * omp_get_thread_num(), rows, columns);
     const int k = c * kernel_size(g), height = min(rows, depth - k);
     memset(bottom + static_cast<ptrdiff_t>(c) * plane, 0,
            min(channels, g.channels - c) * static_cast<size_t>(plane) * sizeof(float));
@@ -210,11 +209,14 @@ void convolve_to_bottom(const Geometry& g, const float* top, const float* weight
       const int width = min(columns, count - n), stride = round_up(width, W);
       for (int m = 0; m < g.outputs; m += DEPTH) {
         const int length = min(DEPTH, g.outputs - m);
-        copied(weights + static_cast<ptrdiff_t>(m) * depth + k, depth, length, height, block.a, round_up(height, W));
+        const int a_stride = round_up(height, W);
+        copied(weights + static_cast<ptrdiff_t>(m) * depth + k, depth, length, height, block.a, a_stride);
         copied(top + static_cast<ptrdiff_t>(m) * count + n, count, length, width, block.b, stride);
-        const Next next = {weights + static_cast<ptrdiff_t>(m + length) * depth + k, depth,
-                           min(DEPTH, g.outputs - m - length), height};
-        multiply(m > 0, height, width, length, block.a, block.b, block.c, next);
+        for (int r = 0; r < height; r += MR)
+          if (m > 0)
+            panel<true>(stride, length, block.a + r, a_stride, block.b, stride, block.c + r * stride, stride);
+          else
+            panel<false>(stride, length, block.a + r, a_stride, block.b, stride, block.c + r * stride, stride);
       }
       scatter(g, block.c, stride, k, height, n, width, bottom);
     }
@@ -223,17 +225,17 @@ void convolve_to_bottom(const Geometry& g, const float* top, const float* weight
 
 void convolve_to_weights(const Geometry& g, const float* bottom, const float* top, float* weights) {
   const int depth = g.channels * kernel_size(g), count = pixels(g), threads = omp_get_max_threads();
-  const int columns = part(depth, COLUMNS), rows = part(g.outputs, ROWS);
-  const int across = ceil_div(depth, columns), down = ceil_div(g.outputs, rows), tasks = across * down;
+  const int columns = part(depth, COLUMNS), across = ceil_div(depth, columns);
+  const int rows = shared_rows(g.outputs, across), down = ceil_div(g.outputs, rows), tasks = across * down;
   // With few blocks, the pixels are shared out as well and the parts added up in order afterwards.
   const int parts = tasks >= threads ? 1 : min(threads, ceil_div(count, DEPTH));
   const int share = round_up(ceil_div(count, parts), DEPTH);
-  const size_t size = Blocks::size(rows, columns, DEPTH), result = static_cast<size_t>(rows + W) * (columns + W);
+  const size_t size = Blocks::size(rows, columns, W), result = static_cast<size_t>(rows + W) * (columns + W);
   float* memory = scratch(size * threads + (parts > 1 ? result * tasks * parts : 0));
   float* results = memory + size * threads;
 #pragma omp parallel for schedule(dynamic)
   for (int task = 0; task < tasks * parts; ++task) {
-    const Blocks block(memory + size * omp_get_thread_num(), rows, columns, DEPTH);
+    const Blocks block(memory + size * omp_get_thread_num(), rows, columns);
     const int m = task / parts % down * rows, height = min(rows, g.outputs - m);
     const int k = task / parts / down * columns, width = min(columns, depth - k), stride = round_up(width, W);
     float* c = parts > 1 ? results + result * task : block.c;
@@ -241,14 +243,13 @@ void convolve_to_weights(const Geometry& g, const float* bottom, const float* to
     if (begin == end) memset(c, 0, static_cast<size_t>(round_up(height, MR)) * stride * sizeof(float));
     for (int n = begin; n < end; n += DEPTH) {
       const int length = min(DEPTH, end - n), length_stride = round_up(length, W);
-      transposed(top + static_cast<ptrdiff_t>(m) * count + n, count, height, length, block.a);
       gather(g, bottom, k, width, n, length, block.spare, length_stride);
       transposed(block.spare, length_stride, width, length, block.b);
-      multiply(n > begin, height, width, length, block.a, block.b, c, {});
+      multiply(n > begin, height, width, length, top + static_cast<ptrdiff_t>(m) * count + n, count, block.b, c, block.a);
     }
     if (parts == 1)
       for (int i = 0; i < height; ++i)
-        for (int j = 0; j < width; ++j) weights[static_cast<ptrdiff_t>(m + i) * depth + k + j] += c[i * stride + j];
+        for (int j = 0; j < width; ++j) weights[static_cast<ptrdiff_t>(m + i) * depth + k + j] += c[static_cast<ptrdiff_t>(i) * stride + j];
   }
   if (parts == 1) return;
   for (int task = 0; task < tasks * parts; ++task) {

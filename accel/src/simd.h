@@ -27,6 +27,7 @@ typedef int index __attribute__((vector_size(64)));
 #define ACCEL_ODD {1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31}
 #define ACCEL_LOW {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23}
 #define ACCEL_HIGH {8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31}
+#define ACCEL_NEXT {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
 #else
 constexpr int W = 8;
 constexpr int MR = 4;   // 4 x 3 of 16 vectors
@@ -35,6 +36,7 @@ typedef int index __attribute__((vector_size(32)));
 #define ACCEL_ODD {1, 3, 5, 7, 9, 11, 13, 15}
 #define ACCEL_LOW {0, 8, 1, 9, 2, 10, 3, 11}
 #define ACCEL_HIGH {4, 12, 5, 13, 6, 14, 7, 15}
+#define ACCEL_NEXT {1, 2, 3, 4, 5, 6, 7, 8}
 #endif
 constexpr int NV = 3;        // vectors of a row of C in registers
 constexpr int NR = NV * W;
@@ -52,6 +54,9 @@ static inline vec even(vec a, vec b) { return __builtin_shuffle(a, b, (index)ACC
 static inline vec odd(vec a, vec b) { return __builtin_shuffle(a, b, (index)ACCEL_ODD); }
 static inline vec zip_low(vec a, vec b) { return __builtin_shuffle(a, b, (index)ACCEL_LOW); }
 static inline vec zip_high(vec a, vec b) { return __builtin_shuffle(a, b, (index)ACCEL_HIGH); }
+
+// The elements of a from the second on, and then x.
+static inline vec follow(vec a, float x) { return __builtin_shuffle(a, broadcast(x), (index)ACCEL_NEXT); }
 
 // Split W pixels x 4 into the four phases x mod 4, and back.
 static inline void deinterleave4(const float* p, vec out[4]) {

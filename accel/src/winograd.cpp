@@ -13,7 +13,7 @@
 //   dg = G' [sum over tiles of (A dY A') * (B' d B)] G.
 //
 // Tiles are numbered row by row. A thread takes a block of consecutive tiles through all three stages, so that V and M
-// stay in its cache; W tiles make a vector, which is why pixels are first split into the four phases x mod 4.
+// stay in its cache; W tiles make a vector, which is why pixels are first split into the phases x mod 4.
 #include <omp.h>
 
 #include "gemm.h"
@@ -25,7 +25,7 @@ namespace {
 
 constexpr int F = 36;             // frequencies
 constexpr int BLOCK = 48;         // tiles of a block: its V must fit the second level cache beside M
-constexpr int OUTPUTS = 32;       // outputs of one M
+constexpr int OUTPUTS = 64;       // outputs of one M
 constexpr int SKEW = 48;          // floats between frequencies, or all 36 would share one set of the cache
 constexpr int PIECE = 128;        // tiles of W planes that a thread transforms at a time for the gradient to the weights
 constexpr size_t CHUNK = 8u << 20;     // bytes of transformed tiles held at a time for that
@@ -51,33 +51,6 @@ Run run_at(const Tiles& tiles, int t, int begin, int end) {
   run.length = min(tiles.columns - run.column, end - t);
   run.at = t - begin;
   return run;
-}
-
-// Pixels of a run, split by phase: value(row, phase)[tile].
-struct Phases {
-  static constexpr int LENGTH = (BLOCK > PIECE ? BLOCK : PIECE) + 2 * W;
-  float value[6][4][LENGTH];
-};
-
-// Fill rows [y, y + rows) from pixel x on for `length` tiles; what lies outside the plane is zero.
-void split(const float* plane, int height, int width, int y, int x, int rows, int length, Phases* phases) {
-  const int vectors = ceil_div(length, W);
-  for (int r = 0; r < rows; ++r) {
-    const float* line = plane + static_cast<ptrdiff_t>(y + r) * width;
-    for (int v = 0; v < vectors; ++v) {
-      vec phase[4] = {};
-      const int left = x + v * 4 * W;
-      if (y + r < 0 || y + r >= height) {
-      } else if (left >= 0 && left + 4 * W <= width) {
-        deinterleave4(line + left, phase);
-      } else {
-        float edge[4 * W] = {};
-        for (int i = max(-left, 0); i < min(width - left, 4 * W); ++i) edge[i] = line[left + i];
-        deinterleave4(edge, phase);
-      }
-      for (int p = 0; p < 4; ++p) store(phases->value[r][p] + v * W, phase[p]);
-    }
-  }
 }
 
 // Cook and Toom's algorithm behind it: 1-D filtering multiplies polynomials, by their values at six points, and any
@@ -135,43 +108,77 @@ inline void multiply_Gt(const vec u[6], vec g[3]) {
   g[2] = PP * a + QQ * c + u[5];
 }
 
+// Planes are worked on a few lines at a time, which are short for the hardware to foresee: ask for those of the next
+// plane, which lies behind this one, while this one is computed.
+template <bool write>
+inline void prefetch(const float* line, int pixels) {
+  for (int i = 0; i < pixels; i += 16) __builtin_prefetch(line + i, write, 3);
+}
+
+// Pixels [x, x + 4 W + 2) of a line for W tiles: phase[j] holds pixel j of each tile's six. Beyond the line is zero.
+inline void split6(const float* line, int width, int x, vec phase[6]) {
+  float edge[4 * W + 2];
+  const float* p = line + x;
+  if (x < 0 || x + 4 * W + 2 > width) {
+    const int first = max(-x, 0), last = min(width - x, 4 * W + 2);
+    for (int i = 0; i < 4 * W + 2; ++i) edge[i] = i >= first && i < last ? p[i] : 0.f;
+    p = edge;
+  }
+  deinterleave4(p, phase);
+  phase[4] = follow(phase[0], p[4 * W]);
+  phase[5] = follow(phase[1], p[4 * W + 1]);
+}
+
+// The same for pixels [x, x + 4 W) and tiles of four.
+inline void split4(const float* line, int width, int x, vec phase[4]) {
+  float edge[4 * W];
+  const float* p = line + x;
+  if (x + 4 * W > width) {
+    for (int i = 0; i < 4 * W; ++i) edge[i] = x + i < width ? p[i] : 0.f;
+    p = edge;
+  }
+  deinterleave4(p, phase);
+}
+
 // V[f][at...] of one plane for the tiles of a run, f `stride` apart: B' d B. Up to W - 1 places behind the run are
 // overwritten; runs are taken in order, so the next one puts that right.
-void transform_input(const float* plane, int height, int width, int pad_h, int pad_w, const Run& run, Phases* phases,
-                     float* V, ptrdiff_t stride) {
-  split(plane, height, width, 4 * run.row - pad_h, 4 * run.column - pad_w, 6, run.length + 1, phases);
+void transform_input(const float* plane, int height, int width, int pad_h, int pad_w, const Run& run, float* V,
+                     ptrdiff_t stride) {
+  const int y = 4 * run.row - pad_h;
   for (int t = 0; t < run.length; t += W) {
+    const int x = 4 * (run.column + t) - pad_w;
     vec half[6][6];
-    for (int j = 0; j < 6; ++j) {
-      vec d[6], column[6];
-      for (int i = 0; i < 6; ++i) d[i] = load(phases->value[i][j % 4] + t + j / 4);
-      multiply_Bt(d, column);
-      for (int i = 0; i < 6; ++i) half[i][j] = column[i];
-    }
     for (int i = 0; i < 6; ++i) {
-      vec row[6];
-      multiply_Bt(half[i], row);
-      for (int j = 0; j < 6; ++j) store(V + (6 * i + j) * stride + run.at + t, row[j]);
+      const float* line = plane + static_cast<ptrdiff_t>(y + i) * width;
+      prefetch<false>(line + static_cast<ptrdiff_t>(height) * width + x, 4 * W);
+      vec d[6] = {};
+      if (y + i >= 0 && y + i < height) split6(line, width, x, d);
+      multiply_Bt(d, half[i]);
+    }
+    for (int j = 0; j < 6; ++j) {
+      vec column[6], v[6];
+      for (int i = 0; i < 6; ++i) column[i] = half[i][j];
+      multiply_Bt(column, v);
+      for (int i = 0; i < 6; ++i) store(V + (6 * i + j) * stride + run.at + t, v[i]);
     }
   }
 }
 
 // The same for A dY A'.
-void transform_gradient(const float* plane, int height, int width, const Run& run, Phases* phases, float* Z,
-                        ptrdiff_t stride) {
-  split(plane, height, width, 4 * run.row, 4 * run.column, 4, run.length, phases);
+void transform_gradient(const float* plane, int height, int width, const Run& run, float* Z, ptrdiff_t stride) {
   for (int t = 0; t < run.length; t += W) {
-    vec half[6][4];
-    for (int j = 0; j < 4; ++j) {
-      vec y[4], column[6];
-      for (int i = 0; i < 4; ++i) y[i] = load(phases->value[i][j] + t);
-      multiply_A(y, column);
-      for (int i = 0; i < 6; ++i) half[i][j] = column[i];
+    vec half[4][6];
+    for (int i = 0; i < 4; ++i) {
+      vec y[4] = {};
+      if (4 * run.row + i < height)
+        split4(plane + static_cast<ptrdiff_t>(4 * run.row + i) * width, width, 4 * (run.column + t), y);
+      multiply_A(y, half[i]);
     }
-    for (int i = 0; i < 6; ++i) {
-      vec row[6];
-      multiply_A(half[i], row);
-      for (int j = 0; j < 6; ++j) store(Z + (6 * i + j) * stride + run.at + t, row[j]);
+    for (int j = 0; j < 6; ++j) {
+      vec column[4], z[6];
+      for (int i = 0; i < 4; ++i) column[i] = half[i][j];
+      multiply_A(column, z);
+      for (int i = 0; i < 6; ++i) store(Z + (6 * i + j) * stride + run.at + t, z[i]);
     }
   }
 }
@@ -180,6 +187,8 @@ void transform_gradient(const float* plane, int height, int width, const Run& ru
 void transform_output(const float* M, ptrdiff_t stride, const Run& run, float bias, float* plane, int height,
                       int width) {
   const int rows = min(4, height - 4 * run.row);
+  for (int i = 0; i < rows; ++i)
+    prefetch<true>(plane + static_cast<ptrdiff_t>(height + 4 * run.row + i) * width + 4 * run.column, 4 * run.length);
   for (int t = 0; t < run.length; t += W) {
     vec half[4][6];
     for (int j = 0; j < 6; ++j) {
@@ -264,7 +273,6 @@ void convolve(int channels, int height, int width, int outputs, int out_height, 
       transform_filters(filters, o, last, channels, U + static_cast<ptrdiff_t>(o - first) * channels, U_stride);
     float* V = VM + omp_get_thread_num() * (F * (V_stride + M_stride) + 2 * W);
     float* M = V + F * V_stride + W;
-    Phases phases;
 #pragma omp for schedule(dynamic)
     for (int b = 0; b < blocks; ++b) {
       const int begin = static_cast<int>(static_cast<long>(vectors) * b / blocks) * W;
@@ -274,7 +282,7 @@ void convolve(int channels, int height, int width, int outputs, int out_height, 
         for (int t = begin; t < end;) {
           const Run run = run_at(tiles, t, begin, end);
           const float* plane = bottom + run.image * bottom_stride + static_cast<ptrdiff_t>(c) * height * width;
-          transform_input(plane, height, width, pad_h, pad_w, run, &phases, V + c * length, V_stride);
+          transform_input(plane, height, width, pad_h, pad_w, run, V + c * length, V_stride);
           t += run.length;
         }
       for (int o = first; o < last; o += OUTPUTS) {
@@ -381,7 +389,6 @@ void winograd_to_weights(const Geometry& g, int images, const float* bottom, ptr
     const int V_blocks = columns / W, blocks = V_blocks + ceil_div(rows, W);
 #pragma omp parallel
     {
-      Phases phases;
       float* own = planes + omp_get_thread_num() * F * plane_stride;
       const int length = PIECE + W;
       for (int begin = 0; begin < tiles.count(); begin += chunk) {
@@ -397,11 +404,11 @@ void winograd_to_weights(const Geometry& g, int images, const float* bottom, ptr
               const Run run = run_at(tiles, t, from, to);
               if (input)
                 transform_input(bottom + run.image * bottom_stride + static_cast<ptrdiff_t>(c) * g.height * g.width,
-                                g.height, g.width, g.pad_h, g.pad_w, run, &phases, own + i * length, plane_stride);
+                                g.height, g.width, g.pad_h, g.pad_w, run, own + i * length, plane_stride);
               else
                 transform_gradient(top + run.image * top_stride +
                                    static_cast<ptrdiff_t>(c) * g.out_height * g.out_width,
-                                   g.out_height, g.out_width, run, &phases, own + i * length, plane_stride);
+                                   g.out_height, g.out_width, run, own + i * length, plane_stride);
               t += run.length;
             }
           }
