@@ -1,4 +1,5 @@
 """Every net of the project on accelerated layers: the numbers of Caffe's own layers, forward and backward."""
+import functools
 import tempfile
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from surgery import fill_bilinear  # noqa: E402
 
 pytestmark = [pytest.mark.caffe,
               pytest.mark.skipif(not accel.status().startswith('accelerated'), reason=accel.status())]
-SHAPES = [(1, 33, 47), (2, 50, 21)]  # images, height, width
+SHAPES = [(1, 33, 47), (2, 50, 21), (1, 97, 130)]  # images, height, width
 
 
 def build(net_parameter, shape):
@@ -72,12 +73,49 @@ def compare(ours, theirs, tolerance):
     return worst
 
 
+def decide_alike(ours, theirs, net_parameter):
+    """Put Caffe's activations where ReLU or max pooling decides otherwise in ours; returns how many there were.
+
+    Only numbers within rounding error of zero, or of another in their window, may do so.
+    """
+    changed = 0
+    for layer in net_parameter.layer:
+        if layer.type == 'ReLU':
+            blob, differ = layer.top[0], lambda a, b: (a > 0) != (b > 0)
+        elif layer.type == 'Pooling':
+            blob, differ = layer.bottom[0], functools.partial(differing_windows, pool=layer.pooling_param)
+        else:
+            continue
+        a, b = ours.blobs[blob].data, theirs.blobs[blob].data
+        while (other := differ(a, b)).any():    # again, since windows overlap
+            assert np.abs(a - b)[other].max() < 1e-4 * np.sqrt(np.mean(np.square(b, dtype=np.float64))), layer.name
+            a[other] = b[other]
+            changed += np.count_nonzero(other)
+    return changed
+
+
+def differing_windows(a, b, pool):
+    """Where the windows of max pooling lie whose maximum is at another place in `a` than in `b`."""
+    size, stride, pad = pool.kernel_size, pool.stride, pool.pad
+    found = np.zeros(a.shape, bool)
+    beyond = [(0, 0), (0, 0), (pad, pad + size), (pad, pad + size)]    # Caffe's last window may reach over the edge
+    places = []
+    for blob in (a, b):
+        padded = np.pad(blob, beyond, constant_values=-np.inf)
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(2, 3))[:, :, ::stride, ::stride]
+        places.append(windows.reshape(*windows.shape[:4], -1).argmax(-1))   # the first, as in Caffe
+    for n, c, y, x in np.argwhere(places[0] != places[1]):
+        top, left = y * stride - pad, x * stride - pad
+        found[n, c, max(top, 0):top + size, max(left, 0):left + size] = True
+    return found
+
+
 def check(net_parameter, shape):
-    """Scores, and gradients twice: in ours as it is, and from equal activations.
+    """Scores, and gradients twice: in ours as it is, and with its decisions made alike.
 
     A number within rounding error of zero may pass ReLU in one net and not in the other, and the gradient with it;
     likewise two almost equal numbers in max pooling. One of a million doing so shows in the gradients of these small
-    images. Equal activations leave no such choice, and so the strict comparison is made there.
+    images, also between Caffe with one kernel of its BLAS and with another. So the strict comparison is made without.
     """
     ours = build(net_parameter, shape)
     with accel.off():
@@ -85,9 +123,8 @@ def check(net_parameter, shape):
     scores = compare(forward(ours), forward(theirs), 1e-5)
     expected = backward(theirs)
     free = compare(backward(ours), expected, 2e-2)
-    for name, blob in theirs.blobs.items():
-        ours.blobs[name].data[...] = blob.data
-    print(f'{shape}: scores {scores:.1e}, gradients {free:.1e}, from equal activations '
+    ties = decide_alike(ours, theirs, net_parameter)
+    print(f'{shape}: scores {scores:.1e}, gradients {free:.1e}, with {ties} numbers made alike '
           f'{compare(backward(ours), expected, 1e-4):.1e}')
 
 
