@@ -29,8 +29,8 @@ def ring(ranks: int, size: float, gigabits: float) -> float:
     return 2 * (ranks - 1) / ranks * size * 8 / (gigabits * 1e9) + 2 * (ranks - 1) * LATENCY
 
 
-def measure(steps: int) -> None:
-    """As one rank: take steps and print their median seconds, the first of them left out."""
+def measure(steps: int, folder: Path) -> None:
+    """As one rank: take steps and print their median seconds, the first of them left out; `folder` is all ranks'."""
     import nets
     from report.fetch import photographs
     from solvers import device, parallel, solve
@@ -42,17 +42,16 @@ def measure(steps: int) -> None:
         published.fcn(split), dataset='voc', split='train' if split == 'train' else 'val', root=root),
         recipe=replace(published.recipe, iterations=10 ** 6, score_every=10 ** 6, snapshot=10 ** 6))
     ranks = parallel.world()
-    with tempfile.TemporaryDirectory() as folder:
-        loop = solve._Loop(training, Path(folder), (), ranks, None, 'CPU')
-        seconds = []
-        for _ in range(steps + 1):
-            ranks.wait()
-            begin = time.perf_counter()
-            loop.step()
-            seconds.append(time.perf_counter() - begin)
-        bytes_ = sum(4 * blob.count for blobs in loop.solver.net.params.values() for blob in blobs)
-        if ranks.first:
-            print(json.dumps({'seconds': statistics.median(seconds[1:]), 'gradient_bytes': bytes_}))
+    loop = solve._Loop(training, folder, (), ranks, None, 'CPU')
+    seconds = []
+    for _ in range(steps + 1):
+        ranks.wait()
+        begin = time.perf_counter()
+        loop.step()
+        seconds.append(time.perf_counter() - begin)
+    bytes_ = sum(4 * blob.count for blobs in loop.solver.net.params.values() for blob in blobs)
+    if ranks.first:
+        print(json.dumps({'seconds': statistics.median(seconds[1:]), 'gradient_bytes': bytes_}))
 
 
 def run(ranks: int, threads: int, steps: int) -> dict:
@@ -60,10 +59,11 @@ def run(ranks: int, threads: int, steps: int) -> dict:
     mpirun = shutil.which('mpirun', path=f'{Path(sys.executable).parent}:{os.environ["PATH"]}')
     if not mpirun:
         raise cli.BadInput('no mpirun: make mpi')
-    result = subprocess.run(
-        [mpirun, '--allow-run-as-root', '--oversubscribe', '--bind-to', 'none', '-n', str(ranks), sys.executable, '-m',
-         'bench.scaling', '--as-rank', '--steps', str(steps)], capture_output=True, text=True,
-        env={**os.environ, 'OMP_NUM_THREADS': str(threads), 'OPENBLAS_NUM_THREADS': str(threads)})
+    with tempfile.TemporaryDirectory() as folder:
+        result = subprocess.run(
+            [mpirun, '--allow-run-as-root', '--oversubscribe', '--bind-to', 'none', '-n', str(ranks), sys.executable,
+             '-m', 'bench.scaling', '--as-rank', folder, '--steps', str(steps)], capture_output=True, text=True,
+            env={**os.environ, 'OMP_NUM_THREADS': str(threads), 'OPENBLAS_NUM_THREADS': str(threads)})
     if result.returncode:
         raise cli.Failed(f'{ranks} ranks ended with status {result.returncode}: {result.stderr.strip()[-300:]}')
     return {'ranks': ranks, 'threads': threads, **json.loads(result.stdout.strip().splitlines()[-1])}
@@ -85,10 +85,10 @@ def main(argv=None) -> None:
     parser = cli.Parser(prog='python -m bench.scaling', description=__doc__)
     parser.add_argument('--steps', type=int, default=5, metavar='N', help='steps that count (default: %(default)s)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='also write the measurements there')
-    parser.add_argument('--as-rank', action='store_true', help=argparse.SUPPRESS)
+    parser.add_argument('--as-rank', type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.as_rank:
-        measure(args.steps)
+        measure(args.steps, args.as_rank)
         return
     found = [run(ranks, threads, args.steps) for ranks, threads in ((1, 2), (1, 1), (2, 1))]
     for one in found:

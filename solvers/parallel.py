@@ -8,14 +8,17 @@ import functools
 import hashlib
 import os
 import sys
+import time
 import traceback
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 import cli
 
 LAUNCHED = ('OMPI_COMM_WORLD_SIZE', 'PMI_SIZE', 'PMIX_RANK')  # set by Open MPI, MPICH and their relatives
+YIELD = 1e-4        # seconds
 BUCKET = 16 << 20   # bytes of gradients that travel together; fc6 alone has 411 MB
 
 
@@ -98,6 +101,9 @@ class GradientAverage:
     A layer's gradients are final once the last pass of a step has gone through it. They then join a bucket, and a full
     bucket starts on its way while the layers below compute; `on_gradients_ready`, which Caffe calls before the update,
     waits for the rest. Gradients larger than a bucket are summed where they lie, without a copy.
+
+    Buckets travel one after the other in a thread: MPI's own nonblocking sums move on only while somebody asks after
+    them, and are slower than the blocking ones. Meanwhile no other thread calls MPI.
     """
 
     def __init__(self, comm, solver, net_parameter, iter_size: int) -> None:
@@ -107,6 +113,7 @@ class GradientAverage:
         self.passes = 0
         self.waiting: list[np.ndarray] = []
         self.travelling: list[tuple] = []
+        self.thread = ThreadPoolExecutor(1)
         solver.net.after_backward(self._layer_done)
         solver.add_callback(lambda: None, self._finish)
 
@@ -118,19 +125,19 @@ class GradientAverage:
                 self._send()
         if layer == self.lowest:
             self.passes += 1
-        for request, _, _ in self.travelling:
-            request.Test()      # lets MPI make progress
+        if self.travelling:
+            time.sleep(YIELD)   # Caffe computes with the interpreter locked: the thread gets its turn here
 
     def _send(self) -> None:
         diffs, self.waiting = self.waiting, []
         buffer = diffs[0] if len(diffs) == 1 else np.concatenate([diff.ravel() for diff in diffs])
-        self.travelling.append((self.comm.Iallreduce(_in_place(), buffer), buffer, diffs))
+        self.travelling.append((self.thread.submit(self.comm.Allreduce, _in_place(), buffer), buffer, diffs))
 
     def _finish(self) -> None:
         if self.waiting:
             self._send()
-        for request, buffer, diffs in self.travelling:
-            request.Wait()
+        for sum_, buffer, diffs in self.travelling:
+            sum_.result()
             buffer *= 1 / self.comm.size
             if len(diffs) > 1:
                 ends = np.cumsum([diff.size for diff in diffs])
