@@ -26,14 +26,14 @@ RUNS = {  # name -> environment
 SIZE, WIDTH, RATE = 60, 64, 1e-9
 
 
-def sample(step: int) -> tuple[np.ndarray, np.ndarray]:
+def sample(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Smooth noise, 3 x SIZE x SIZE, and as labels how many of its channels are positive."""
     from scipy.ndimage import gaussian_filter
-    noise = gaussian_filter(np.random.default_rng(step).standard_normal((3, SIZE, SIZE)), (0, 6, 6))
+    noise = gaussian_filter(np.random.default_rng(seed).standard_normal((3, SIZE, SIZE)), (0, 6, 6))
     return (noise / noise.std() * 50).astype(np.float32), (noise > 0).sum(0)
 
 
-def train(steps: int, out: Path) -> None:
+def train(steps: int, seed: int, out: Path) -> None:
     """Take the steps; save the losses and how far each layer's weights have moved."""
     import accel  # noqa: F401 (in use or not as the environment says)
     import caffe
@@ -45,12 +45,12 @@ def train(steps: int, out: Path) -> None:
                            'weight_decay: 0.0005 display: 0 snapshot: 0 snapshot_prefix: "s"')
     solver = caffe.get_solver(str(solver_file))
     net = solver.net
-    fill(net, np.random.default_rng(0))
+    fill(net, np.random.default_rng(seed))
     start = {name: params[0].data.copy() for name, params in net.params.items()}
     losses = []
     for step in range(steps):
-        net.blobs['data'].data[0], net.blobs['label'].data[0, 0] = sample(step)
-        caffe.set_random_seed(step)     # dropout
+        net.blobs['data'].data[0], net.blobs['label'].data[0, 0] = sample(1000 * seed + step)
+        caffe.set_random_seed(1000 * seed + step)     # dropout
         solver.step(1)
         losses.append(float(net.blobs['loss'].data))
     moved = {name: params[0].data - start[name] for name, params in net.params.items()}
@@ -67,17 +67,18 @@ def apart(run, reference) -> tuple[float, float]:
 def main(argv=None) -> None:
     parser = cli.Parser(prog='python -m bench.drift', description=__doc__)
     parser.add_argument('--steps', type=int, default=50, metavar='N', help='steps of each run (default: %(default)s)')
+    parser.add_argument('--seed', type=int, default=0, metavar='N', help='of weights, images and dropout (default: 0)')
     parser.add_argument('--as-run', type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.as_run:
-        train(args.steps, args.as_run)
+        train(args.steps, args.seed, args.as_run)
         return
     with tempfile.TemporaryDirectory() as folder:
         results = {}
         for name, environment in cli.progress(RUNS.items(), desc='runs'):
             out = Path(folder, f'{len(results)}.npz')
-            subprocess.run([sys.executable, '-m', 'bench.drift', '--as-run', str(out), '--steps', str(args.steps)],
-                           check=True, env={**os.environ, 'GLOG_minloglevel': '2', **environment})
+            subprocess.run([sys.executable, '-m', 'bench.drift', '--as-run', str(out), '--steps', str(args.steps),
+                            '--seed', str(args.seed)], check=True, env={**os.environ, 'GLOG_minloglevel': '2', **environment})
             results[name] = np.load(out)
     reference, *others = RUNS
     losses = results[reference]['losses']
