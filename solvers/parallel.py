@@ -1,8 +1,8 @@
 """Data-parallel training over MPI: `mpirun -n 4 python solve.py`.
 
 Each rank runs the whole net on its own images; after the backward pass the gradients are averaged over the ranks, so a
-step is that of one process with `iter_size` times the number of ranks. Without mpirun there is one rank, and everything
-here does nothing. mpi4py is optional: pip install -r requirements-mpi.txt.
+step is that of one process with `iter_size` times the number of ranks. On cards NCCL makes the sums, where Caffe has it;
+otherwise MPI does, in the host's memory. Without mpirun there is one rank, and everything here does nothing. mpi4py is optional: pip install -r requirements-mpi.txt.
 """
 import functools
 import hashlib
@@ -14,14 +14,17 @@ from collections.abc import Sequence
 import numpy as np
 
 import cli
+from solvers import nccl
 
 LAUNCHED = ('OMPI_COMM_WORLD_SIZE', 'PMI_SIZE', 'PMIX_RANK')  # set by Open MPI, MPICH and their relatives
+LAUNCHER = ('OMPI_', 'PMI_', 'PMIX_')    # what its variables begin with: a rank's children are not ranks
 BUCKET = 16 << 20   # bytes of gradients that travel together; fc6 alone has 411 MB
 
 
 class Alone:
     """One rank: the interface of `Ranks`, with nothing to do."""
     rank, size, first = 0, 1, True
+    local = 0   # number of this rank among those of its machine
 
     def sum(self, array: np.ndarray) -> np.ndarray:
         """The sum of an array over the ranks, on every rank."""
@@ -39,7 +42,7 @@ class Alone:
     def check_equal(self, net) -> None:
         """Stop when the ranks' parameters have drifted apart."""
 
-    def average_gradients(self, solver, net_parameter, iter_size: int) -> None:
+    def average_gradients(self, solver, net_parameter, iter_size: int, on_gpu: bool = False) -> None:
         """Average the gradients of each step over the ranks before the solver uses them."""
 
     def share(self, items: Sequence) -> Sequence:
@@ -57,6 +60,8 @@ class Ranks(Alone):
     def __init__(self, comm) -> None:
         self.comm, self.rank, self.size = comm, comm.rank, comm.size
         self.first = self.rank == 0
+        self.local = comm.Split_type(_shared()).rank
+        self.nccl = None
 
     def sum(self, array):
         return self.comm.allreduce(array)
@@ -88,8 +93,11 @@ class Ranks(Alone):
         if len(set(digests)) > 1:
             raise RuntimeError(f'the ranks hold different weights: {digests}; resume from the last snapshot')
 
-    def average_gradients(self, solver, net_parameter, iter_size):
-        GradientAverage(self.comm, solver, net_parameter, iter_size)
+    def average_gradients(self, solver, net_parameter, iter_size, on_gpu=False):
+        if on_gpu and not self.any(not nccl.available()):
+            self.nccl = nccl.connect(solver, self.comm)
+        else:
+            GradientAverage(self.comm, solver, net_parameter, iter_size)
 
 
 class GradientAverage:
@@ -153,6 +161,11 @@ def _learnt(net, net_parameter) -> dict[int, list]:
                 seen.add(address)
                 found.setdefault(index, []).append(blob)
     return found
+
+
+def _shared():
+    from mpi4py import MPI
+    return MPI.COMM_TYPE_SHARED
 
 
 def _in_place():
