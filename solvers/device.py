@@ -20,7 +20,7 @@ _number: int | None = None  # the GPU in use
 
 @functools.cache
 def _cuda():
-    """The CUDA runtime that Caffe itself uses, or None in a build without; asked, it gives error codes and never aborts."""
+    """The CUDA runtime that Caffe itself uses, or None in a build without. It gives error codes, never aborts."""
     import caffe
     library = ctypes.CDLL(caffe._caffe.__file__)    # what it is linked with is looked through too
     return library if hasattr(library, 'cudaGetDeviceCount') else None
@@ -134,8 +134,8 @@ def use(number: int | None, why: str = '') -> str:
         return f'CPU: {accel.status()}' + (f'; {why}' if why else '')
     # A card in exclusive use is found out here, with a code; Caffe would abort.
     if _cuda().cudaSetDevice(number) or _cuda().cudaFree(None):
-        raise cli.BadInput(f'GPU {number} cannot be used: it refuses this process, perhaps in exclusive use by another; '
-                           'pass --cpu to compute on the CPU')
+        raise cli.BadInput(f'GPU {number} cannot be used: it refuses this process, perhaps in exclusive use by '
+                           'another; pass --cpu to compute on the CPU')
     import accel  # noqa: F401 (the same layers of ours, where they know the GPU)
     caffe.set_device(number)
     caffe.set_mode_gpu()

@@ -1,8 +1,9 @@
 """Data-parallel training over MPI: `mpirun -n 4 python solve.py`.
 
 Each rank runs the whole net on its own images; after the backward pass the gradients are averaged over the ranks, so a
-step is that of one process with `iter_size` times the number of ranks. On cards NCCL makes the sums, where Caffe has it;
-otherwise MPI does, in the host's memory. Without mpirun there is one rank, and everything here does nothing. mpi4py is optional: pip install -r requirements-mpi.txt.
+step is that of one process with `iter_size` times the number of ranks. On cards NCCL makes the sums, where Caffe has
+it; otherwise MPI does, in the host's memory. Without mpirun there is one rank, and everything here does nothing. mpi4py
+is optional: pip install -r requirements-mpi.txt.
 """
 import functools
 import hashlib
@@ -17,7 +18,7 @@ import cli
 from solvers import nccl
 
 LAUNCHED = ('OMPI_COMM_WORLD_SIZE', 'PMI_SIZE', 'PMIX_RANK')  # set by Open MPI, MPICH and their relatives
-LAUNCHER = ('OMPI_', 'PMI_', 'PMIX_')    # what its variables begin with: a rank's children are not ranks
+LAUNCHER = ('OMPI_', 'PMI_', 'PMIX_')    # what all its variables begin with
 BUCKET = 16 << 20   # bytes of gradients that travel together; fc6 alone has 411 MB
 
 
@@ -189,6 +190,11 @@ def world() -> Alone:
     except ImportError:
         raise cli.BadInput('mpirun started this, but mpi4py is missing: pip install -r requirements-mpi.txt') from None
     return Ranks(MPI.COMM_WORLD) if MPI.COMM_WORLD.size > 1 else Alone()
+
+
+def child_environment() -> dict[str, str]:
+    """The environment for a program that a rank starts and that is no rank itself."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(LAUNCHER)}
 
 
 def run(main, argv=None) -> int:

@@ -349,6 +349,8 @@ def _write_down(training, run, initial, device_name, ranks) -> None:
     solver = training.recipe.solver(*training.phases)
     solver.ClearField('snapshot')  # the loop takes them, whole or not at all
     solver.snapshot_prefix = snapshot.PREFIX
+    if not nccl.layer_wise(training.fcn(training.phases[0]), solver.iter_size):
+        solver.layer_wise_reduce = False
     (run / 'solver.prototxt').write_text(str(solver))
     commit = subprocess.run(['git', '-C', weights.ROOT, 'rev-parse', 'HEAD'], capture_output=True, text=True)
     (run / 'run.json').write_text(json.dumps({
@@ -432,8 +434,7 @@ def train(training: Training, args) -> None:
 def _report(run: Path, gpu: int | None) -> None:
     """Write `report.html` of a finished run: by a program of its own, whose trouble cannot harm the run."""
     command = [sys.executable, '-m', 'report', str(run), *(['--cpu'] if gpu is None else ['--gpu', str(gpu)])]
-    alone = {name: value for name, value in os.environ.items() if not name.startswith(parallel.LAUNCHER)}
-    if subprocess.run(command, cwd=weights.ROOT, env=alone).returncode:
+    if subprocess.run(command, cwd=weights.ROOT, env=parallel.child_environment()).returncode:
         _warn(f'no report was made; try again with python -m report {run}')
 
 

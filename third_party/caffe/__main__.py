@@ -32,7 +32,8 @@ def main():
     """Bring .venv and the cached Caffe up to date; return the exit status."""
     try:
         if sys.argv[1:] not in ([], ['build-gpu']):
-            raise Problem(f'takes build-gpu or nothing, not {sys.argv[1]!r}; see third_party/caffe/__main__.py', status=2)
+            raise Problem(f'takes build-gpu or nothing, not {" ".join(sys.argv[1:])!r}; see '
+                          'third_party/caffe/__main__.py', status=2)
         setup(only_gpu=bool(sys.argv[1:]))
     except Problem as problem:
         print(f'error: {problem}', file=sys.stderr)
@@ -107,7 +108,8 @@ def report(python_folder):
     """Let the Caffe in `python_folder` say whether it has CUDA, and how many cards answer it."""
     environment = {**os.environ, 'PYTHONPATH': str(python_folder), 'FCN_ACCEL': '0'}
     if subprocess.run([str(PYTHON), '-m', 'solvers.device'], cwd=ROOT, env=environment).returncode:
-        raise Problem(f'the Caffe in {python_folder.parent} does not load: remove that folder and run make build-gpu again')
+        raise Problem(f'the Caffe in {python_folder.parent} does not load: remove that folder and run make build-gpu '
+                      'again')
 
 
 def check_packages():

@@ -1,4 +1,4 @@
-"""What a GPU build is made with: the CUDA toolkit, the cards' architectures, the libraries; and what it changes in Caffe.
+"""What a GPU build is made with (CUDA toolkit, architectures of the cards, libraries) and what it changes in Caffe.
 
 Nothing here touches the CPU build, whose key does not depend on this file.
 """
@@ -39,7 +39,7 @@ SUBSTITUTIONS = (
 
 
 class Library(NamedTuple):
-    """A library that Caffe's GPU code needs: its header, and by the toolkit's major version the PyPI package of both."""
+    """A library that Caffe's GPU code needs: its header, and for each major CUDA version the PyPI package of both."""
 
     header: str
     packages: dict[int, str]
@@ -92,7 +92,8 @@ def plan(architectures=None, fallback=None):
     found = {name: paths for name, library in LIBRARIES.items() if (paths := find(name, library, kit.root))}
     pins = pinned(PINS.read_text())
     wanted = {name: library.packages[kit.version[0]] for name, library in LIBRARIES.items() if name not in found}
-    return Plan(kit, host_compiler(kit.root), chosen(os.environ.get('CUDA_ARCH') or architectures, kit, fallback), found,
+    numbers = chosen(os.environ.get('CUDA_ARCH') or architectures, kit, fallback)
+    return Plan(kit, host_compiler(kit.root), numbers, found,
                 {name: f'{package}=={pins[package]}' for name, package in wanted.items()})
 
 
@@ -104,8 +105,8 @@ def toolkit():
     places = [Path(home, 'bin')] if home else [*map(Path, os.get_exec_path()), Path('/usr/local/cuda/bin')]
     nvcc = next((path / 'nvcc' for path in places if os.access(path / 'nvcc', os.X_OK)), None)
     if nvcc is None:
-        raise Problem('no CUDA compiler nvcc ' + (f'in CUDA_HOME, {home}/bin' if home else
-                      'on PATH or in /usr/local/cuda/bin') + ': install a CUDA toolkit, 11.8 to 13, or name its folder: '
+        where = f'in CUDA_HOME, {home}/bin' if home else 'on PATH or in /usr/local/cuda/bin'
+        raise Problem(f'no CUDA compiler nvcc {where}: install a CUDA toolkit, 11.8 to 13, or name its folder: '
                       'make setup GPU=1 CUDA_HOME=DIR', status=2)
     # nvcc may be a link or a script that calls another: it knows best itself where its toolkit lies.
     root = re.search(r'^#\$ TOP=(.*)', _ask(nvcc, '--dryrun', '-c', 'x.cu'), re.MULTILINE)
@@ -134,8 +135,8 @@ def host_compiler(root):
         path = shutil.which(name)
         if path and int(_ask(path, '-dumpversion').split('.')[0] or 99) <= newest:
             return path
-    raise Problem(f'the CUDA toolkit in {root} works with g++ up to {newest}, and {given or "g++"} is newer or missing: '
-                  f'apt-get install g++-{newest}, or name one with CUDAHOSTCXX', status=2)
+    raise Problem(f'the CUDA toolkit in {root} works with g++ up to {newest}, and {given or "g++"} is newer or '
+                  f'missing: apt-get install g++-{newest}, or name one with CUDAHOSTCXX', status=2)
 
 
 def chosen(given, kit, fallback=None):
@@ -149,7 +150,8 @@ def chosen(given, kit, fallback=None):
                       'make setup GPU=1 CUDA_ARCH=90', status=2)
     for name in names:
         if name not in kit.architectures:
-            raise Problem(f'CUDA {kit.version[0]}.{kit.version[1]} does not compile for architecture {name!r}, only for '
+            major, minor = kit.version
+            raise Problem(f'CUDA {major}.{minor} does not compile for architecture {name!r}, only for '
                           f'{" ".join(kit.architectures)}: set CUDA_ARCH to some of those', status=2)
     return tuple(sorted(names, key=int))
 
