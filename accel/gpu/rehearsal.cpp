@@ -80,3 +80,11 @@ extern "C" void accel_gpu_rehearse(int refused, int failing, long long room, lon
   accel::gpu::room = room;
   accel::gpu::appetite = appetite;
 }
+
+// A pass on arrays of the caller's: 1 if it was computed. `shape` has the numbers of Shape in their order.
+extern "C" int accel_gpu_run(int pass, const int* shape, float* image, float* weights, float* columns) {
+  accel::gpu::Shape s;
+  static_assert(sizeof s == 16 * sizeof(int), "all of Shape");
+  std::copy(shape, shape + 16, reinterpret_cast<int*>(&s));
+  return accel::gpu::run(static_cast<accel::gpu::Pass>(pass), s, image, weights, columns);
+}
