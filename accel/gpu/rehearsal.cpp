@@ -20,33 +20,46 @@ struct Loops : Plan {
 
   std::string execute(float* image, float* weights, float* columns, void*) const override {
     if (failing_passes >> pass & 1) return "it is told to fail";
+    const ptrdiff_t in = static_cast<ptrdiff_t>(s.height) * s.width;
+    const ptrdiff_t out = static_cast<ptrdiff_t>(s.out_height) * s.out_width;
+    if (pass == TO_IMAGE) std::fill(image, image + s.images * s.channels * in, 0.f);
+    if (pass == FORWARD) std::fill(columns, columns + s.images * s.outputs * out, 0.f);
     const int channels = s.channels / s.group, outputs = s.outputs / s.group;
-    const ptrdiff_t in = static_cast<ptrdiff_t>(s.channels) * s.height * s.width * s.images;
-    if (pass == TO_IMAGE) std::fill(image, image + in, 0.f);
     for (int n = 0; n < s.images; ++n)
       for (int k = 0; k < s.outputs; ++k)
-        for (int y = 0; y < s.out_height; ++y)
-          for (int x = 0; x < s.out_width; ++x) {
-            float& out = columns[((static_cast<ptrdiff_t>(n) * s.outputs + k) * s.out_height + y) * s.out_width + x];
-            double sum = 0;
-            for (int c = 0; c < channels; ++c)
-              for (int r = 0; r < s.kernel_h; ++r)
-                for (int q = 0; q < s.kernel_w; ++q) {
-                  const int row = y * s.stride_h - s.pad_h + r * s.dilation_h;
-                  const int column = x * s.stride_w - s.pad_w + q * s.dilation_w;
-                  if (row < 0 || row >= s.height || column < 0 || column >= s.width) continue;
-                  const int channel = k / outputs * channels + c;
-                  float& pixel = image[((static_cast<ptrdiff_t>(n) * s.channels + channel) * s.height + row) * s.width +
-                                       column];
-                  float& weight = weights[((static_cast<ptrdiff_t>(k) * channels + c) * s.kernel_h + r) * s.kernel_w +
-                                          q];
-                  if (pass == FORWARD) sum += static_cast<double>(pixel) * weight;
-                  if (pass == TO_IMAGE) pixel += out * weight;
-                  if (pass == TO_WEIGHTS) weight += out * pixel;
-                }
-            if (pass == FORWARD) out = static_cast<float>(sum);
-          }
+        for (int c = 0; c < channels; ++c)
+          planes(image + (static_cast<ptrdiff_t>(n) * s.channels + k / outputs * channels + c) * in,
+                 weights + (static_cast<ptrdiff_t>(k) * channels + c) * s.kernel_h * s.kernel_w,
+                 columns + (static_cast<ptrdiff_t>(n) * s.outputs + k) * out);
     return "";
+  }
+
+  // One channel and one output.
+  void planes(float* image, float* weights, float* columns) const {
+    for (int r = 0; r < s.kernel_h; ++r)
+      for (int q = 0; q < s.kernel_w; ++q, ++weights) {
+        // The columns that this weight sees inside the image.
+        const int left = s.pad_w - q * s.dilation_w, right = s.width - 1 + left;
+        const int first = left > 0 ? (left + s.stride_w - 1) / s.stride_w : 0;
+        const int last = right < 0 ? 0 : std::min(right / s.stride_w + 1, s.out_width);
+        for (int y = 0; y < s.out_height; ++y) {
+          const int row = y * s.stride_h - s.pad_h + r * s.dilation_h;
+          if (row < 0 || row >= s.height) continue;
+          line(image + static_cast<ptrdiff_t>(row) * s.width + first * s.stride_w - left, weights,
+               columns + static_cast<ptrdiff_t>(y) * s.out_width + first, last - first);
+        }
+      }
+  }
+
+  void line(float* image, float* weight, float* columns, int count) const {
+    const float w = *weight;
+    double sum = 0;
+    for (int x = 0; x < count; ++x) {
+      if (pass == FORWARD) columns[x] += w * image[x * s.stride_w];
+      if (pass == TO_IMAGE) image[x * s.stride_w] += w * columns[x];
+      if (pass == TO_WEIGHTS) sum += static_cast<double>(columns[x]) * image[x * s.stride_w];
+    }
+    if (pass == TO_WEIGHTS) *weight += static_cast<float>(sum);
   }
 };
 
