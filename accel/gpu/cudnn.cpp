@@ -97,6 +97,16 @@ cudnnHandle_t handle() {
   return found;
 }
 
+// Each of these says what device it is for: the one in use. With ACCEL_DESCRIBED that is left to who includes this file.
+enum Stage { GRAPH, HEURISTICS, PLAN };
+void aim(Stage stage, Descriptor* part);
+#ifndef ACCEL_DESCRIBED
+void aim(Stage stage, Descriptor* part) {
+  if (stage == GRAPH) part->set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, handle());
+  if (stage == PLAN) part->set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, handle());
+}
+#endif
+
 // ---- A pass as a graph
 
 Descriptor tensor(int64_t id, bool aligned, int64_t n, int64_t c, int64_t h, int64_t w) {
@@ -157,6 +167,7 @@ Descriptor operation(Pass pass, const Descriptor& conv, const Descriptor& image,
 
 std::vector<Descriptor> suggestions(cudnnBackendHeurMode_t mode, const Descriptor& graph) {
   Descriptor heuristics(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
+  aim(HEURISTICS, &heuristics);
   heuristics.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph)
       .set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode)
       .finalize("heuristics");
@@ -220,9 +231,8 @@ struct CudnnPlan : Plan {
 std::unique_ptr<CudnnPlan> try_plan(const Descriptor& config, size_t limit) {
   try {
     std::unique_ptr<CudnnPlan> made(new CudnnPlan);
-    made->plan.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, handle())
-        .set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config)
-        .finalize("plan");
+    aim(PLAN, &made->plan);
+    made->plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config).finalize("plan");
     int64_t bytes = 0;
     made->plan.get(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &bytes);
     made->workspace = bytes;
@@ -258,9 +268,8 @@ std::unique_ptr<Plan> make_plan(Pass pass, const Shape& s, bool aligned, const O
     parts.push_back(convolution(s));
     parts.push_back(operation(pass, parts[3], parts[0], parts[1], parts[2]));
     Descriptor graph(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
-    graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, parts[4])
-        .set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, handle())
-        .finalize("operation graph");
+    aim(GRAPH, &graph);
+    graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, parts[4]).finalize("operation graph");
     for (const auto mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK}) {
       std::vector<Descriptor> configs = suggestions(mode, graph);
       std::unique_ptr<CudnnPlan> made = choose(&configs, limits);
