@@ -31,22 +31,22 @@ GOALS = (
 )
 
 
-def environment():
+def environment(name='bench', packages=PACKAGES):
     """The Python of the peers' environment, made if needed; None, with the reason said, where that fails."""
-    folder = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'fcn-caffe/bench'
+    folder = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'fcn-caffe' / name
     python, stamp = folder / 'bin/python', folder / 'packages.json'
-    if stamp.is_file() and json.loads(stamp.read_text()) == list(PACKAGES):
+    if stamp.is_file() and json.loads(stamp.read_text()) == list(packages):
         return python
     cli.say('making an environment for the other engines')
     for command in ([sys.executable, '-m', 'venv', '--clear', str(folder)],
-                    [str(python), '-m', 'pip', 'install', '--quiet', *PACKAGES]):
+                    [str(python), '-m', 'pip', 'install', '--quiet', *packages]):
         result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if result.returncode != 0:
             lines = (result.stderr or result.stdout).strip().splitlines() or ['?']
             cli.say(f'no other engines: {lines[-1]}')
             shutil.rmtree(folder, ignore_errors=True)
             return None
-    stamp.write_text(json.dumps(PACKAGES))
+    stamp.write_text(json.dumps(packages))
     return python
 
 
