@@ -4,7 +4,7 @@ VENV := .venv/bin/python
 NETS := $(sort $(subst _,-,$(patsubst nets/%/solve.py,%,$(wildcard nets/*/solve.py))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build-gpu demo test lint bench nets mpi browser clean $(NETS)
+.PHONY: help setup build-gpu demo test test-gpu lint bench nets mpi browser clean $(NETS)
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +27,11 @@ demo: setup  ## the whole story on three real photographs, in minutes on a CPU
 
 test: setup  ## the tests
 	$(VENV) -m pytest $(ARGS)
+
+test-gpu:  ## the GPU build of Caffe on GPU 0: the tests against the CPU, then timings beside PyTorch
+	@$(MAKE) --no-print-directory setup GPU=1
+	$(VENV) -m pytest -m gpu $(ARGS)
+	$(VENV) -m bench.gpu
 
 lint: setup  ## style, types, and the nets against their golden summaries
 	$(VENV) -m ruff check .

@@ -1,6 +1,6 @@
 """Find cuDNN, and compile the layers that use it against a GPU build of Caffe.
 
-The library lies beside accel's, in the folder of Caffe's own build. No CUDA compiler is needed: all kernels are cuDNN's.
+The library lies beside accel's, in the folder of Caffe's own build. All kernels are cuDNN's: g++ alone compiles it.
 """
 import hashlib
 import json
@@ -84,7 +84,8 @@ def _site_packages() -> list[str]:
 def _system() -> Cudnn | None:
     # The compiler prints the path of a library that it finds, and the bare name of one that it doesn't.
     printed = subprocess.run(['g++', '-print-file-name=libcudnn.so'], capture_output=True, text=True).stdout.strip()
-    return Cudnn(Path('/usr/include'), Path(printed)) if '/' in printed and Path('/usr/include/cudnn.h').is_file() else None
+    header = Path('/usr/include/cudnn.h')
+    return Cudnn(header.parent, Path(printed)) if '/' in printed and header.is_file() else None
 
 
 def version(cudnn: Cudnn) -> str:
@@ -110,7 +111,7 @@ def compile_library(target: Path, cudnn: Cudnn | None, extra: tuple[str, ...] = 
     headers = [f'-isystem{caffe / folder}' for folder in known['include']]
     lib = caffe / known['lib']
     names, defines = [*SHARED, 'cudnn' if cudnn else 'rehearsal'], [f'-D{name}' for name in known['defines']]
-    link = [f'-L{lib}', '-lcaffe', '-lglog', '-lprotobuf', '-lboost_system', f'-Wl,-rpath,{lib}', '-Wl,-z,defs']
+    link: list[str | Path] = [f'-L{lib}', '-lcaffe', '-lglog', '-lprotobuf', '-lboost_system', f'-Wl,-rpath,{lib}', '-Wl,-z,defs']
     if cudnn:
         cuda = known['cuda']
         headers += [f'-isystem{folder}' for folder in (*cuda['include'], cudnn.include)]

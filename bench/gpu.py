@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cli
-from bench.__main__ import environment
+from bench.__main__ import ask, environment
 from solvers.weights import runs_folder
 
 HERE = Path(__file__).parent
 PACKAGES = ('torch==2.13.0', 'numpy==2.4.6')
-LIMIT = 900     # seconds for one process
 
 
 class Engine(NamedTuple):
@@ -58,17 +57,7 @@ def measure(engine, what, args, python):
     """What one process reports, or None with the reason said."""
     line, extra = command(engine, what, args, python)
     visible = {'CUDA_VISIBLE_DEVICES': str(args.gpu)} if engine.torch and not args.rehearse else {}
-    try:
-        result = subprocess.run(line, cwd=HERE.parent, env={**os.environ, **extra, **visible}, text=True,
-                                stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT)
-    except subprocess.TimeoutExpired:
-        cli.say(f'{engine.name}, {what}: no answer within {LIMIT} s')
-        return None
-    if result.returncode != 0:
-        reason = (result.stderr.strip().splitlines() or [f'exit status {result.returncode}'])[-1]
-        cli.say(f'{engine.name}, {what}: {reason}')
-        return None
-    return json.loads(result.stdout.strip().splitlines()[-1])
+    return ask(f'{engine.name}, {what}', line, {**extra, **visible})
 
 
 def summarise(reports, size):

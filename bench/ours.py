@@ -88,6 +88,7 @@ class Card:
 
     def __init__(self, number):
         import caffe
+
         from solvers import device
         device.choose(number)
         self.runtime = ctypes.CDLL(caffe._caffe.__file__)   # what it is linked with is looked through too
@@ -131,8 +132,8 @@ def main():
     engine = 'ours' if accel.status().startswith('accelerated') else 'caffe'
     layers = accel.status() if args.gpu is None else accel.cudnn.status()
     print(json.dumps({'engine': engine, 'layers': layers, 'what': args.what, 'size': args.size,
-                      'threads': args.threads, 'first_s': round(first, 3),
-                      'median_s': round(statistics.median(seconds), 3), 'min_s': round(min(seconds), 3),
+                      'threads': args.threads, 'first_s': round(first, 6),
+                      'median_s': round(statistics.median(seconds), 6), 'min_s': round(min(seconds), 6),
                       'peak_mb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
                       'card_mb': card.used_mb(), 'counts': accel.cudnn.counts()._asdict()}))
 

@@ -148,8 +148,8 @@ def main():
         seconds.append(time.perf_counter() - begin)
     first, *seconds = seconds
     print(json.dumps({'engine': args.engine, 'what': args.what, 'size': args.size, 'threads': args.threads,
-                      'first_s': round(first, 3), 'median_s': round(statistics.median(seconds), 3),
-                      'min_s': round(min(seconds), 3),
+                      'first_s': round(first, 6), 'median_s': round(statistics.median(seconds), 6),
+                      'min_s': round(min(seconds), 6),
                       'peak_mb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
                       'card_mb': used_mb()}))
 

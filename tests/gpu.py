@@ -2,8 +2,8 @@
 
     caffe       Caffe's own layers on GPU 0
     cudnn       the same with convolutions by cuDNN
-    rehearsal   no GPU at all: accel's CPU layers, and the layers for cuDNN compiled for the CPU with plain loops inside.
-                Runs everywhere, so that all lines of these tests do, and all of accel/gpu but its calls to cuDNN.
+    rehearsal   no GPU at all: accel's CPU layers, and the layers for cuDNN compiled for the CPU with plain loops
+                inside. Runs everywhere, so that all lines of these tests do, and all of accel/gpu but cudnn.cpp.
 """
 import contextlib
 import functools

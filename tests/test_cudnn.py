@@ -1,4 +1,4 @@
-"""The layers for cuDNN with plain loops in its place: what they ask for, what they keep, and when they leave it to Caffe.
+"""The layers for cuDNN with plain loops in its place: what they ask for, what they keep, what they leave to Caffe.
 
 `tests/test_gpu.py` compares the numbers, here and on cards.
 """

@@ -16,6 +16,7 @@ import nets  # noqa: E402
 from accel import build_cudnn  # noqa: E402
 from accel.build import run  # noqa: E402
 from solvers.variation import narrow  # noqa: E402
+from tests import NETS  # noqa: E402
 from tests.test_accel_nets import build  # noqa: E402
 
 FORWARD, TO_IMAGE, TO_WEIGHTS = range(3)
@@ -105,7 +106,7 @@ def shapes(name, size):
 @pytest.fixture(scope='module')
 def all_shapes():
     """Every different one, for two sizes of photograph."""
-    return sorted({tuple(found) for name in nets.names() for size in ((375, 500), (281, 500))
+    return sorted({tuple(found) for name in NETS for size in ((375, 500), (281, 500))
                    for found in shapes(name, size)})
 
 
