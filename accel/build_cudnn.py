@@ -111,7 +111,8 @@ def compile_library(target: Path, cudnn: Cudnn | None, extra: tuple[str, ...] = 
     headers = [f'-isystem{caffe / folder}' for folder in known['include']]
     lib = caffe / known['lib']
     names, defines = [*SHARED, 'cudnn' if cudnn else 'rehearsal'], [f'-D{name}' for name in known['defines']]
-    link: list[str | Path] = [f'-L{lib}', '-lcaffe', '-lglog', '-lprotobuf', '-lboost_system', f'-Wl,-rpath,{lib}', '-Wl,-z,defs']
+    link: list[str | Path] = [f'-L{lib}', '-lcaffe', '-lglog', '-lprotobuf', '-lboost_system', f'-Wl,-rpath,{lib}',
+                              '-Wl,-z,defs']
     if cudnn:
         cuda = known['cuda']
         headers += [f'-isystem{folder}' for folder in (*cuda['include'], cudnn.include)]

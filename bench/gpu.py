@@ -9,7 +9,6 @@ TF32 anywhere, TF32 that all convolutions may use it. Writes runs/bench/gpu.json
 `--rehearse` does the same on the CPU, at a small size and into rehearsal.json, to try this program without a card.
 """
 import json
-import os
 import shutil
 import statistics
 import subprocess
