@@ -1,5 +1,5 @@
 // Puts our creators into Caffe's registry of layers, over whichever are there, and takes them out again. They make our
-// layers in GPU mode and leave the rest to those they cover.
+// layers in GPU mode, unless a prototxt asks for Caffe's engine, and leave the rest to those they cover.
 #include <map>
 #include <string>
 
@@ -15,7 +15,8 @@ std::map<std::string, Layers::Creator> covered;
 
 template <typename T>
 LayerPtr make(const caffe::LayerParameter& param) {
-  if (caffe::Caffe::mode() == caffe::Caffe::GPU) return LayerPtr(new T(param));
+  const bool wanted = param.convolution_param().engine() != caffe::ConvolutionParameter_Engine_CAFFE;
+  if (wanted && caffe::Caffe::mode() == caffe::Caffe::GPU) return LayerPtr(new T(param));
   return covered[param.type()](param);
 }
 
