@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+import cli
 from accel import build_cudnn
 
 __all__ = ['Counts', 'Layers', 'counts', 'disable', 'enable', 'probe', 'status', 'use']
@@ -73,15 +74,15 @@ def settings(environment=os.environ) -> tuple[bool, int]:
 
     Raises
     ------
-    ValueError
+    cli.BadInput
         When a variable makes no sense.
     """
     text = environment.get('FCN_CUDNN_WORKSPACE_MB', str(WORKSPACE_MB))
     if not text.isascii() or not text.isdigit():
-        raise ValueError(f'FCN_CUDNN_WORKSPACE_MB={text}: a number of megabytes is needed, such as {WORKSPACE_MB}')
+        raise cli.BadInput(f'FCN_CUDNN_WORKSPACE_MB={text}: a number of megabytes is needed, such as {WORKSPACE_MB}')
     tf32 = environment.get('FCN_TF32', '0')
     if tf32 not in ('0', '1'):
-        raise ValueError(f'FCN_TF32={tf32}: 0 or 1 is needed')
+        raise cli.BadInput(f'FCN_TF32={tf32}: 0 or 1 is needed')
     return tf32 == '1', int(text)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 caffe = pytest.importorskip('caffe', reason='needs pycaffe: make setup')
 import accel  # noqa: E402
+import cli  # noqa: E402
 from accel import build_cudnn, cudnn  # noqa: E402
 from tests.gpu import on, rehearsal, why_not  # noqa: E402
 from tests.test_accel_layers import CASES, make, pass_through, same  # noqa: E402
@@ -200,7 +201,7 @@ def test_settings(environment, expected):
 @pytest.mark.parametrize('environment', [{'FCN_TF32': 'yes'}, {'FCN_CUDNN_WORKSPACE_MB': '-1'},
                                          {'FCN_CUDNN_WORKSPACE_MB': '1.5'}, {'FCN_CUDNN_WORKSPACE_MB': ''}])
 def test_settings_that_make_no_sense(environment):
-    with pytest.raises(ValueError, match=next(iter(environment))):
+    with pytest.raises(cli.BadInput, match=next(iter(environment))):
         cudnn.settings(environment)
 
 

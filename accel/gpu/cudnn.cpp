@@ -25,7 +25,9 @@ struct Refusal {
 };
 
 void check(cudnnStatus_t status, const char* what) {
-  if (status != CUDNN_STATUS_SUCCESS) throw Refusal{std::string(what) + ": " + cudnnGetErrorString(status)};
+  if (status == CUDNN_STATUS_SUCCESS) return;
+  cudaGetLastError();  // or Caffe would find what cuDNN met with, and stop
+  throw Refusal{std::string(what) + ": " + cudnnGetErrorString(status)};
 }
 
 // One object of the interface.
@@ -294,7 +296,7 @@ int device() {
 void* allocate(size_t bytes) {
   void* memory = nullptr;
   if (cudaMalloc(&memory, bytes) == cudaSuccess) return memory;
-  cudaGetLastError();  // or Caffe would find it and stop
+  cudaGetLastError();
   return nullptr;
 }
 
