@@ -201,6 +201,20 @@ def test_libraries_of_the_toolkit_are_taken_and_only_the_others_fetched(kit):
                          'nccl': f'nvidia-nccl-cu13=={pins["nvidia-nccl-cu13"]}'}
 
 
+def test_a_library_of_the_system_needs_no_folder_of_headers(kit, tmp_path, monkeypatch):
+    kit('13.0', libraries=('cudart', 'cublas', 'curand'), headers=('cublas_v2.h', 'curand.h'))
+    monkeypatch.setattr(cuda, 'SYSTEM', tmp_path / 'usr/include')
+    (tmp_path / 'usr/include').mkdir(parents=True)
+    (tmp_path / 'usr/include/nccl.h').write_text('')
+    program(tmp_path / 'bin/g++', f'case $1 in *libnccl.so) echo {tmp_path}/usr/libnccl.so;; -d*) echo 12;; esac')
+    (tmp_path / 'usr/libnccl.so').write_text('')
+    plan = cuda.plan('90')
+    assert plan.found['nccl'] == (tmp_path / 'usr/include', tmp_path / 'usr/libnccl.so') and not plan.pins
+    variant = cuda.variant(plan, tmp_path, None)
+    assert variant.include == (str(tmp_path / 'cuda/include'),)
+    assert str(variant.options['NCCL_INCLUDE_DIR']) == str(tmp_path / 'usr/include')
+
+
 @pytest.mark.parametrize(('version', 'suffix'), [('11.8', '-cu11'), ('12.9', '-cu12'), ('13.0', '')])
 def test_packages_are_those_of_the_major_version(kit, version, suffix):
     kit(version)
