@@ -263,7 +263,7 @@ def test_variant_names_every_library_by_its_path(kit, tmp_path):
 
 
 def test_packages_that_pip_cannot_get_leave_nothing(tmp_path):
-    python = program(tmp_path / 'python', 'mkdir -p "$9"; echo "ERROR: No matching distribution for x" >&2; exit 1')
+    python = program(tmp_path / 'python', 'mkdir -p "${10}"; echo "ERROR: No matching distribution for x" >&2; exit 1')
     (tmp_path / 'cache').mkdir()
     with pytest.raises(Problem, match=r'pip failed: No matching distribution for x .*pip\.log'):
         cuda.install(['x==1'], tmp_path / 'cache', python)
