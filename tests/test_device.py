@@ -100,6 +100,12 @@ def test_the_report_of_the_device():
     assert result.stdout == f'has CUDA: {"yes" if device.has_cuda() else "no"}, cards: {device.cards()}\n'
 
 
+def test_the_cpu_is_chosen_without_a_word_of_missing_cards():
+    result = call('-c', 'from solvers import device; import caffe; device.choose(cpu=True); caffe.set_random_seed(1); '
+                  'import sys; print("still heard", file=sys.stderr)')
+    assert (result.returncode, result.stderr) == (0, 'still heard\n')
+
+
 COMMANDS = {
     'solve': lambda tmp, gpu: ['nets/voc_fcn32s/solve.py', gpu, '--weights', tmp / 'w.caffemodel'],
     'train': lambda tmp, gpu: ['-m', 'nets', 'train', 'voc-fcn32s', gpu, '--weights', tmp / 'w.caffemodel'],
