@@ -197,11 +197,11 @@ def test_layers_are_summed_one_by_one_only_where_that_is_right(net, iter_size, e
     assert nccl.layer_wise(net(), iter_size) == expected
 
 
-@pytest.mark.parametrize(('iter_size', 'expected'), [(1, True), (2, False)])
-def test_the_solver_of_a_run_says_how_to_sum(voc, iter_size, expected):
+@pytest.mark.parametrize(('ranks', 'iter_size', 'expected'), [(2, 1, True), (2, 2, False), (1, 2, True)])
+def test_the_solver_of_a_run_says_how_to_sum(voc, ranks, iter_size, expected):
     training = tiny.training(1, iter_size=iter_size)
     (voc / 'run').mkdir()
-    solve._write_down(training, voc / 'run', (), 'CPU', 1)
+    solve._write_down(training, voc / 'run', (), 'CPU', ranks)
     with contextlib.chdir(voc / 'run'):
         assert caffe.get_solver('solver.prototxt').param.layer_wise_reduce == expected
 
