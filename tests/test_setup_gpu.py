@@ -317,6 +317,16 @@ def test_wrong_wishes_exit_2_with_one_line(kit, environment, says):
     assert result.returncode == 2 and result.stderr.count('\n') == 1 and says in result.stderr
 
 
+def test_a_build_that_has_no_cuda_is_not_called_a_gpu_build(tmp_path, capsys):
+    if not setup.PYTHON.exists():
+        pytest.skip('no .venv: make setup')
+    (tmp_path / 'caffe').mkdir()
+    (tmp_path / 'caffe/__init__.py').write_text('import _ctypes as _caffe')     # a library without CUDA
+    with pytest.raises(Problem, match='does not load: remove that folder and run make build-gpu again'):
+        setup.report(tmp_path)
+    assert capsys.readouterr().out == 'has CUDA: no, cards: 0\n'
+
+
 def test_recipe_of_the_cpu_build_knows_nothing_of_cuda():
     assert recipe.CMAKE_OPTIONS['CPU_ONLY'] == 'ON' and build.CPU == build.Variant()
     assert not {edit.path for edit in recipe.SUBSTITUTIONS} & {edit.path for edit in cuda.SUBSTITUTIONS}
