@@ -36,7 +36,7 @@ def report(argv) -> None:
     if args.images < 0:
         raise cli.BadInput(f'--images {args.images}: give 0 or more')
     from report import page
-    cli.say(f'computing on {device.choose(args.gpu, args.cpu)}')
+    print(f'computing on {device.choose(args.gpu, args.cpu)}', flush=True)
     print(page.write(args.runs, args.out, args.images))
 
 

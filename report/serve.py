@@ -77,7 +77,7 @@ class Segmenter:
 
     @staticmethod
     def _load(training, weights, gpu, cpu):
-        cli.say(f'computing on {device.choose(gpu, cpu)}')
+        print(f'computing on {device.choose(gpu, cpu)}', flush=True)
         return load(instantiate(training.fcn('deploy')), weights)
 
     def __enter__(self) -> None:

@@ -4,9 +4,11 @@
 
 Under mpirun the ranks of a machine take its cards in order.
 """
+import contextlib
 import ctypes
 import functools
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -130,7 +132,9 @@ def use(number: int | None, why: str = '') -> str:
     _number = number
     if number is None:
         import accel  # puts its layers into Caffe's registries
-        caffe.set_mode_cpu()
+        with _silent_stderr() if has_cuda() and not cards() else contextlib.nullcontext():
+            caffe.set_mode_cpu()        # a build with CUDA complains of the missing card here,
+            caffe.set_random_seed(0)    # and once here
         return f'CPU: {accel.status()}' + (f'; {why}' if why else '')
     # A card in exclusive use is found out here, with a code; Caffe would abort.
     if _cuda().cudaSetDevice(number) or _cuda().cudaFree(None):
@@ -140,6 +144,20 @@ def use(number: int | None, why: str = '') -> str:
     caffe.set_device(number)
     caffe.set_mode_gpu()
     return f'GPU {number}'
+
+
+@contextlib.contextmanager
+def _silent_stderr():
+    """Let nothing reach stderr, not from C++ either."""
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
 
 
 def on_gpu() -> bool:

@@ -349,7 +349,7 @@ def _write_down(training, run, initial, device_name, ranks) -> None:
     solver = training.recipe.solver(*training.phases)
     solver.ClearField('snapshot')  # the loop takes them, whole or not at all
     solver.snapshot_prefix = snapshot.PREFIX
-    if not nccl.layer_wise(training.fcn(training.phases[0]), solver.iter_size):
+    if ranks > 1 and not nccl.layer_wise(training.fcn(training.phases[0]), solver.iter_size):
         solver.layer_wise_reduce = False
     (run / 'solver.prototxt').write_text(str(solver))
     commit = subprocess.run(['git', '-C', weights.ROOT, 'rev-parse', 'HEAD'], capture_output=True, text=True)

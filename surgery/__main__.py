@@ -95,10 +95,11 @@ def _parser() -> cli.Parser:
 
 
 def _gpu(args: argparse.Namespace) -> int | None:
-    """The GPU that the two nets are compared on, or None for the CPU; says which."""
+    """The GPU that nets are compared on, or None for the CPU; says when that is only for want of a card."""
     from solvers import device
     gpu, why = device.pick(args.gpu, args.cpu)
-    cli.say(f'comparing on {"the CPU" if gpu is None else f"GPU {gpu}"}' + (f'; {why}' if why else ''))
+    if why:
+        print(f'computing on the CPU; {why}', flush=True)
     return gpu
 
 

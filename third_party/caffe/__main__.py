@@ -107,7 +107,10 @@ def update(wanted, cache, name, plan=None, choose=True):
 def report(python_folder):
     """Let the Caffe in `python_folder` say whether it has CUDA, and how many cards answer it."""
     environment = {**os.environ, 'PYTHONPATH': str(python_folder), 'FCN_ACCEL': '0'}
-    if subprocess.run([str(PYTHON), '-m', 'solvers.device'], cwd=ROOT, env=environment).returncode:
+    result = subprocess.run([str(PYTHON), '-m', 'solvers.device'], cwd=ROOT, env=environment, stdout=subprocess.PIPE,
+                            text=True)
+    print(result.stdout, end='', flush=True)
+    if not result.stdout.startswith('has CUDA: yes'):
         raise Problem(f'the Caffe in {python_folder.parent} does not load: remove that folder and run make build-gpu '
                       'again')
 

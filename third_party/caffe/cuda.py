@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PINS = ROOT / 'requirements-gpu.txt'
 OLDEST, NEWEST = (11, 8), (13, 99)      # of the toolkits; 11.8 is the first that compiles for sm_90
 FALLBACK = '90'     # what build-gpu compiles for on a machine without a card
+SYSTEM = Path('/usr/include')   # every compiler looks there last; named as an option it would look there too early
 DISK = 3 * GIB      # what cuBLAS, cuRAND and NCCL take, and their archives meanwhile
 
 
@@ -174,11 +175,22 @@ def _ask(*command):
 
 def find(name, library, root):
     """Return (folder of the header, file) of a library in the toolkit at `root` or the system, or None."""
-    system = Path(_ask('g++', f'-print-file-name=lib{name}.so').strip())    # the bare name when there is none
-    places = [(root / 'include', root / 'lib64' / f'lib{name}.so'), (root / 'include', root / f'lib/lib{name}.so'),
-              (Path('/usr/include'), system)]
-    return next(((folder, file.resolve()) for folder, file in places
-                 if (folder / library.header).exists() and file.is_absolute() and file.exists()), None)
+    for folder, file in ((root / 'include', _inside(name, root)), (SYSTEM, _of_system(name))):
+        if file and (folder / library.header).exists():
+            return folder, file
+    return None
+
+
+def _inside(name, root):
+    """Return the path of a library of the toolkit at `root`, or None; some have it only under its full name."""
+    return next((file for folder in ('lib64', 'lib') for file in [
+        root / folder / f'lib{name}.so', *sorted((root / folder).glob(f'lib{name}.so.*'))] if file.exists()), None)
+
+
+def _of_system(name):
+    """Return the path of a library that the linker finds by itself, or None."""
+    path = Path(_ask('g++', f'-print-file-name=lib{name}.so').strip())    # the bare name when there is none
+    return path if path.is_absolute() else None
 
 
 def pinned(text):
@@ -240,13 +252,12 @@ def variant(plan, cache, python):
         folder = install(list(plan.pins.values()), cache, python)
         places |= {name: packaged(name, LIBRARIES[name], folder) for name in plan.pins}
     kit = plan.toolkit
-    runtime = next((path for path in (kit.root / 'lib64/libcudart.so', kit.root / 'lib/libcudart.so',
-                                      Path(_ask('g++', '-print-file-name=libcudart.so').strip()))
-                    if path.is_absolute() and path.exists()), None)
+    runtime = _inside('cudart', kit.root) or _of_system('cudart')
     if runtime is None:
         raise Problem(f'{kit.root}: no libcudart.so in lib64 or lib; is the CUDA toolkit whole?', status=2)
     files = {'cudart': runtime, **{name: file for name, (_, file) in places.items()}}
-    include = list(dict.fromkeys(map(str, [kit.root / 'include', *(folder for folder, _ in places.values())])))
+    folders = dict.fromkeys([kit.root / 'include', *(folder for folder, _ in places.values())])
+    include = [str(folder) for folder in folders if folder != SYSTEM]
     numbers = ' '.join(plan.architectures)
     options = {
         'CPU_ONLY': 'OFF', 'USE_CUDNN': 'OFF', 'USE_NCCL': 'ON',
