@@ -41,11 +41,12 @@ def facts() -> dict:
 
 
 def find() -> Cudnn | None:
-    """The cuDNN of CUDNN_HOME, else one from PyPI beside the build's other libraries, in .venv, or the system's."""
+    """The cuDNN of CUDNN_HOME, else what `fetch` brought, another one from PyPI, or the system's."""
     home = os.environ.get('CUDNN_HOME')
     if home:
         return _inside(Path(home))
-    nvidia = [Path(folder).parents[1] for folder in facts()['cuda']['include'] if '/nvidia/' in folder]
+    nvidia = [path.parent / 'nvidia' for path in caffe_folder().parent.glob(f'cuda-*/{_package().replace("-", "_")}-*')]
+    nvidia += [Path(folder).parents[1] for folder in facts()['cuda']['include'] if '/nvidia/' in folder]
     nvidia += [Path(path) / 'nvidia' for path in _site_packages()]
     found = (_inside(folder / 'cudnn') for folder in nvidia)
     return next((cudnn for cudnn in found if cudnn), None) or _system()
@@ -62,12 +63,15 @@ def fetch() -> Cudnn | None:
     import sys
 
     from third_party.caffe import build, cuda
-    major = facts()['cuda']['version'].partition('.')[0]
-    package = f'nvidia-cudnn-cu{major}'
-    version = cuda.pinned(PINS.read_text()).get(package)
+    version = cuda.pinned(PINS.read_text()).get(_package())
     if version is None:
         return None
-    return _inside(cuda.install([f'{package}=={version}'], build.cache_folder(), sys.executable) / 'nvidia/cudnn')
+    return _inside(cuda.install([f'{_package()}=={version}'], build.cache_folder(), sys.executable) / 'nvidia/cudnn')
+
+
+def _package() -> str:
+    """The name on PyPI of the cuDNN for the toolkit of this Caffe."""
+    return f'nvidia-cudnn-cu{facts()["cuda"]["version"].partition(".")[0]}'
 
 
 def _inside(folder: Path) -> Cudnn | None:
