@@ -4,7 +4,7 @@ VENV := .venv/bin/python
 NETS := $(sort $(subst _,-,$(patsubst nets/%/solve.py,%,$(wildcard nets/*/solve.py))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench nets mpi browser clean $(NETS)
+.PHONY: help setup build-gpu demo test test-gpu lint bench nets mpi browser clean $(NETS)
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -12,17 +12,26 @@ help:  ## this list
 	@echo '$(NETS)' | fold -s -w 96 | sed 's/^/                   /'
 	@echo
 	@echo 'ARGS="..." is passed on: make voc-fcn8s ARGS="0 --iterations 4000". PYTHON=... chooses the interpreter.'
+	@echo 'GPU=1 chooses the GPU build of Caffe (CUDA_ARCH=90 where no card is), GPU=0 the CPU build; kept until changed.'
 	@echo 'FCN_DATA, FCN_WEIGHTS and FCN_RUNS move data/, weights/ and runs/; CAFFE_SRC=DIR is a checkout of Caffe.'
 
 setup:  ## .venv, requirements.txt and Caffe, built once and kept in a cache; a second run takes no time
 	@$(PYTHON) -m third_party.caffe
 	@$(VENV) -m accel
 
+build-gpu:  ## the GPU build of Caffe, on machines with only a CUDA toolkit too; what .venv imports stays
+	@$(PYTHON) -m third_party.caffe build-gpu
+
 demo: setup  ## the whole story on three real photographs, in minutes on a CPU
 	$(VENV) -m report.demo $(ARGS)
 
 test: setup  ## the tests
 	$(VENV) -m pytest $(ARGS)
+
+test-gpu:  ## the GPU build of Caffe on GPU 0: the tests against the CPU, then timings beside PyTorch
+	@$(MAKE) --no-print-directory setup GPU=1
+	$(VENV) -m pytest -m gpu $(ARGS)
+	$(VENV) -m bench.gpu
 
 lint: setup  ## style, types, and the nets against their golden summaries
 	$(VENV) -m ruff check .

@@ -1,8 +1,9 @@
-"""Faster CPU layers and SGD for the Caffe of this project, in a shared library loaded beside it.
+"""Faster CPU layers and SGD for the Caffe of this project, in a shared library loaded beside it; on a GPU, cuDNN's.
 
 Importing this package puts our layers into Caffe's registries: every net and solver made from then on uses them, with
 the same prototxt, weights and snapshots. Caffe's own source is untouched, and whatever our layers don't cover is
-Caffe's own. `FCN_ACCEL=0` in the environment leaves Caffe as it is; so does a missing library.
+Caffe's own. `FCN_ACCEL=0` in the environment leaves Caffe as it is; so does a missing library. What a GPU build adds is
+in `accel.cudnn`.
 
 A solver must be made by `caffe.get_solver(path)`, which asks the registry; `caffe.SGDSolver(path)` never does.
 """
@@ -10,16 +11,25 @@ import ctypes
 import os
 from contextlib import contextmanager
 
-from accel import build
+from accel import build, cudnn
 
-__all__ = ['disable', 'enable', 'off', 'status']
+__all__ = ['cudnn', 'disable', 'enable', 'off', 'status']
 
 _library = None
+_on = False
 _status = 'Caffe\'s own layers (FCN_ACCEL=0)'
 
 
 def enable() -> bool:
-    """Use our layers in nets made from now on; returns whether that is possible. `status` says why not."""
+    """Use our layers in nets made from now on; returns whether CPU layers can be. `status` says why not."""
+    global _on
+    _on = True
+    done = _enable()
+    cudnn.enable()  # over ours, which it falls back to
+    return done
+
+
+def _enable():
     global _library, _status
     if _library is None:
         import caffe  # noqa: F401 (loads libcaffe, whose registries these are)
@@ -42,7 +52,9 @@ def enable() -> bool:
 
 def disable() -> None:
     """Use Caffe's own layers in nets made from now on."""
-    global _status
+    global _on, _status
+    _on = False
+    cudnn.disable()
     if _library is not None:
         _library.accel_disable()
     _status = 'Caffe\'s own layers (accel.disable)'
@@ -51,17 +63,17 @@ def disable() -> None:
 @contextmanager
 def off():
     """Make nets of Caffe's own layers inside a `with` block."""
-    before = _status
+    before = _on
     disable()
     try:
         yield
     finally:
-        if before.startswith('accelerated'):
+        if before:
             enable()
 
 
 def status() -> str:
-    """Which layers a net made now would have, in one line."""
+    """Which layers a net made now on the CPU would have, in one line; `cudnn.status` tells of a GPU."""
     return _status
 
 

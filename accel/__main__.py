@@ -1,10 +1,13 @@
-"""Build the library of accelerated layers unless it exists: python -m accel   (make setup does it)
+"""Build the libraries of accelerated layers unless they exist: python -m accel   (make setup does it)
 
-Nothing fails without it: nets then run on Caffe's own layers.
+Nothing fails without them: nets then run on Caffe's own layers.
 """
+import os
 import sys
 
-from accel import build, enable, status
+from accel import build, build_cudnn, cudnn, enable, status
+
+FAILURES = (OSError, RuntimeError, KeyError, ValueError)
 
 
 def main() -> int:
@@ -15,11 +18,32 @@ def main() -> int:
             print('compiling accel', flush=True)
             build.compile_library(target)
             enable()
-    except (OSError, RuntimeError, KeyError, ValueError) as problem:
+    except FAILURES as problem:
         print(f'warning: accel could not be built, nets run on Caffe\'s own layers: {problem}', file=sys.stderr)
         return 0
     print(status())
+    if 'cuda' in build_cudnn.facts() and os.environ.get('FCN_CUDNN', '1') != '0':
+        build_for_cudnn()
+        print(f'on a GPU: {cudnn.status()}')
     return 0
+
+
+def build_for_cudnn() -> None:
+    """Compile the layers for cuDNN, which is fetched where there is none, unless they exist."""
+    from third_party.caffe import Problem
+    target = build_cudnn.library()
+    if target.is_file():
+        return
+    try:
+        found = build_cudnn.find() or build_cudnn.fetch()
+        if found is None:
+            print('no cuDNN here: convolutions on a GPU are Caffe\'s own (CUDNN_HOME names its folder)')
+            return
+        print(f'compiling accel for cuDNN {build_cudnn.version(found)}', flush=True)
+        build_cudnn.compile_library(target, found)
+        cudnn.enable()
+    except (*FAILURES, Problem) as problem:
+        print(f'warning: no cuDNN, convolutions on a GPU are Caffe\'s own: {problem}', file=sys.stderr)
 
 
 if __name__ == '__main__':

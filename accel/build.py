@@ -59,19 +59,21 @@ def compile_library(target: Path, extra: tuple[str, ...] = ()) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         def compile_one(job):
             name, output, flags = job
-            _run(['g++', *FLAGS, *extra, *flags, '-c', str(SOURCES / f'{name}.cpp'), '-o', f'{folder}/{output}.o'])
+            run(['g++', *FLAGS, *extra, *flags, '-c', str(SOURCES / f'{name}.cpp'), '-o', f'{folder}/{output}.o'])
 
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             list(pool.map(compile_one, jobs))
         objects = [f'{folder}/{output}.o' for _, output, _ in jobs]
         lib = caffe / facts['lib']
-        _run(['g++', '-shared', '-fopenmp', *extra, *objects, f'-L{lib}', '-lcaffe', '-lglog', '-lprotobuf',
+        run(['g++', '-shared', '-fopenmp', *extra, *objects, f'-L{lib}', '-lcaffe', '-lglog', '-lprotobuf',
               '-lboost_system',
               f'-Wl,-rpath,{lib}', '-Wl,-z,defs', '-o', f'{folder}/libaccel.so'])
         os.replace(f'{folder}/libaccel.so', target)
 
 
-def _run(command):
+def run(command) -> None:
+    """Run a compiler or linker; RuntimeError with what it printed where it fails."""
+    command = [str(part) for part in command]
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if result.returncode != 0:
         raise RuntimeError(f'{" ".join(command)} failed:\n{result.stderr}')

@@ -31,22 +31,22 @@ GOALS = (
 )
 
 
-def environment():
+def environment(name='bench', packages=PACKAGES):
     """The Python of the peers' environment, made if needed; None, with the reason said, where that fails."""
-    folder = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'fcn-caffe/bench'
+    folder = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'fcn-caffe' / name
     python, stamp = folder / 'bin/python', folder / 'packages.json'
-    if stamp.is_file() and json.loads(stamp.read_text()) == list(PACKAGES):
+    if stamp.is_file() and json.loads(stamp.read_text()) == list(packages):
         return python
     cli.say('making an environment for the other engines')
     for command in ([sys.executable, '-m', 'venv', '--clear', str(folder)],
-                    [str(python), '-m', 'pip', 'install', '--quiet', *PACKAGES]):
+                    [str(python), '-m', 'pip', 'install', '--quiet', *packages]):
         result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if result.returncode != 0:
             lines = (result.stderr or result.stdout).strip().splitlines() or ['?']
             cli.say(f'no other engines: {lines[-1]}')
             shutil.rmtree(folder, ignore_errors=True)
             return None
-    stamp.write_text(json.dumps(PACKAGES))
+    stamp.write_text(json.dumps(packages))
     return python
 
 
@@ -62,20 +62,24 @@ def measure(engine, python, what, args, size):
     """What one process reports, or None with the reason said."""
     line, extra = command(engine, python, what, args, size)
     threads = {name: str(args.threads) for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS')}
-    try:
-        result = subprocess.run(line, cwd=HERE.parent, env={**os.environ, **threads, **extra}, text=True,
-                                stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT)
-    except subprocess.TimeoutExpired:
-        cli.say(f'{NAMES[engine]}, {what} at {size}: no answer within {LIMIT} s')
-        return None
-    if result.returncode != 0:
-        reason = (result.stderr.strip().splitlines() or [f'exit status {result.returncode}'])[-1]
-        cli.say(f'{NAMES[engine]}, {what} at {size}: {reason}')
-        return None
-    report = json.loads(result.stdout.strip().splitlines()[-1])
-    if engine == 'ours' and report['engine'] != 'ours':
+    report = ask(f'{NAMES[engine]}, {what} at {size}', line, {**threads, **extra})
+    if report and engine == 'ours' and report['engine'] != 'ours':
         raise cli.BadInput(f'nothing to compare: nets run on {report["layers"]}')
     return report
+
+
+def ask(name, line, environment, limit=LIMIT):
+    """What the command `line` reports, or None with the reason said about `name`."""
+    try:
+        result = subprocess.run(line, cwd=HERE.parent, env={**os.environ, **environment}, text=True,
+                                stdin=subprocess.DEVNULL, capture_output=True, timeout=limit)
+    except subprocess.TimeoutExpired:
+        cli.say(f'{name}: no answer within {limit} s')
+        return None
+    if result.returncode != 0:
+        cli.say(f'{name}: {(result.stderr.strip().splitlines() or [f"exit status {result.returncode}"])[-1]}')
+        return None
+    return json.loads(result.stdout.strip().splitlines()[-1])
 
 
 def rounds(jobs, python, args):

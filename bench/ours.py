@@ -1,10 +1,12 @@
 """Time FCN-8s in this project's Caffe, accelerated or (FCN_ACCEL=0) not. One JSON line, as in peers.py.
 
-    python -m bench.ours forward|step|sizes [--size 500] [--threads 2] [--runs 6]
+    python -m bench.ours forward|step|sizes [--size 500] [--threads 2] [--runs 6] [--gpu 0]
 
 `sizes` alternates between two shapes of a photograph, each seen once before: a net is reshaped for every image.
+On a GPU a pass ends when the card has finished; image and scores stay on it.
 """
 import argparse
+import ctypes
 import json
 import os
 import resource
@@ -19,6 +21,7 @@ parser.add_argument('what', choices=('forward', 'step', 'sizes'))
 parser.add_argument('--size', type=int, default=500)
 parser.add_argument('--threads', type=int, default=2)
 parser.add_argument('--runs', type=int, default=6)
+parser.add_argument('--gpu', type=int)
 
 
 def net_parameter(size, training):
@@ -59,8 +62,7 @@ def prepare(what, size):
         if what != 'step':
             net = caffe.Net(str(path), caffe.TEST)
             fill(net, rng)
-            image = net.blobs['data'].data
-            return net, lambda: net.forward(data=image)
+            return net, lambda: net._forward(0, len(net.layers) - 1)    # `forward` would fetch the scores
         solver_path = Path(folder, 'solver.prototxt')
         solver_path.write_text(f'train_net: "{path}" base_lr: 1e-14 lr_policy: "fixed" momentum: 0.99 '
                                'weight_decay: 0.0005 display: 0 snapshot_prefix: "x" snapshot: 0')
@@ -81,11 +83,42 @@ def turns(net, size):
     return run
 
 
+class Card:
+    """What a GPU is asked besides Caffe: to have finished, and how full it is."""
+
+    def __init__(self, number):
+        import caffe
+
+        from solvers import device
+        device.choose(number)
+        self.runtime = ctypes.CDLL(caffe._caffe.__file__)   # what it is linked with is looked through too
+
+    def finish(self):
+        if code := self.runtime.cudaDeviceSynchronize():
+            raise SystemExit(f'the card reports error {code}')
+
+    def used_mb(self):
+        free, total = ctypes.c_size_t(), ctypes.c_size_t()
+        self.runtime.cudaMemGetInfo(ctypes.byref(free), ctypes.byref(total))
+        return (total.value - free.value) >> 20
+
+
+class NoCard:
+    """Passes on the CPU end when they return."""
+
+    def finish(self):
+        pass
+
+    def used_mb(self):
+        return 0
+
+
 def main():
     args = parser.parse_args()
     os.environ.update({name: str(args.threads) for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS')},
                       GLOG_minloglevel='2')
     import accel
+    card = NoCard() if args.gpu is None else Card(args.gpu)
     held, run = prepare(args.what, args.size)
     if args.what == 'sizes':
         run = turns(held, args.size)
@@ -93,13 +126,16 @@ def main():
     for _ in range(1 + args.runs):
         begin = time.perf_counter()
         run()
+        card.finish()
         seconds.append(time.perf_counter() - begin)
     first, *seconds = seconds
     engine = 'ours' if accel.status().startswith('accelerated') else 'caffe'
-    print(json.dumps({'engine': engine, 'layers': accel.status(), 'what': args.what, 'size': args.size,
-                      'threads': args.threads, 'first_s': round(first, 3),
-                      'median_s': round(statistics.median(seconds), 3), 'min_s': round(min(seconds), 3),
-                      'peak_mb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}))
+    layers = accel.status() if args.gpu is None else accel.cudnn.status()
+    print(json.dumps({'engine': engine, 'layers': layers, 'what': args.what, 'size': args.size,
+                      'threads': args.threads, 'first_s': round(first, 6),
+                      'median_s': round(statistics.median(seconds), 6), 'min_s': round(min(seconds), 6),
+                      'peak_mb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+                      'card_mb': card.used_mb(), 'counts': accel.cudnn.counts()._asdict()}))
 
 
 if __name__ == '__main__':

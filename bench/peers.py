@@ -2,6 +2,7 @@
 
     python peers.py forward --engine torch|ort|openvino [--size 500] [--threads 2] [--runs 6]
     python peers.py step    --engine torch
+    python peers.py forward|step --engine torch --device cuda [--tf32]
 
 Prints one JSON line: engine, what, size, threads, first, median and minimum seconds, peak resident MB of this process.
 It runs in an environment of its own, which `python -m bench` makes, and imports nothing of this project.
@@ -70,12 +71,12 @@ def export(path, size):
         raise SystemExit('ONNX export failed')
 
 
-def forward(engine, size, threads):
+def forward(engine, size, threads, device):
     x = np.random.default_rng(0).standard_normal((1, 3, size, size), dtype=np.float32) * 50
     if engine == 'torch':
         import torch
         torch.set_num_threads(threads)
-        net, image = build().eval(), torch.from_numpy(x)
+        net, image = build().eval().to(device), torch.from_numpy(x).to(device)
 
         def run():
             with torch.inference_mode():
@@ -95,12 +96,12 @@ def forward(engine, size, threads):
     return lambda: model([x])
 
 
-def step(size, threads):
+def step(size, threads, device):
     import torch
     from torch.nn import functional as F
     torch.set_num_threads(threads)
-    net, image = build(), torch.randn(1, 3, size, size) * 50
-    label = torch.full((1, size, size), 3)
+    net, image = build().to(device), torch.randn(1, 3, size, size, device=device) * 50
+    label = torch.full((1, size, size), 3, device=device)
     sgd = torch.optim.SGD(net.parameters(), lr=1e-14, momentum=0.99, weight_decay=5e-4)
 
     def run():
@@ -110,6 +111,20 @@ def step(size, threads):
     return run
 
 
+def card(tf32):
+    """Set PyTorch up for a card; returns what waits for it, and what tells how many megabytes of it are in use."""
+    import torch
+    if not torch.cuda.is_available():
+        raise SystemExit(f'PyTorch {torch.__version__} finds no card')
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.deterministic = True   # as ours is
+
+    def used_mb():
+        free, total = torch.cuda.mem_get_info()
+        return (total - free) >> 20
+    return torch.cuda.synchronize, used_mb
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('what', choices=('forward', 'step'))
@@ -117,18 +132,26 @@ def main():
     parser.add_argument('--size', type=int, default=500)
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--runs', type=int, default=6)
+    parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
+    parser.add_argument('--tf32', action='store_true')
     args = parser.parse_args()
-    run = forward(args.engine, args.size, args.threads) if args.what == 'forward' else step(args.size, args.threads)
+    finish, used_mb = card(args.tf32) if args.device == 'cuda' else (lambda: None, lambda: 0)
+    if args.what == 'forward':
+        run = forward(args.engine, args.size, args.threads, args.device)
+    else:
+        run = step(args.size, args.threads, args.device)
     seconds = []
     for _ in range(1 + args.runs):
         begin = time.perf_counter()
         run()
+        finish()
         seconds.append(time.perf_counter() - begin)
     first, *seconds = seconds
     print(json.dumps({'engine': args.engine, 'what': args.what, 'size': args.size, 'threads': args.threads,
-                      'first_s': round(first, 3), 'median_s': round(statistics.median(seconds), 3),
-                      'min_s': round(min(seconds), 3),
-                      'peak_mb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}))
+                      'first_s': round(first, 6), 'median_s': round(statistics.median(seconds), 6),
+                      'min_s': round(min(seconds), 6),
+                      'peak_mb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+                      'card_mb': used_mb()}))
 
 
 if __name__ == '__main__':

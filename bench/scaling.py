@@ -35,7 +35,7 @@ def measure(steps: int, folder: Path) -> None:
     from report.fetch import photographs
     from solvers import device, parallel, solve
     from solvers.variation import read_from
-    device.choose(None)
+    device.choose(cpu=True)
     root = str(photographs(1).resolve())
     published = nets.load('voc-fcn8s')
     training = replace(published, fcn=lambda split: read_from(

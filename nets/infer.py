@@ -30,7 +30,7 @@ def main(argv=None) -> None:
     parser.add_argument('--out', required=True, type=Path, metavar='DIR', help='where the pictures go')
     parser.add_argument('--scores', action='store_true', help='also write the probability of every class')
     parser.add_argument('--submission', action='store_true', help='segment VOC 2012 test for its evaluation server')
-    parser.add_argument('--gpu', type=int, metavar='N', help='number of the GPU to use')
+    device.add_arguments(parser)
     parser.add_argument('images', nargs='*', type=Path, metavar='IMAGE_OR_DIR')
     args = parser.parse_args(argv)
     if bool(args.images) == args.submission:
@@ -39,7 +39,7 @@ def main(argv=None) -> None:
     source = Source(training)
     submission = Submission(open_dataset('voc2012', 'test'), source.dataset, args.out) if args.submission else None
     files = submission.images() if submission else image_files(args.images)
-    print(f'computing on {device.choose(args.gpu)}')
+    print(f'computing on {device.choose(args.gpu, args.cpu)}')
     net = load(instantiate(training.fcn('deploy')), args.weights)
     args.out.mkdir(parents=True, exist_ok=True)
     ranks = parallel.world()

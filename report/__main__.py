@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cli
 import nets  # noqa: F401, quietens Caffe before anything imports it
+from solvers import device
 
 
 def main(argv=None) -> None:
@@ -30,13 +31,12 @@ def report(argv) -> None:
     parser.add_argument('runs', nargs='+', type=Path, metavar='RUN', help='folder of a run')
     parser.add_argument('--out', type=Path, metavar='FILE', help='default: report.html in or beside the runs')
     parser.add_argument('--images', type=int, default=4, metavar='N', help='worst and best images shown: %(default)s')
-    parser.add_argument('--gpu', type=int, metavar='N', help='number of the GPU to score on')
+    device.add_arguments(parser)
     args = parser.parse_args(argv)
     if args.images < 0:
         raise cli.BadInput(f'--images {args.images}: give 0 or more')
     from report import page
-    from solvers import device
-    device.choose(args.gpu)
+    print(f'computing on {device.choose(args.gpu, args.cpu)}', flush=True)
     print(page.write(args.runs, args.out, args.images))
 
 

@@ -105,7 +105,7 @@ def main(argv=None) -> None:
     parser.add_argument('--out', type=Path, default=weights.runs_folder() / 'demo', help='folder of the results')
     args = parser.parse_args(argv)
     out = args.out.resolve()
-    print(f'computing on {device.choose(None)}', flush=True)
+    print(f'computing on {device.choose()}', flush=True)
     root = photographs(SCALE).resolve()
     stages = [replace(stage, iterations=n) for stage, n in zip(STAGES, args.iterations, strict=True)]
     initial, results = vgg16_convolutions().resolve(), []

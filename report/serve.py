@@ -1,6 +1,6 @@
 """A page on this machine alone that segments the photographs dropped on it.
 
-    python -m report serve --net voc-fcn8s --weights FILE [--port 8000] [--gpu N]
+    python -m report serve --net voc-fcn8s --weights FILE [--port 8000] [--gpu N | --cpu]
 
 NET is a net of nets/, or the folder of a run, whose own weights are then the default. Photographs go to the net one at
 a time; a few more may wait, others are asked to come again. Nothing is kept, and file names never leave the browser.
@@ -56,6 +56,8 @@ class Segmenter:
         Its caffemodel.
     gpu : int, optional
         Number of the GPU.
+    cpu : bool
+        Compute on the CPU; without either on what there is.
 
     Raises
     ------
@@ -63,7 +65,7 @@ class Segmenter:
         The net sees something else than a photograph, or the weights do not fit.
     """
 
-    def __init__(self, training, weights: Path, gpu: int | None = None) -> None:
+    def __init__(self, training, weights: Path, gpu: int | None = None, cpu: bool = False) -> None:
         self.source = Source(training)
         photograph = next(iter(self.source.dataset.means))
         if list(self.source.tops.values()) != [photograph]:
@@ -71,11 +73,11 @@ class Segmenter:
                            'use python -m nets.infer')
         self._thread = ThreadPoolExecutor(1)
         self._places = threading.BoundedSemaphore(WAITING)
-        self._net = self._thread.submit(self._load, training, weights, gpu).result()
+        self._net = self._thread.submit(self._load, training, weights, gpu, cpu).result()
 
     @staticmethod
-    def _load(training, weights, gpu):
-        device.choose(gpu)
+    def _load(training, weights, gpu, cpu):
+        print(f'computing on {device.choose(gpu, cpu)}', flush=True)
         return load(instantiate(training.fcn('deploy')), weights)
 
     def __enter__(self) -> None:
@@ -232,7 +234,7 @@ def main(argv=None) -> None:
     parser.add_argument('--net', required=True, help='a net of nets/, such as voc-fcn8s, or the folder of a run')
     parser.add_argument('--weights', type=Path, metavar='FILE', help='its caffemodel')
     parser.add_argument('--port', type=int, default=8000, metavar='N', help='default: %(default)s; 0 for any free one')
-    parser.add_argument('--gpu', type=int, metavar='N', help='number of the GPU to use')
+    device.add_arguments(parser)
     args = parser.parse_args(argv)
     if args.net not in nets.names() and Path(args.net).is_dir():
         net = Run(Path(args.net))
@@ -241,7 +243,7 @@ def main(argv=None) -> None:
         net, weights = nets.load(args.net), args.weights
     else:
         parser.error('--weights FILE is missing')
-    with Server(Segmenter(net, weights, args.gpu), net.net, args.port) as server:
+    with Server(Segmenter(net, weights, args.gpu, args.cpu), net.net, args.port) as server:
         print(f'{server.url}   (Ctrl-C ends it)', flush=True)
         try:
             server.serve_forever()

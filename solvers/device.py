@@ -1,31 +1,179 @@
-"""Choosing the processor Caffe computes on."""
-import subprocess
+"""Choosing the processor Caffe computes on: a GPU, where the build has CUDA and a card answers, or the CPU.
+
+    python -m solvers.device        has CUDA: yes, cards: 1
+
+Under mpirun the ranks of a machine take its cards in order.
+"""
+import contextlib
+import ctypes
+import functools
+import json
+import os
 import sys
+from pathlib import Path
 
 import cli
+from solvers import parallel
 
-# In a child process, since Caffe aborts on a card that does not answer and on any card in a build without CUDA.
-PROBE = 'import caffe, sys; caffe.set_device(int(sys.argv[1])); caffe.set_mode_gpu()'
+MAJOR, MINOR = 75, 76   # cudaDevAttrComputeCapabilityMajor and -Minor
+
+_number: int | None = None  # the GPU in use
 
 
-def choose(gpu: int | None) -> str:
-    """Make Caffe compute on GPU number `gpu`, or on the CPU when it is None. Returns the device's name.
+@functools.cache
+def _cuda():
+    """The CUDA runtime that Caffe itself uses, or None in a build without. It gives error codes, never aborts."""
+    import caffe
+    library = ctypes.CDLL(caffe._caffe.__file__)    # what it is linked with is looked through too
+    return library if hasattr(library, 'cudaGetDeviceCount') else None
+
+
+def has_cuda() -> bool:
+    """Whether this Caffe was built with CUDA."""
+    return _cuda() is not None
+
+
+def cards() -> int:
+    """How many cards answer; 0 without a driver or CUDA."""
+    count = ctypes.c_int(0)
+    return count.value if has_cuda() and _cuda().cudaGetDeviceCount(ctypes.byref(count)) == 0 else 0
+
+
+def architectures() -> list[int]:
+    """The architectures this Caffe was compiled for, such as 90."""
+    import caffe
+    described = json.loads((Path(caffe.__file__).parents[2] / 'build.json').read_text())
+    return [int(name) for name in described['cuda']['architectures']]
+
+
+def add_arguments(parser, gpu: str = '--gpu') -> None:
+    """Let a command line choose the device; `gpu` names the argument, 'gpu' a positional one."""
+    help = 'number of the GPU to use (default: 0, or the CPU when no card answers)'
+    if gpu.startswith('-'):
+        parser.add_argument(gpu, type=int, metavar='N', help=help)
+    else:
+        parser.add_argument(gpu, nargs='?', type=int, metavar='GPU', help=help)
+    parser.add_argument('--cpu', action='store_true', help='compute on the CPU')
+
+
+def pick(gpu: int | None = None, cpu: bool = False) -> tuple[int | None, str]:
+    """Decide what to compute on.
+
+    Parameters
+    ----------
+    gpu : int, optional
+        Number of the GPU asked for; of the first rank's on each machine when there are several.
+    cpu : bool
+        The CPU was asked for.
+
+    Returns
+    -------
+    number : int or None
+        The GPU; None is the CPU.
+    why : str
+        Why it is the CPU though nobody asked for it, else empty.
 
     Raises
     ------
     cli.BadInput
-        When that GPU cannot be used.
+        What was asked for cannot be used.
+    """
+    if cpu and gpu is not None:
+        raise cli.BadInput(f'GPU {gpu} and --cpu exclude each other')
+    if cpu:
+        return None, ''
+    ranks = parallel.world()
+    number = (gpu or 0) + ranks.local
+    problem = _problem(number)
+    if gpu is None and ranks.any(not cards()):     # all ranks alike, or some would wait for the others' CPUs
+        return None, 'no card answers' if has_cuda() else ''
+    if problem:
+        raise cli.BadInput(f'GPU {number} cannot be used: {problem}; pass --cpu to compute on the CPU')
+    return number, ''
+
+
+def _problem(number: int) -> str:
+    """Why a GPU cannot be used, or nothing."""
+    if not has_cuda():
+        return 'this Caffe was built for the CPU alone (make setup GPU=1 builds one with CUDA)'
+    count = cards()
+    if not 0 <= number < count:
+        return f'{count or "no"} card{"s" * (count > 1)} answer{"s" * (count < 2)}' + (
+            f', numbered 0 to {count - 1}' if count > 1 else '')
+    return _unfit(_capability(number), architectures())
+
+
+def _capability(number: int) -> int:
+    """The architecture of a card, such as 90."""
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    for value, attribute in (major, MAJOR), (minor, MINOR):
+        _cuda().cudaDeviceGetAttribute(ctypes.byref(value), attribute, number)
+    return 10 * major.value + minor.value
+
+
+def _unfit(card: int, compiled: list[int]) -> str:
+    """Why a card of one architecture cannot run what was compiled for others, or nothing: PTX serves later cards."""
+    if card >= min(compiled):
+        return ''
+    return (f'it is of architecture {card} and this Caffe was compiled for {" ".join(map(str, compiled))}: '
+            f'make setup GPU=1 CUDA_ARCH={card}')
+
+
+def use(number: int | None, why: str = '') -> str:
+    """Make Caffe compute on what `pick` decided; returns its name, and why it is that one.
+
+    Raises
+    ------
+    cli.BadInput
+        The card is there, but refuses this process.
     """
     import caffe
-    if gpu is None:
+    global _number
+    _number = number
+    if number is None:
         import accel  # puts its layers into Caffe's registries
-        caffe.set_mode_cpu()
-        return f'CPU: {accel.status()}'
-    probe = subprocess.run([sys.executable, '-c', PROBE, str(gpu)], capture_output=True, text=True)
-    if probe.returncode:
-        reason = ('this Caffe was built for the CPU alone' if 'CPU-only' in probe.stderr
-                  else 'no such card answers')
-        raise cli.BadInput(f'GPU {gpu} cannot be used: {reason}; pass --cpu to compute on the CPU')
-    caffe.set_device(gpu)
+        with _silent_stderr() if has_cuda() and not cards() else contextlib.nullcontext():
+            caffe.set_mode_cpu()        # a build with CUDA complains of the missing card here,
+            caffe.set_random_seed(0)    # and once here
+        return f'CPU: {accel.status()}' + (f'; {why}' if why else '')
+    # A card in exclusive use is found out here, with a code; Caffe would abort.
+    if _cuda().cudaSetDevice(number) or _cuda().cudaFree(None):
+        raise cli.BadInput(f'GPU {number} cannot be used: it refuses this process, perhaps in exclusive use by '
+                           'another; pass --cpu to compute on the CPU')
+    import accel  # noqa: F401 (the same layers of ours, where they know the GPU)
+    caffe.set_device(number)
     caffe.set_mode_gpu()
-    return f'GPU {gpu}'
+    return f'GPU {number}'
+
+
+@contextlib.contextmanager
+def _silent_stderr():
+    """Let nothing reach stderr, not from C++ either."""
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
+
+
+def on_gpu() -> bool:
+    """Whether Caffe computes on a GPU."""
+    return _number is not None
+
+
+def choose(gpu: int | None = None, cpu: bool = False) -> str:
+    """`pick` and `use`: make Caffe compute on GPU `gpu`, on the CPU, or on what there is; returns its name."""
+    return use(*pick(gpu, cpu))
+
+
+def main(argv=None) -> None:
+    cli.Parser(prog='python -m solvers.device', description=__doc__).parse_args(argv)
+    print(f'has CUDA: {"yes" if has_cuda() else "no"}, cards: {cards()}')
+
+
+if __name__ == '__main__':
+    sys.exit(cli.run(main))

@@ -1,8 +1,9 @@
 """Data-parallel training over MPI: `mpirun -n 4 python solve.py`.
 
 Each rank runs the whole net on its own images; after the backward pass the gradients are averaged over the ranks, so a
-step is that of one process with `iter_size` times the number of ranks. Without mpirun there is one rank, and everything
-here does nothing. mpi4py is optional: pip install -r requirements-mpi.txt.
+step is that of one process with `iter_size` times the number of ranks. On cards NCCL makes the sums, where Caffe has
+it; otherwise MPI does, in the host's memory. Without mpirun there is one rank, and everything here does nothing. mpi4py
+is optional: pip install -r requirements-mpi.txt.
 """
 import functools
 import hashlib
@@ -16,15 +17,18 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 import cli
+from solvers import nccl
 
 LAUNCHED = ('OMPI_COMM_WORLD_SIZE', 'PMI_SIZE', 'PMIX_RANK')  # set by Open MPI, MPICH and their relatives
 YIELD = 1e-4        # seconds
+LAUNCHER = ('OMPI_', 'PMI_', 'PMIX_')    # what all its variables begin with
 BUCKET = 16 << 20   # bytes of gradients that travel together; fc6 alone has 411 MB
 
 
 class Alone:
     """One rank: the interface of `Ranks`, with nothing to do."""
     rank, size, first = 0, 1, True
+    local = 0   # number of this rank among those of its machine
 
     def sum(self, array: np.ndarray) -> np.ndarray:
         """The sum of an array over the ranks, on every rank."""
@@ -42,7 +46,7 @@ class Alone:
     def check_equal(self, net) -> None:
         """Stop when the ranks' parameters have drifted apart."""
 
-    def average_gradients(self, solver, net_parameter, iter_size: int) -> None:
+    def average_gradients(self, solver, net_parameter, iter_size: int, on_gpu: bool = False) -> None:
         """Average the gradients of each step over the ranks before the solver uses them."""
 
     def share(self, items: Sequence) -> Sequence:
@@ -60,6 +64,8 @@ class Ranks(Alone):
     def __init__(self, comm) -> None:
         self.comm, self.rank, self.size = comm, comm.rank, comm.size
         self.first = self.rank == 0
+        self.local = comm.Split_type(_shared()).rank
+        self.nccl = None
 
     def sum(self, array):
         return self.comm.allreduce(array)
@@ -91,8 +97,11 @@ class Ranks(Alone):
         if len(set(digests)) > 1:
             raise RuntimeError(f'the ranks hold different weights: {digests}; resume from the last snapshot')
 
-    def average_gradients(self, solver, net_parameter, iter_size):
-        GradientAverage(self.comm, solver, net_parameter, iter_size)
+    def average_gradients(self, solver, net_parameter, iter_size, on_gpu=False):
+        if on_gpu and not self.any(not nccl.available()):
+            self.nccl = nccl.connect(solver, self.comm)
+        else:
+            GradientAverage(self.comm, solver, net_parameter, iter_size)
 
 
 class GradientAverage:
@@ -162,6 +171,11 @@ def _learnt(net, net_parameter) -> dict[int, list]:
     return found
 
 
+def _shared():
+    from mpi4py import MPI
+    return MPI.COMM_TYPE_SHARED
+
+
 def _in_place():
     from mpi4py import MPI
     return MPI.IN_PLACE
@@ -183,6 +197,11 @@ def world() -> Alone:
     except ImportError:
         raise cli.BadInput('mpirun started this, but mpi4py is missing: pip install -r requirements-mpi.txt') from None
     return Ranks(MPI.COMM_WORLD) if MPI.COMM_WORLD.size > 1 else Alone()
+
+
+def child_environment() -> dict[str, str]:
+    """The environment for a program that a rank starts and that is no rank itself."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(LAUNCHER)}
 
 
 def run(main, argv=None) -> int:

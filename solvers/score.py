@@ -181,15 +181,14 @@ def main(argv=None) -> None:
     parser.add_argument('--split', help="which split of the net's test data set; its own when not given")
     parser.add_argument('--json', type=Path, help='also write scores and confusion matrix there')
     parser.add_argument('--data', type=Path, help='folder of the data sets (default: $FCN_DATA or data/)')
-    parser.add_argument('gpu', nargs='?', type=int, metavar='GPU', help='number of the GPU; the CPU when not given')
+    # By name, since nets depends on solvers and not the other way round.
+    device, nets, solve = map(importlib.import_module, ('solvers.device', 'nets', 'solvers.solve'))
+    device.add_arguments(parser, 'gpu')
     args = parser.parse_args(argv)
     if args.data:
         os.environ['FCN_DATA'] = str(args.data.resolve())
-    # By name, since nets depends on solvers and not the other way round.
-    nets = importlib.import_module('nets')
-    solve = importlib.import_module('solvers.solve')
     training = nets.load(args.net)
-    print(f'computing on {importlib.import_module("solvers.device").choose(args.gpu)}')
+    print(f'computing on {device.choose(args.gpu, args.cpu)}')
     matrices, loss, images = solve.score_weights(training, args.weights, args.split)
     left_out = importlib.import_module('solvers.source').Source(training).dataset.left_out
     for label, matrix in matrices.items():

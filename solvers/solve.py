@@ -22,7 +22,7 @@ import numpy as np
 
 import cli
 from data_layers import VOID, data_home
-from solvers import device, monitor, parallel, preflight, snapshot, weights
+from solvers import device, monitor, nccl, parallel, preflight, snapshot, weights
 from solvers.instance import instantiate, load
 from solvers.recipe import Recipe
 from solvers.score import ConfusionMatrix, evaluate, four, tasks
@@ -147,7 +147,7 @@ class _Loop:
         self.test_net = self.solver.test_nets[0]
         self.test_net.share_with(self.solver.net)
         self.passes = _Passes(self.solver.net, learnt, self.recipe.seed, passes, ranks)
-        ranks.average_gradients(self.solver, learnt, self.recipe.iter_size)
+        ranks.average_gradients(self.solver, learnt, self.recipe.iter_size, device.on_gpu())
         self._seek(passes)
         self.metrics = monitor.Metrics(run / 'metrics.jsonl', self.iteration) if ranks.first else None
         self.matrices: dict[str, ConfusionMatrix] = {}
@@ -349,6 +349,8 @@ def _write_down(training, run, initial, device_name, ranks) -> None:
     solver = training.recipe.solver(*training.phases)
     solver.ClearField('snapshot')  # the loop takes them, whole or not at all
     solver.snapshot_prefix = snapshot.PREFIX
+    if ranks > 1 and not nccl.layer_wise(training.fcn(training.phases[0]), solver.iter_size):
+        solver.layer_wise_reduce = False
     (run / 'solver.prototxt').write_text(str(solver))
     commit = subprocess.run(['git', '-C', weights.ROOT, 'rev-parse', 'HEAD'], capture_output=True, text=True)
     (run / 'run.json').write_text(json.dumps({
@@ -388,8 +390,7 @@ def score_weights(training: Training, path: Path, split: str | None = None):
 def parser(net: str) -> cli.Parser:
     """The command line that every `solve.py` has."""
     result = cli.Parser(description=f'Train {net}.')
-    result.add_argument('gpu', nargs='?', type=int, metavar='GPU', help='number of the GPU to use')
-    result.add_argument('--cpu', action='store_true', help='compute on the CPU (as without GPU)')
+    device.add_arguments(result, 'gpu')
     result.add_argument('--iterations', type=int, metavar='N', help='stop after N steps instead of the recipe\'s')
     result.add_argument('--resume', action='store_true', help='continue from the newest snapshot of the run')
     result.add_argument('--workers', type=int, metavar='N', help='processes that read images ahead (default: 2)')
@@ -403,8 +404,7 @@ def parser(net: str) -> cli.Parser:
 
 def train(training: Training, args) -> None:
     """Train as the command line `args` of `parser` asks."""
-    if args.cpu and args.gpu is not None:
-        raise cli.BadInput(f'GPU {args.gpu} and --cpu exclude each other')
+    number, why = device.pick(args.gpu, args.cpu)
     if args.iterations is not None and args.iterations < 1:
         raise cli.BadInput(f'--iterations {args.iterations}: a run has at least 1')
     if args.workers is not None:
@@ -420,7 +420,7 @@ def train(training: Training, args) -> None:
     for split in training.phases:
         open_source(training.fcn(split))  # missing data is said before anything else is looked for
     initial = [] if args.resume and snapshot.everything(run / 'snapshots') else _initial(training, args.weights)
-    processor = device.choose(args.gpu)
+    processor = device.use(number, why)
     if parallel.world().first:
         print(f'computing on {processor}', flush=True)
     matrices = solve(training, run, initial, args.resume, processor, args.keep)
@@ -428,13 +428,13 @@ def train(training: Training, args) -> None:
         for label, matrix in matrices.items():
             print(f'{training.net}: {label}\n{matrix}')
         print(f'weights, scores and curves are in {run}')
-        _report(run, args.gpu)
+        _report(run, number)
 
 
 def _report(run: Path, gpu: int | None) -> None:
     """Write `report.html` of a finished run: by a program of its own, whose trouble cannot harm the run."""
-    command = [sys.executable, '-m', 'report', str(run), *([] if gpu is None else ['--gpu', str(gpu)])]
-    if subprocess.run(command, cwd=weights.ROOT).returncode:
+    command = [sys.executable, '-m', 'report', str(run), *(['--cpu'] if gpu is None else ['--gpu', str(gpu)])]
+    if subprocess.run(command, cwd=weights.ROOT, env=parallel.child_environment()).returncode:
         _warn(f'no report was made; try again with python -m report {run}')
 
 

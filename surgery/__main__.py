@@ -37,6 +37,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> cli.Parser:
+    from solvers import device
     parser = cli.Parser(prog='python -m surgery', description=__doc__, epilog=EXAMPLES)
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
 
@@ -58,6 +59,7 @@ def _parser() -> cli.Parser:
     c.add_argument('--dataset', metavar='NAME', help='which data set that is [voc, or your own if DIR describes it]')
     c.add_argument('--skip', action='append', default=[], metavar='BLOB', help='where to skip from, in place of the '
                    'deepest layer at each stride')
+    device.add_arguments(c)
     c.set_defaults(do=_convolutionalize)
 
     c = commands.add_parser('import', help='a torch or ONNX classifier as prototxt and caffemodel')
@@ -68,6 +70,7 @@ def _parser() -> cli.Parser:
                    'less ImageNet\'s mean over its deviation, 0 to 1, -1 to 1, 0 to 255 '
                    '[imagenet for state dicts, raw for ONNX]')
     c.add_argument('--order', choices=('rgb', 'bgr'), default='rgb', help='the channels of the model\'s input [rgb]')
+    device.add_arguments(c)
     c.set_defaults(do=_import)
 
     c = commands.add_parser('transplant', help='copy parameters by layer name from one net to another')
@@ -89,6 +92,15 @@ def _parser() -> cli.Parser:
     c.add_argument('weights', metavar='W')
     c.set_defaults(do=_show)
     return parser
+
+
+def _gpu(args: argparse.Namespace) -> int | None:
+    """The GPU that nets are compared on, or None for the CPU; says when that is only for want of a card."""
+    from solvers import device
+    gpu, why = device.pick(args.gpu, args.cpu)
+    if why:
+        print(f'computing on the CPU; {why}', flush=True)
+    return gpu
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -141,6 +153,7 @@ def _convolutionalize(args: argparse.Namespace) -> int:
         raise BadInput('--head and --classes go together, and --data and --skip with them')
     if args.head is not None and (args.head < 1 or not 2 <= args.classes <= VOID):
         raise BadInput(f'--head {args.head} --classes {args.classes}: a stride from 1, and 2 to {VOID} classes')
+    gpu = _gpu(args)
     net, weights = read_net(args.prototxt), read_weights(args.weights)
     try:
         classifier = prepare(net, weights, args.size, args.stage)
@@ -163,7 +176,7 @@ def _convolutionalize(args: argparse.Namespace) -> int:
         try:
             proof = prove(classifier, dense, (folder / 'classifier.prototxt', Path(args.weights)),
                           (folder / 'deploy.prototxt', folder / 'weights.caffemodel'), images, args.grid,
-                          measure=trunk.measured if trunk else ())
+                          measure=trunk.measured if trunk else (), gpu=gpu)
         except BadInput as problem:
             raise BadInput(str(problem).replace(str(folder / 'classifier.prototxt'), str(args.prototxt))) from None
         except Mismatch as problem:
@@ -188,7 +201,7 @@ def _import(args: argparse.Namespace) -> int:
     from .proof import Mismatch
     with _all_or_nothing(args.out) as folder:
         try:
-            text = import_model(args.model, folder, args.size, args.input, args.order)
+            text = import_model(args.model, folder, args.size, args.input, args.order, _gpu(args))
         except Mismatch as problem:
             shutil.rmtree(folder)
             folder.mkdir()

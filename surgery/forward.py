@@ -14,7 +14,9 @@ def main(folder: str) -> None:
     job = json.loads(Path(folder, 'job.json').read_text())
     os.environ.setdefault('GLOG_minloglevel', '2')
     import caffe
-    caffe.set_mode_cpu()
+
+    from surgery.proof import set_device
+    set_device(job['gpu'])
     net = caffe.Net(job['new'][0], caffe.TEST, weights=job['new'][1])
     rows: dict[str, Any] = {name: {'images': 0, 'max_absolute': 0.0, 'max_relative': 0.0} for name in job['outputs']}
     result: dict[str, Any] = {'outputs': rows}

@@ -15,7 +15,7 @@ from .prototxt import write_prototxt
 
 
 def import_model(path: str | os.PathLike, folder: Path, size: tuple[int, int] | None = None,
-                 input_range: str | None = None, order: str = 'rgb') -> str:
+                 input_range: str | None = None, order: str = 'rgb', gpu: int | None = None) -> str:
     """Write a torch state dict or an ONNX classifier as a Caffe net.
 
     Parameters
@@ -30,6 +30,8 @@ def import_model(path: str | os.PathLike, folder: Path, size: tuple[int, int] | 
         What the model takes, one of `RANGES`: 'imagenet' for state dicts, else 'raw'.
     order : str
         'rgb' or 'bgr': the channels of the model's input.
+    gpu : int, optional
+        The GPU on which it is compared with onnxruntime; the CPU by default.
 
     Returns
     -------
@@ -46,7 +48,7 @@ def import_model(path: str | os.PathLike, folder: Path, size: tuple[int, int] | 
     path, kind = Path(path), Path(path).suffix.lower()
     try:
         if kind == '.onnx':
-            facts = _onnx(path, folder, size, input_range or 'raw', order)
+            facts = _onnx(path, folder, size, input_range or 'raw', order, gpu)
         elif kind in ('.safetensors', '.pth', '.pt', '.bin'):
             facts = _state(path, folder, size, input_range or 'imagenet', order)
         else:
@@ -58,7 +60,8 @@ def import_model(path: str | os.PathLike, folder: Path, size: tuple[int, int] | 
     return _readable(facts)
 
 
-def _onnx(path: Path, folder: Path, size: tuple[int, int] | None, input_range: str, order: str) -> dict[str, Any]:
+def _onnx(path: Path, folder: Path, size: tuple[int, int] | None, input_range: str, order: str,
+          gpu: int | None) -> dict[str, Any]:
     from .onnx_import import Importer, load
     importer = Importer(load(path), size)
     channels_last = importer.values[importer.input].axes[1] != (1,)
@@ -68,7 +71,7 @@ def _onnx(path: Path, folder: Path, size: tuple[int, int] | None, input_range: s
     scale, mean, deviation = RANGES[input_range]
     job = {'new': _files(folder), 'outputs': blobs, 'mean': form.mean, 'onnx': str(path.resolve()),
            'input': importer.input, 'scale': scale, 'offset': mean, 'deviation': deviation,
-           'swap': order == 'rgb' and form.order == 'bgr', 'channels_last': channels_last}
+           'swap': order == 'rgb' and form.order == 'bgr', 'channels_last': channels_last, 'gpu': gpu}
     with tempfile.TemporaryDirectory(prefix='surgery-') as place:
         facts['onnxruntime'] = verify(job, Path(place))
     for name, row in facts['onnxruntime']['outputs'].items():

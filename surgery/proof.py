@@ -33,7 +33,7 @@ class Mismatch(Exception):
 
 def prove(classifier: Classifier, dense: Dense, old: tuple[Path, Path], new: tuple[Path, Path],
           images: Mapping[str, np.ndarray] | None = None, grid: int = 10, seed: int = 0,
-          measure: Sequence[str] = ()) -> dict[str, Any]:
+          measure: Sequence[str] = (), gpu: int | None = None) -> dict[str, Any]:
     """Run classifier and dense net side by side.
 
     Parameters
@@ -50,6 +50,8 @@ def prove(classifier: Classifier, dense: Dense, old: tuple[Path, Path], new: tup
         Picks the random images.
     measure : sequence of str
         Blobs of the dense net whose mean squared length, over positions, goes into `energy`.
+    gpu : int, optional
+        The GPU to compute on; the CPU by default.
 
     Returns
     -------
@@ -64,7 +66,7 @@ def prove(classifier: Classifier, dense: Dense, old: tuple[Path, Path], new: tup
         The outputs differ.
     """
     with tempfile.TemporaryDirectory(prefix='surgery-') as folder:
-        job = _job(classifier, dense, old, new, grid, seed) | {'measure': list(measure)}
+        job = _job(classifier, dense, old, new, grid, seed) | {'measure': list(measure), 'gpu': gpu}
         if images:
             np.savez(os.path.join(folder, 'images.npz'), allow_pickle=False, **dict(images))
         result = in_child('surgery.proof', job, Path(folder))
@@ -154,12 +156,22 @@ def _last_words(log: str, status: int) -> str:
 
 # ------------------------------------------------------------------------------------------------- in the child
 
+def set_device(gpu: int | None) -> None:
+    """Compute on a GPU, or on the CPU, there with Caffe's own layers."""
+    import caffe
+    if gpu is None:
+        caffe.set_mode_cpu()
+    else:
+        from solvers import device
+        device.use(gpu)
+
+
 def main(folder: str) -> None:
     """Do what `folder/job.json` says."""
     job = json.loads(Path(folder, 'job.json').read_text())
     os.environ.setdefault('GLOG_minloglevel', '2')
     import caffe
-    caffe.set_mode_cpu()
+    set_device(job['gpu'])
     caffe.set_random_seed(job['seed'])
     old, new = (caffe.Net(job[which][0], caffe.TEST, weights=job[which][1]) for which in ('old', 'new'))
     for layer, turned in job['missing'].items():        # both must start from the same random numbers

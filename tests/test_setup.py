@@ -326,7 +326,7 @@ TEST = 'import unittest, caffe\nclass T(unittest.TestCase):\n    def test(self):
 def fake_source(monkeypatch, on_path):
     """A source whose own test passes when told the right answer, and a cmake that builds it at once."""
     def prepared(answer):
-        monkeypatch.setattr(source, 'prepare', lambda target, cache: write(
+        monkeypatch.setattr(source, 'prepare', lambda target, cache, more=(): write(
             target / 'python/caffe/test/test_answer.py', TEST % answer))
         on_path('cmake', CMAKE)
     return prepared

@@ -1,12 +1,16 @@
 """Set everything up: Debian packages, .venv with requirements.txt, Caffe. A second run takes no time.
 
-    python3 -m third_party.caffe        (make setup)
+    python3 -m third_party.caffe                (make setup)
+    python3 -m third_party.caffe build-gpu      (make build-gpu) a GPU build in the cache; .venv imports what it did
 
-CAFFE_SRC=DIR takes Caffe's source from a checkout instead of Debian's archive; XDG_CACHE_HOME moves the builds' cache.
+GPU=1 chooses the GPU build, GPU=0 the CPU build; without either .venv goes on with the one it has, at first the CPU's.
+CUDA_ARCH, CUDA_HOME and CUDAHOSTCXX: see cuda.py. CAFFE_SRC=DIR takes Caffe's source from a checkout instead of
+Debian's archive; XDG_CACHE_HOME moves the builds' cache.
 """
 import contextlib
 import fcntl
 import json
+import os
 import platform
 import re
 import subprocess
@@ -14,21 +18,23 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from . import Problem, build, debian, recipe, source
+from . import Problem, build, cuda, debian, recipe, source
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / '.venv'
 PYTHON = VENV / 'bin/python'
 REQUIREMENTS = ROOT / 'requirements.txt'
 STAMP = VENV / 'setup.json'
+CHOICE = ('caffe', 'cuda')   # of the stamp: which build .venv imports, and its architectures if it is a GPU's
 
 
 def main():
     """Bring .venv and the cached Caffe up to date; return the exit status."""
     try:
-        if len(sys.argv) > 1:
-            raise Problem(f'takes no arguments, not {sys.argv[1]!r}; see third_party/caffe/__main__.py', status=2)
-        setup()
+        if sys.argv[1:] not in ([], ['build-gpu']):
+            raise Problem(f'takes build-gpu or nothing, not {" ".join(sys.argv[1:])!r}; see '
+                          'third_party/caffe/__main__.py', status=2)
+        setup(only_gpu=bool(sys.argv[1:]))
     except Problem as problem:
         print(f'error: {problem}', file=sys.stderr)
         return problem.status
@@ -42,35 +48,71 @@ def main():
     return 0
 
 
-def setup():
-    """Do what is not done yet."""
+def setup(only_gpu=False):
+    """Do what is not done yet; with `only_gpu` make a GPU build, but leave .venv to the one it has."""
     check_packages()
-    facts = build.facts(numpy_version(REQUIREMENTS.read_text()))
+    plan = gpu_plan(only_gpu)
+    facts = build.facts(numpy_version(REQUIREMENTS.read_text())) | ({'cuda': plan.facts()} if plan else {})
     cache, name = build.cache_folder(), build.key(facts)
     wanted = {
         'interpreter': interpreter(),
         'root': str(ROOT),
         'requirements': source.sha256(REQUIREMENTS),
         'caffe': str(cache / name),
+        'cuda': ' '.join(plan.architectures) if plan else None,
     }
+    if only_gpu:
+        wanted |= {item: stamp().get(item) for item in CHOICE}
     if stamp() != wanted or not (cache / name).is_dir():
         check_boost()
         cache.mkdir(parents=True, exist_ok=True)
         with alone(cache / 'lock'):
-            update(wanted, cache, name)
-    print(f'ready: Caffe {recipe.COMMIT} for Python {facts["python"]} in {cache / name}', flush=True)
+            update(wanted, cache, name, plan, choose=not only_gpu)
+    on = f' with CUDA for architecture {" ".join(plan.architectures)}' if plan else ''
+    print(f'ready: Caffe {recipe.COMMIT}{on} for Python {facts["python"]} in {cache / name}', flush=True)
+    if only_gpu:
+        report(cache / name / 'python')
 
 
-def update(wanted, cache, name):
+def gpu_plan(only_gpu):
+    """Return the `cuda.Plan` when the build is to be one for the GPU, else None."""
+    if only_gpu:
+        return cuda.plan(fallback=cuda.FALLBACK)
+    given, before = os.environ.get('GPU', ''), stamp().get('cuda')
+    if given not in ('', '0', '1'):
+        raise Problem(f'GPU={given}: 1 chooses the GPU build of Caffe, 0 the CPU build', status=2)
+    if given == '1':
+        return cuda.plan()
+    if not before or given:
+        return None
+    try:
+        return cuda.plan(before)
+    except Problem as problem:
+        raise Problem(f'{problem}; or go back to the CPU build: make setup GPU=0', problem.status) from None
+
+
+def update(wanted, cache, name, plan=None, choose=True):
     """Do what the stamp does not show as done; `wanted` becomes the new one."""
     done = stamp()
     stale = {item for item in wanted if done.get(item) != wanted[item]}
-    if stale - {'caffe'}:
+    if stale - set(CHOICE):
         install_requirements(clear=bool(stale & {'interpreter', 'root'}))
     if not (cache / name).is_dir():
-        build.build(name, PYTHON, cache)
-    link(cache / name / 'python')
+        build.build(name, PYTHON, cache, cuda.variant(plan, cache, PYTHON) if plan else build.CPU)
+    if choose:
+        link(cache / name / 'python')
     STAMP.write_text(json.dumps(wanted, indent=2) + '\n')
+
+
+def report(python_folder):
+    """Let the Caffe in `python_folder` say whether it has CUDA, and how many cards answer it."""
+    environment = {**os.environ, 'PYTHONPATH': str(python_folder), 'FCN_ACCEL': '0'}
+    result = subprocess.run([str(PYTHON), '-m', 'solvers.device'], cwd=ROOT, env=environment, stdout=subprocess.PIPE,
+                            text=True)
+    print(result.stdout, end='', flush=True)
+    if not result.stdout.startswith('has CUDA: yes'):
+        raise Problem(f'the Caffe in {python_folder.parent} does not load: remove that folder and run make build-gpu '
+                      'again')
 
 
 def check_packages():

@@ -9,10 +9,23 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from . import Problem, recipe, source
 
 HERE = Path(__file__).parent
+
+
+class Variant(NamedTuple):
+    """What a build adds to the recipe: further edits, CMake options in place of its own, entries of build.json."""
+
+    substitutions: tuple[recipe.Substitution, ...] = ()
+    options: dict[str, Any] = {}
+    include: tuple[str, ...] = ()   # folders of headers that Caffe's own headers need
+    described: dict[str, Any] = {}
+
+
+CPU = Variant()
 
 
 def cache_folder():
@@ -40,7 +53,7 @@ def key(facts):
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def build(name, python, cache):
+def build(name, python, cache, variant=CPU):
     """Build Caffe for the interpreter `python` as the folder `name` under `cache`.
 
     The folder appears complete and tested, or not at all.
@@ -53,6 +66,7 @@ def build(name, python, cache):
         Interpreter of the virtual environment, numpy and pytest installed.
     cache : Path
         Existing folder, held by this process alone.
+    variant : Variant
     """
     jobs = parallel_jobs(available_memory(), len(os.sched_getaffinity(0)))
     if shutil.disk_usage(cache).free < recipe.DISK:
@@ -61,11 +75,11 @@ def build(name, python, cache):
     work, log = cache / f'{name}.tmp', cache / f'{name}.log'
     shutil.rmtree(work, ignore_errors=True)  # an interrupted build leaves it
     try:
-        source.prepare(work / 'source', cache)
+        source.prepare(work / 'source', cache, variant.substitutions)
         with open(log, 'w') as output:
-            _compile(work, python, jobs, output)
+            _compile(work, python, jobs, variant.options, output)
             _test(work, python, output)
-        _describe(work)
+        _describe(work, variant)
         (work / 'install').rename(cache / name)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -92,7 +106,7 @@ def available_memory():
     return min(free, int(limit)) if limit.isdigit() else free
 
 
-def _compile(work, python, jobs, log):
+def _compile(work, python, jobs, more, log):
     """Configure, compile and install into `work`/install."""
     build_folder, libpython = work / 'build', work / 'libpython.a'
     build_folder.mkdir()
@@ -101,6 +115,7 @@ def _compile(work, python, jobs, log):
     libpython.write_bytes(b'!<arch>\n')
     options = {
         **recipe.CMAKE_OPTIONS,
+        **more,
         'CMAKE_INSTALL_PREFIX': work / 'install',
         'PYTHON_EXECUTABLE': python,
         'PYTHON_INCLUDE_DIR': python_headers(),
@@ -123,7 +138,7 @@ def _test(work, python, log):
     print(f'  {summary}', *(f'; left out: {name} ({why})' for name, why in recipe.SKIPPED_TESTS.items()), sep='')
 
 
-def _describe(work):
+def _describe(work, variant):
     """Write build.json: how to compile C++ against what was installed; relative paths are relative to its folder."""
     text = (work / 'build/src/caffe/CMakeFiles/caffe.dir/flags.make').read_text()
     flags = {name: value.split() for name, value in re.findall(r'^(CXX_\w+) = (.*)', text, re.MULTILINE)}
@@ -132,9 +147,10 @@ def _describe(work):
         'commit': recipe.COMMIT,
         'defines': [flag[2:] for flag in flags['CXX_DEFINES'] if not flag.endswith('_EXPORTS')],
         'flags': flags['CXX_FLAGS'],
-        'include': ['include', *system],
+        'include': ['include', *system, *variant.include],
         'lib': 'lib',
         'python': 'python',
+        **variant.described,
     }
     (work / 'install/build.json').write_text(json.dumps(description, indent=2) + '\n')
 

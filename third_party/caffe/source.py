@@ -8,8 +8,8 @@ from pathlib import Path
 from . import Problem, debian, recipe
 
 
-def prepare(target, cache):
-    """Put the source tree to compile into the new folder `target`.
+def prepare(target, cache, substitutions=()):
+    """Put the source tree to compile into the new folder `target`, edited by the recipe's and further `substitutions`.
 
     It comes from the checkout that CAFFE_SRC names, else from Debian's archive, which `cache` keeps and which is
     unpacked beside `target`.
@@ -19,7 +19,7 @@ def prepare(target, cache):
         checkout = target.with_name('archive')
         unpack(archive(cache), checkout)
     copy_checked(Path(checkout), target)
-    for substitution in recipe.SUBSTITUTIONS:
+    for substitution in (*recipe.SUBSTITUTIONS, *substitutions):
         substitute(target, substitution)
 
 
@@ -96,5 +96,5 @@ def substitute(tree, substitution):
     count = text.count(substitution.old)
     if count != 1:
         raise Problem(f'{substitution.path}: {substitution.old!r} occurs {count} times instead of once; the '
-                      'substitution in third_party/caffe/recipe.py no longer fits this source')
+                      'substitution in third_party/caffe no longer fits this source')
     path.write_text(text.replace(substitution.old, substitution.new), encoding='utf-8')
