@@ -66,8 +66,7 @@ def compile_library(target: Path, extra: tuple[str, ...] = ()) -> None:
         objects = [f'{folder}/{output}.o' for _, output, _ in jobs]
         lib = caffe / facts['lib']
         run(['g++', '-shared', '-fopenmp', *extra, *objects, f'-L{lib}', '-lcaffe', '-lglog', '-lprotobuf',
-              '-lboost_system',
-              f'-Wl,-rpath,{lib}', '-Wl,-z,defs', '-o', f'{folder}/libaccel.so'])
+             '-lboost_system', f'-Wl,-rpath,{lib}', '-Wl,-z,defs', '-o', f'{folder}/libaccel.so'])
         os.replace(f'{folder}/libaccel.so', target)
 
 

@@ -1,9 +1,9 @@
 """What a larger effective batch does to the recipe: python -m bench.batch
 
-n ranks draw n images a step. The demo's FCN-32s is trained on as many images four times: one image a step, as published;
-n images a step with the same rate and momentum; with n times the rate; and with n times the rate and momentum^n, which
-weighs an image that was seen k images ago as before (PAMI paper, section 4.1). One process does it, with iter_size: n,
-which n ranks equal (tests/test_parallel.py).
+n ranks draw n images a step. The demo's FCN-32s is trained on as many images four times: one image a step, as
+published; n images a step with the same rate and momentum; with n times the rate; and with n times the rate and
+momentum^n, which weighs an image that was seen k images ago as before. One process does it, with iter_size: n, which n
+ranks equal (tests/test_parallel.py).
 """
 import sys
 import tempfile

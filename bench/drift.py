@@ -35,8 +35,9 @@ def sample(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def train(steps: int, seed: int, out: Path) -> None:
     """Take the steps; save the losses and how far each layer's weights have moved."""
-    import accel  # noqa: F401 (in use or not as the environment says)
     import caffe
+
+    import accel  # noqa: F401 (in use or not as the environment says)
     from bench.ours import fill, net_parameter
     from solvers.variation import narrow
     net_file, solver_file = out.with_suffix('.net'), out.with_suffix('.solver')
@@ -74,11 +75,12 @@ def main(argv=None) -> None:
         train(args.steps, args.seed, args.as_run)
         return
     with tempfile.TemporaryDirectory() as folder:
-        results = {}
+        results: dict[str, np.lib.npyio.NpzFile] = {}
         for name, environment in cli.progress(RUNS.items(), desc='runs'):
             out = Path(folder, f'{len(results)}.npz')
-            subprocess.run([sys.executable, '-m', 'bench.drift', '--as-run', str(out), '--steps', str(args.steps),
-                            '--seed', str(args.seed)], check=True, env={**os.environ, 'GLOG_minloglevel': '2', **environment})
+            command = [sys.executable, '-m', 'bench.drift', '--as-run', out, '--steps', args.steps, '--seed', args.seed]
+            subprocess.run(list(map(str, command)), check=True,
+                           env={**os.environ, 'GLOG_minloglevel': '2', **environment})
             results[name] = np.load(out)
     reference, *others = RUNS
     losses = results[reference]['losses']

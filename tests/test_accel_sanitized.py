@@ -19,7 +19,8 @@ import accel
 accel.build.library = lambda: pathlib.Path(sys.argv[1])
 assert accel.enable(), accel.status()
 import pytest
-sys.exit(pytest.main([*sys.argv[2:], '-p', 'no:cacheprovider', '-k', 'not environment and not avx2 and not stops']))
+wanted = 'not environment and not avx2 and not stops'
+sys.exit(pytest.main([*sys.argv[2:], '-p', 'no:cacheprovider', '-k', wanted]))
 '''
 
 
@@ -41,8 +42,8 @@ def library(tmp_path_factory):
 @pytest.mark.skipif(not os.path.isabs(runtime('libasan.so')), reason='gcc came without AddressSanitizer')
 @pytest.mark.parametrize('isa', ['avx512', 'avx2'])
 def test_no_access_out_of_bounds(library, isa, tmp_path):
-    # The interpreter is not linked with C++'s runtime, which the sanitizer looks for at the start. What it finds goes to
-    # a file, since pytest keeps what a test prints. Leaks are not looked for: the interpreter keeps what it has.
+    # The interpreter is not linked with C++'s runtime, which the sanitizer looks for at the start. What is found goes
+    # to a file, since pytest keeps what a test prints. Leaks are not looked for: the interpreter keeps what it has.
     preload = f'{runtime("libasan.so")} {runtime("libstdc++.so.6")}'
     result = subprocess.run([sys.executable, '-c', RUN, str(library), *TESTS], cwd=ROOT, capture_output=True, text=True,
                             env={**os.environ, 'FCN_ACCEL': '0', 'FCN_ACCEL_ISA': isa, 'LD_PRELOAD': preload,
