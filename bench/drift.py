@@ -40,6 +40,8 @@ def train(steps: int, seed: int, out: Path) -> None:
     import accel  # noqa: F401 (in use or not as the environment says)
     from bench.ours import fill, net_parameter
     from solvers.variation import narrow
+    if accel.status().startswith('accelerated') != (os.environ['FCN_ACCEL'] == '1'):
+        raise cli.BadInput(f'nothing to compare: nets run on {accel.status()}')
     net_file, solver_file = out.with_suffix('.net'), out.with_suffix('.solver')
     net_file.write_text(str(narrow(net_parameter(SIZE, True), WIDTH)))
     solver_file.write_text(f'train_net: "{net_file}" base_lr: {RATE} lr_policy: "fixed" momentum: 0.99 '
@@ -79,8 +81,10 @@ def main(argv=None) -> None:
         for name, environment in cli.progress(RUNS.items(), desc='runs'):
             out = Path(folder, f'{len(results)}.npz')
             command = [sys.executable, '-m', 'bench.drift', '--as-run', out, '--steps', args.steps, '--seed', args.seed]
-            subprocess.run(list(map(str, command)), check=True,
-                           env={**os.environ, 'GLOG_minloglevel': '2', **environment})
+            result = subprocess.run(list(map(str, command)),
+                                    env={**os.environ, 'GLOG_minloglevel': '2', **environment})
+            if result.returncode:
+                raise cli.Failed(f'{name}: ended with status {result.returncode}')
             results[name] = np.load(out)
     reference, *others = RUNS
     losses = results[reference]['losses']

@@ -140,10 +140,10 @@ def use(number: int | None, why: str = '') -> str:
     if _cuda().cudaSetDevice(number) or _cuda().cudaFree(None):
         raise cli.BadInput(f'GPU {number} cannot be used: it refuses this process, perhaps in exclusive use by '
                            'another; pass --cpu to compute on the CPU')
-    import accel  # noqa: F401 (the same layers of ours, where they know the GPU)
+    import accel
     caffe.set_device(number)
     caffe.set_mode_gpu()
-    return f'GPU {number}'
+    return f'GPU {number}: {accel.cudnn.status()}'
 
 
 @contextlib.contextmanager
