@@ -36,7 +36,7 @@ def report(argv) -> None:
     if args.images < 0:
         raise cli.BadInput(f'--images {args.images}: give 0 or more')
     from report import page
-    print(f'computing on {device.choose(args.gpu, args.cpu)}', flush=True)
+    cli.say(f'computing on {device.choose(args.gpu, args.cpu)}')
     print(page.write(args.runs, args.out, args.images))
 
 
