@@ -36,8 +36,9 @@ def report(argv) -> None:
     if args.images < 0:
         raise cli.BadInput(f'--images {args.images}: give 0 or more')
     from report import page
-    cli.say(f'computing on {device.choose(args.gpu, args.cpu)}')
+    processor = device.choose(args.gpu, args.cpu)
     print(page.write(args.runs, args.out, args.images))
+    cli.say(f'scored on {processor}')
 
 
 if __name__ == '__main__':
