@@ -101,7 +101,7 @@ def brain(templates: Path = TEMPLATES) -> Path:
         lines = [f'{height:03}\timages/{height:03}.png\tmasks/{height:03}.png\n' for height in chosen]
         (partial / f'{name}.tsv').write_text(''.join(lines))
     mean = float(head[:, :, heights['train']].mean())
-    stored = {str(number): name for number, name in enumerate(CLASSES)}
+    stored: dict[str, str | None] = {str(number): name for number, name in enumerate(CLASSES)}
     Card(Path('.'), 'index', CLASSES, stored, (mean, mean, mean)).write(partial / CARD)
     partial.rename(root)
     return root
