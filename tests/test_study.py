@@ -16,6 +16,7 @@ nibabel = pytest.importorskip('nibabel')
 from cli import BadInput  # noqa: E402
 from data_layers import open_dataset  # noqa: E402
 from report import brain, published, results, study  # noqa: E402
+from solvers import snapshot  # noqa: E402
 from solvers.instance import instantiate  # noqa: E402
 from solvers.score import METRICS  # noqa: E402
 from tests import brain_study  # noqa: E402
@@ -160,11 +161,11 @@ def test_a_killed_study_goes_on(tmp_path):
     for out in (whole, parts):
         out.mkdir()
     process = start(whole, 40)
-    assert process.wait(120) == 0, process.stdout.read()
+    assert process.wait(600) == 0, process.stdout.read()
     process = start(parts, 40)
     first, second = (parts / f'runs/seed-1/{name}' for name in ('first', 'second'))
-    deadline = time.monotonic() + 120
-    while not any((second / 'snapshots').glob('*')):
+    deadline = time.monotonic() + 600
+    while not snapshot.everything(second / 'snapshots'):
         assert process.poll() is None and time.monotonic() < deadline, process.stdout.read()
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
@@ -173,7 +174,7 @@ def test_a_killed_study_goes_on(tmp_path):
     done = {path: path.stat().st_mtime_ns for path in (first / 'training.json', first / 'weights.caffemodel')}
     assert 'scores' in json.loads((first / 'training.json').read_text())
     process = start(parts, 40)
-    assert process.wait(120) == 0, process.stdout.read()
+    assert process.wait(600) == 0, process.stdout.read()
     assert done == {path: path.stat().st_mtime_ns for path in done}
     one, other = (json.loads((out / 'study.json').read_text()) for out in (whole, parts))
     assert list(one['rows']) == ['first', 'second'] and set(one['rows']['second']['scores']) == {'1', '2'}
@@ -183,7 +184,7 @@ def test_a_killed_study_goes_on(tmp_path):
     assert other['rows']['second']['seconds']['1'] is None and one['rows']['second']['seconds']['1'] is not None
     assert not list(parts.glob('runs/*/*/snapshots'))
     process = start(parts, 41)
-    assert process.wait(120) == 2 and 'holds another training' in process.stdout.read()
+    assert process.wait(600) == 2 and 'holds another training' in process.stdout.read()
 
 
 # What comes out.
