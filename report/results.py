@@ -69,9 +69,7 @@ def study(results: Results) -> str:
     rising = means == sorted(set(means))
     said = ' < '.join(chain) if rising else ', '.join(f'{name} {100 * mean:.1f}'
                                                       for name, mean in zip(chain, means, strict=True))
-    recipes = [[name, f'{row["base_lr"]:g}', row['steps'], row['start'],
-                ', '.join('-' if seconds is None else f'{seconds:.0f}' for seconds in row['seconds'].values())]
-               for name, row in found['rows'].items()]
+    recipes = [[name, f'{row["base_lr"]:g}', row['steps'], row['start']] for name, row in found['rows'].items()]
     bound = found['data']['upper_bound']
     missing = [row.name for row in ROWS if row.name not in found['rows']]
     return '\n\n'.join([
@@ -79,7 +77,7 @@ def study(results: Results) -> str:
         f'Mean IU on the held-out slices: {"as in the papers, " if rising else "other than in the papers, "}{said}.',
         '**Upper bound: labels of the held-out slices made coarse, mean IU**\n\n' + markdown(
             ['factor', *bound], [['mean IU', *(f'{100 * value:.1f}' for value in bound.values())]]),
-        '**How they were trained**\n\n' + markdown(['', 'rate', 'steps', 'from', 'seconds, by seed'], recipes)])
+        '**How they were trained**\n\n' + markdown(['', 'rate', 'steps', 'from'], recipes)])
 
 
 def rows_of(results: Results, names, source: str = published.PAPER) -> str:

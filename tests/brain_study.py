@@ -51,6 +51,7 @@ def main(argv) -> None:
     brain.brain(out / 'templates')
     write_weights(out / 'none.caffemodel', {'none': [np.zeros(1, np.float32)]})
     study.study(rows(steps), [1, 2], out / 'none.caffemodel', out / 'runs', out)
+    study.show(['first', 'second'], out / 'runs', 1, out)
 
 
 if __name__ == '__main__':

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 caffe = pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 nibabel = pytest.importorskip('nibabel')
@@ -162,6 +163,8 @@ def test_a_killed_study_goes_on(tmp_path):
         out.mkdir()
     process = start(whole, 40)
     assert process.wait(600) == 0, process.stdout.read()
+    assert Image.open(whole / 'study.png').width > 4 * 24       # slice, truth and two predictions
+    assert 'mean IU' in (whole / 'report.html').read_text()
     process = start(parts, 40)
     first, second = (parts / f'runs/seed-1/{name}' for name in ('first', 'second'))
     deadline = time.monotonic() + 600
