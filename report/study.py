@@ -10,6 +10,7 @@ broken off goes on.
 """
 import hashlib
 import json
+import os
 import shutil
 import statistics
 import sys
@@ -135,14 +136,14 @@ def train(row: Row, seed: int, initial: Path, run: Path) -> dict:
     if 'scores' in known:
         return known
     run.mkdir(parents=True, exist_ok=True)
-    record.write_text(json.dumps(known) + '\n')
+    write(record, known)
     begun, begin = snapshot.everything(run / 'snapshots'), time.perf_counter()
     matrices = solve(plan, run, [initial], resume=True, keep=1)
     if not matrices:
         raise cli.Failed('the study was stopped; the same command goes on with it')
     known |= {'scores': matrices['label'].compute().summary(),
               'seconds': None if begun else round(time.perf_counter() - begin)}    # not known of one broken off
-    record.write_text(json.dumps(known) + '\n')
+    write(record, known)
     shutil.rmtree(run / 'snapshots')    # weights.caffemodel is the last of them
     return known
 
@@ -166,7 +167,7 @@ def study(rows: Sequence[Row], seeds: Sequence[int], convolutions: Path, runs: P
                 'base_lr': row.base_lr, 'steps': row.steps, 'start': row.start or "VGG-16's convolutions",
                 'scores': {}, 'seconds': {}})
             entry['scores'][str(seed)], entry['seconds'][str(seed)] = one['scores'], one['seconds']
-            (out / 'study.json').write_text(json.dumps(result, indent=1) + '\n')
+            write(out / 'study.json', result)
     return result
 
 
@@ -178,6 +179,13 @@ def about_data() -> dict:
             'upper_bound': {str(factor): value for factor, value in bound.items()}}
 
 
+def write(path: Path, value: dict) -> None:
+    """Write JSON, whole or not at all."""
+    partial = path.with_suffix('.partial')
+    partial.write_text(json.dumps(value, indent=1) + '\n')
+    os.replace(partial, path)
+
+
 def folder(runs: Path, name: str, seed: int) -> Path:
     """The run of a row and a seed."""
     return runs / f'seed-{seed}' / name.lower().replace(',', '').replace(' ', '-')
@@ -186,8 +194,6 @@ def folder(runs: Path, name: str, seed: int) -> Path:
 # What comes out.
 
 HEADING = ('', 'pixel acc', 'mean acc', 'mean IU', 'f.w. IU', 'published, on VOC')      # in the order of METRICS
-
-
 TABLES = {'Skips (CVPR 2015, Table 2)': ('FCN-32s-fixed', 'FCN-32s', 'FCN-32s, as long as 8s', 'FCN-16s', 'FCN-8s',
                                          'FCN-8s at once'),
           'One layer at a time': ('pool5 only', 'pool4 only', 'pool3 only'),
@@ -197,7 +203,8 @@ PUBLISHED = {
     **{name: published.four(published.SCORES[net]['label'][published.PAPER]) for name, net in (
         ('FCN-32s-fixed', 'voc-fcn32s-fixed'), ('FCN-32s', 'voc-fcn32s'), ('FCN-16s', 'voc-fcn16s'),
         ('FCN-8s', 'voc-fcn8s'))},
-    'FCN-8s at once': published.four(published.SCORES['voc-fcn8s-atonce']['label'][published.RELEASED]),
+    'FCN-8s at once': published.four(published.SCORES['voc-fcn8s-atonce']['label'][published.RELEASED])
+    + ' (released weights)',
     **{name: published.four(row, confirmed=False) for name, row in published.ONE_LAYER.items()}}
 
 
