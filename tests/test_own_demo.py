@@ -7,15 +7,12 @@ from PIL import Image
 
 pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 
-import nets  # noqa: E402
 from cli import BadInput  # noqa: E402
 from data_layers.palette import PALETTE, save_indexed  # noqa: E402
 from data_layers.voc import CLASSES  # noqa: E402
 from report import fetch  # noqa: E402
-from solvers.solve import solve  # noqa: E402
-from surgery import read_weights  # noqa: E402
 from tests.datasets import save_lines, save_png  # noqa: E402
-from tests.test_own_nets import checkout, light, write  # noqa: E402, F401 (checkout is a fixture)
+from tests.test_own_nets import checkout, train_chain, write  # noqa: E402, F401 (checkout is a fixture)
 
 pytestmark = [pytest.mark.caffe, pytest.mark.slow]
 
@@ -56,15 +53,7 @@ def test_the_demos_photographs_train_to_the_same_result_three_ways(checkout, dem
     for masks in ('index', 'palette', 'rgb'):
         export(voc, tmp_path / masks, masks)
         write(f'demo-{masks}', tmp_path / masks, checkout)
-        initial = convolutions
-        for stride in (32, 16, 8):
-            run = tmp_path / f'runs/demo-{masks}-fcn{stride}s'
-            matrices = solve(light(nets.load(f'demo-{masks}-fcn{stride}s'), 3), run, [initial])
-            initial = run / 'weights.caffemodel'
-        learnt = read_weights(initial)
-        assert all(np.abs(learnt[name][0]).max() > 0 for name in ('score_fr', 'score_pool4', 'score_pool3'))
-        results.append(((run / 'metrics.jsonl').read_text(), matrices['label'].counts.tolist(),
-                        {name: [blob.tobytes() for blob in blobs] for name, blobs in learnt.items()}))
+        results.append(train_chain(f'demo-{masks}', convolutions, tmp_path / 'runs', 3))
     for masks, mode in (('index', 'L'), ('palette', 'P'), ('rgb', 'RGB')):
         assert {Image.open(path).mode for path in (tmp_path / masks / 'masks').iterdir()} == {mode}
     truth = np.sum(results[0][1], axis=1)
