@@ -4,7 +4,7 @@ VENV := .venv/bin/python
 NETS := $(sort $(subst _,-,$(patsubst nets/%/solve.py,%,$(wildcard nets/*/solve.py))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build-gpu demo test test-gpu lint bench nets mpi browser clean $(NETS)
+.PHONY: help setup build-gpu demo study test test-gpu lint bench nets mpi browser clean $(NETS)
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -24,6 +24,12 @@ build-gpu:  ## the GPU build of Caffe, on machines with only a CUDA toolkit too;
 
 demo: setup  ## the whole story on three real photographs, in minutes on a CPU
 	$(VENV) -m report.demo $(ARGS)
+
+study: setup  ## the papers' design choices on slices of a brain; hours, or with QUICK=1 twenty minutes
+	@test -d /usr/share/mricron/templates || \
+	    { [ "$$(id -u)" = 0 ] && apt-get install -y -qq mricron-data > /dev/null; } || \
+	    { echo 'error: a missing package; run: sudo apt-get install mricron-data' >&2; exit 2; }
+	$(VENV) -m report.study $(if $(QUICK),--quick) $(ARGS)
 
 test: setup  ## the tests
 	$(VENV) -m pytest $(ARGS)

@@ -27,3 +27,26 @@ SCORES: dict[str, dict[str, dict[str, Row]]] = {
 
 # Mean IU, in percent, of VOC labels brought down by a factor and up again (CVPR 2015, Appendix A).
 UPPER_BOUND = {'voc': {128: 50.9, 64: 73.3, 32: 86.1, 16: 92.8, 8: 96.4, 4: 98.5}}
+
+# In the order of solvers.score.METRICS, remembered and not confirmed from a source: shown with a question mark.
+ONE_LAYER: dict[str, Row] = {'pool5 only': (87.4, 60.5, 50.0, 78.5), 'pool4 only': (78.7, 31.7, 22.4, 67.0),
+                             'pool3 only': (70.9, 13.7, 9.2, 57.6)}
+OPTIMISATION: dict[str, Row] = {'20 images a step, momentum 0.9': (86.0, 66.5, 51.9, 76.5),
+                                'one image, momentum 0.9': (89.3, 76.2, 60.7, 81.8),
+                                'one image, momentum 0.99': (90.5, 76.5, 63.6, 83.5)}
+
+# CVPR 2015, Table 1: mean IU on VOC 2011 val, forward time in ms for 500x500 on a Tesla K40c, millions of parameters.
+CLASSIFIERS = {'voc-fcn-alexnet': (39.8, 50, 57), 'voc-fcn32s': (56.0, 210, 134), 'voc-fcn-googlenet': (42.5, 59, 6)}
+WITH_SBD = {'voc-fcn-alexnet': 48.0, 'voc-fcn32s': 59.4}        # the same, trained on SBD too
+
+# CVPR 2015, section 4.1, AlexNet on a K40c: ms for one 227x227 crop, and for the 10x10 grid of a 500x500 image at once.
+EFFICIENCY = {'crop': 1.2, 'grid': 22, 'positions': 100}
+
+
+def four(row: Row, confirmed: bool = True) -> str:
+    """A row as text.
+
+    >>> four((39.8, None, 50.0, 1.0), confirmed=False)
+    '39.8? / - / 50.0? / 1.0?'
+    """
+    return ' / '.join('-' if value is None else f'{value:.1f}{"" if confirmed else "?"}' for value in row)

@@ -57,3 +57,34 @@ def weigh(net, weights: Iterable[float]):
             weighted.python_param.param_str = str(tuple(weights))
         net.layer.add().CopyFrom(layer)
     return net
+
+
+def learn_upsampling(net):
+    """The net with deconvolutions that learn like other weights, from bilinear kernels."""
+    net = _copy(net)
+    for layer in net.layer:
+        if layer.type == 'Deconvolution':
+            layer.param[0].lr_mult = 1
+    return net
+
+
+def normalise(net):
+    """The net with a loss that is the mean over the labelled pixels instead of their sum."""
+    net = _copy(net)
+    for layer in net.layer:
+        if layer.type == 'SoftmaxWithLoss':
+            layer.loss_param.normalize = True
+    return net
+
+
+def prune(net, output: str):
+    """The net without the layers that its blob `output` does not depend on."""
+    needed, kept = {output}, []
+    for layer in reversed(net.layer):
+        if needed.intersection(layer.top):
+            needed.update(layer.bottom)
+            kept.append(layer)
+    result = _copy(net)
+    del result.layer[:]
+    result.layer.extend(reversed(kept))
+    return result

@@ -78,21 +78,25 @@ def vgg_weights(tmp_path):
     return path
 
 
+def train_chain(name, initial, runs, steps):
+    """Train 32s, 16s and 8s of a data set; what came out: losses and scores, confusion matrix, bytes of the weights."""
+    for stride in (32, 16, 8):
+        run = runs / f'{name}-fcn{stride}s'
+        matrices = solve(light(nets.load(f'{name}-fcn{stride}s'), steps), run, [initial])
+        initial = run / 'weights.caffemodel'
+    learnt = read_weights(initial)
+    assert all(np.abs(learnt[name][0]).max() > 0 for name in ('score_fr', 'score_pool4', 'score_pool3'))
+    return ((run / 'metrics.jsonl').read_text(), matrices['label'].counts.tolist(),
+            {name: [blob.tobytes() for blob in blobs] for name, blobs in learnt.items()})
+
+
 def test_three_kinds_of_masks_train_to_the_same_result(checkout, vgg_weights, tmp_path):
     """The same photographs with index, palette and RGB masks: equal bits of weights, equal losses and scores."""
     results = []
     for masks in ('index', 'palette', 'rgb'):
         own.write(tmp_path / masks, masks)
         write(f'by-{masks}', tmp_path / masks, checkout)
-        initial = vgg_weights
-        for stride in (32, 16, 8):
-            run = tmp_path / f'runs/by-{masks}-fcn{stride}s'
-            matrices = solve(light(nets.load(f'by-{masks}-fcn{stride}s'), 2), run, [initial])
-            initial = run / 'weights.caffemodel'
-        learnt = read_weights(initial)
-        assert all(np.abs(learnt[name][0]).max() > 0 for name in ('score_fr', 'score_pool4', 'score_pool3'))
-        results.append(((run / 'metrics.jsonl').read_text(), matrices['label'].counts.tolist(),
-                        {name: [blob.tobytes() for blob in blobs] for name, blobs in learnt.items()}))
+        results.append(train_chain(f'by-{masks}', vgg_weights, tmp_path / 'runs', 2))
     assert np.sum(results[0][1]) > 0
     assert results[0] == results[1] == results[2]
 

@@ -7,9 +7,9 @@ from nets.blocks import crop, loss, score, skip, upsample
 from nets.vgg16 import vgg16
 
 
-def fcn(split):
-    n = voc.feed(split)                                     # data, label
-    n.score_fr = score(vgg16(n), voc.NUM_CLASSES)           # stride 32
+def fcn(split, data=voc):
+    n = data.feed(split)                                    # data, label
+    n.score_fr = score(vgg16(n), data.NUM_CLASSES)          # stride 32
     n.upscore2 = upsample(n.score_fr, 2)                    # stride 16
     skip(n, 'pool4', onto='upscore2', scale=0.01)           # scale, score, crop, sum
     n.upscore_pool4 = upsample(n.fuse_pool4, 2)             # stride 8
