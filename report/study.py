@@ -242,13 +242,16 @@ def main(argv=None) -> None:
     parser = cli.Parser(prog='python -m report.study', description=__doc__)
     parser.add_argument('--quick', action='store_true',
                         help=f'the table of skips alone, {QUICK} times fewer steps, one seed')
+    parser.add_argument('--all', action='store_true', help='with --quick: every row, in half an hour')
     parser.add_argument('--out', type=Path, default=weights.runs_folder() / 'study', help='folder of the results')
     args = parser.parse_args(argv)
     out, runs = args.out.resolve(), args.out.resolve() / ('quick' if args.quick else 'full')
     processor = device.choose(None)
     print(f'computing on {processor}', flush=True)
     brain()
-    rows = [replace(row, steps=row.steps // QUICK) for row in ROWS[:QUICK_ROWS]] if args.quick else ROWS
+    rows = ROWS
+    if args.quick:
+        rows = tuple(replace(row, steps=row.steps // QUICK) for row in ROWS[:None if args.all else QUICK_ROWS])
     seeds = SEEDS[:1] if args.quick else SEEDS
     runs.mkdir(parents=True, exist_ok=True)
     result = study(rows, seeds, vgg16_convolutions().resolve(), runs, out, quick=args.quick, processor=processor)
