@@ -92,7 +92,7 @@ def only(pool: str, stride: int) -> Callable:
     return fcn
 
 
-ROWS = (
+ROWS: tuple[Row, ...] = (
     Row('FCN-32s', lambda split: fcn32s(split, data), RATES[32], 2000),
     Row('FCN-16s', lambda split: fcn16s(split, data), RATES[16], 1000, start='FCN-32s'),
     Row('FCN-8s', lambda split: fcn8s(split, data), RATES[8], 1000, start='FCN-16s'),
