@@ -26,16 +26,19 @@ void share(size_t count, const F& f) {
 
 void relu(size_t count, float slope, const float* bottom, float* top) {
   share(count, [=](size_t first, size_t last) {
-    for (size_t i = first; i < last; ++i) {
-      const float x = bottom[i];
-      top[i] = (x < 0 ? 0.f : x) + slope * (x > 0 ? 0.f : x);  // NaN stays NaN
+    // Written out, because not every compiler makes vectors of it, nor of relu_backward, whose diffs may be equal.
+    const vec zero = {}, other = broadcast(slope);
+    size_t i = first;
+    for (; i + W <= last; i += W) {
+      const vec x = load(bottom + i);
+      store(top + i, (x < zero ? zero : x) + other * (x > zero ? zero : x));  // NaN stays NaN
     }
+    for (; i < last; ++i) top[i] = (bottom[i] < 0 ? 0.f : bottom[i]) + slope * (bottom[i] > 0 ? 0.f : bottom[i]);
   });
 }
 
 void relu_backward(size_t count, float slope, const float* bottom, const float* top_diff, float* bottom_diff) {
   share(count, [=](size_t first, size_t last) {
-    // Written out, because the compiler can't know that top_diff and bottom_diff are equal or apart.
     const vec one = broadcast(1.f), other = broadcast(slope);
     size_t i = first;
     for (; i + W <= last; i += W)
