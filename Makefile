@@ -3,8 +3,13 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 NETS := $(sort $(subst _,-,$(patsubst nets/%/solve.py,%,$(wildcard nets/*/solve.py))))
 
+# Debian packages, installed when they are missing and root asks.
+debian = @dpkg-query -W $(1) > /dev/null 2>&1 || \
+    { [ "$$(id -u)" = 0 ] && apt-get install -y -qq $(1) > /dev/null; } || \
+    { echo 'error: missing packages; run: sudo apt-get install $(1)' >&2; exit 2; }
+
 .DEFAULT_GOAL := help
-.PHONY: help setup build-gpu demo study test test-gpu lint bench nets mpi browser clean $(NETS)
+.PHONY: help setup build-gpu demo study test test-gpu lint bench nets mpi browser brain clean $(NETS)
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -25,10 +30,7 @@ build-gpu:  ## the GPU build of Caffe, on machines with only a CUDA toolkit too;
 demo: setup  ## the whole story on three real photographs, in minutes on a CPU
 	$(VENV) -m report.demo $(ARGS)
 
-study: setup  ## the papers' design choices on slices of a brain; hours, or with QUICK=1 twenty minutes
-	@test -d /usr/share/mricron/templates || \
-	    { [ "$$(id -u)" = 0 ] && apt-get install -y -qq mricron-data > /dev/null; } || \
-	    { echo 'error: a missing package; run: sudo apt-get install mricron-data' >&2; exit 2; }
+study: setup brain  ## the papers' design choices on slices of a brain; hours, or with QUICK=1 twenty minutes
 	$(VENV) -m report.study $(if $(QUICK),--quick) $(ARGS)
 
 test: setup  ## the tests
@@ -57,9 +59,10 @@ mpi: setup  ## mpi4py and Open MPI into .venv, for mpirun -n 4 python solve.py
 	$(VENV) -m pip install --quiet --requirement requirements-mpi.txt
 
 browser: setup  ## Debian's Chromium, with which the tests look at the report
-	@dpkg-query -W chromium chromium-driver > /dev/null 2>&1 || \
-	    { [ "$$(id -u)" = 0 ] && apt-get install -y -qq chromium chromium-driver > /dev/null; } || \
-	    { echo 'error: missing packages; run: sudo apt-get install chromium chromium-driver' >&2; exit 2; }
+	$(call debian,chromium chromium-driver)
+
+brain: setup  ## Debian's brain volume, for the study
+	$(call debian,mricron-data)
 
 clean:  ## remove what tools leave in the checkout; .venv, data, weights and runs stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache

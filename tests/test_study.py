@@ -24,7 +24,7 @@ from tests import brain_study  # noqa: E402
 
 pytestmark = pytest.mark.caffe
 ROOT = Path(__file__).resolve().parent.parent
-installed = pytest.mark.skipif(not brain.TEMPLATES.is_dir(), reason='mricron-data is not installed: make study')
+installed = pytest.mark.skipif(not brain.TEMPLATES.is_dir(), reason='mricron-data is not installed: make brain')
 
 
 # The data.
