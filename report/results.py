@@ -138,6 +138,13 @@ def efficiency(results: Results) -> str:
           f'{one["times_faster"]:.1f} times, {ten["times_faster"]:.1f} times']])
 
 
+def command(found: dict) -> str:
+    """What made a study.json."""
+    if not found['quick']:
+        return 'make study'
+    return 'make study QUICK=1' + (' ARGS=--all' if len(found['rows']) == len(ROWS) else '')
+
+
 def page(results: Results) -> str:
     """The text of docs/results.md."""
     found, speed = results.known['study'], results.known['speed']
@@ -153,7 +160,7 @@ def page(results: Results) -> str:
         'upper_bound': upper_bound(results), 'efficiency': efficiency(results),
         'one_layer': unconfirmed(published.ONE_LAYER), 'optimisation': unconfirmed(published.OPTIMISATION),
         'train': found['data']['train'], 'val': found['data']['val'], 'width': WIDTH,
-        'command': 'make study QUICK=1' if found['quick'] else 'make study',
+        'command': command(found),
         'seeds': 'one seed' if seeds == 1 else f'{seeds} seeds: mean ± standard deviation',
         'processor': speed['processor'], 'cores': speed['cores']}
     for name, value in facts.items():

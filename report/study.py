@@ -51,6 +51,7 @@ HELD = ('conv1', 'conv2', 'conv3')
 SEEDS = 1, 2, 3
 PIXELS = 181 * 217                      # of a slice
 RATES = {32: 2e-9, 16: 3e-11, 8: 1e-12}
+UPSAMPLING = 1e4                        # times that rate, or kernels would move by a millionth
 SNAPSHOTS = 100                         # steps between two
 data = SimpleNamespace(NUM_CLASSES=len(CLASSES), feed=lambda split: blocks.feed(NAME, split, {'data': 'data'}))
 
@@ -102,7 +103,8 @@ ROWS: tuple[Row, ...] = (
     Row('pool5 only', only('pool5', 32), RATES[32], 2000),
     Row('pool4 only', only('pool4', 16), RATES[16], 2000),
     Row('pool3 only', only('pool3', 8), RATES[8], 2000),
-    Row('FCN-8s, upsampling learned', lambda split: learn_upsampling(fcn8s(split, data)), RATES[8], 1000, 'FCN-16s'),
+    Row('FCN-8s, upsampling learned', lambda split: learn_upsampling(fcn8s(split, data), UPSAMPLING), RATES[8], 1000,
+        'FCN-16s'),
     Row('FCN-32s, loss normalised', lambda split: normalise(fcn32s(split, data)), RATES[32] * PIXELS, 2000),
 )
 QUICK = 4                               # times fewer steps, and only

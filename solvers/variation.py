@@ -59,12 +59,12 @@ def weigh(net, weights: Iterable[float]):
     return net
 
 
-def learn_upsampling(net):
-    """The net with deconvolutions that learn like other weights, from bilinear kernels."""
+def learn_upsampling(net, lr_mult=1):
+    """The net with deconvolutions that learn, from bilinear kernels, at `lr_mult` times the rate."""
     net = _copy(net)
     for layer in net.layer:
         if layer.type == 'Deconvolution':
-            layer.param[0].lr_mult = 1
+            layer.param[0].lr_mult = lr_mult
     return net
 
 
