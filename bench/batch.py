@@ -32,7 +32,7 @@ def main(argv=None) -> None:
     args = parser.parse_args(argv)
     if args.images < 2:
         raise cli.BadInput('--images is at least 2')
-    print(f'computing on {device.choose(None)}')
+    print(f'computing on {device.choose()}')
     stage = demo.STAGES[0]
     training = demo.training(stage, fetch.photographs(demo.SCALE).resolve())
     initial = fetch.vgg16_convolutions().resolve()

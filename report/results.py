@@ -227,7 +227,7 @@ def main(argv=None) -> None:
     args = parser.parse_args(argv)
     if args.measure:
         from solvers import device
-        device.choose(None)
+        device.choose(cpu=True)
         FOLDER.mkdir(exist_ok=True)
         (FOLDER / 'speed.json').write_text(json.dumps(measure(), indent=1) + '\n')
     else:

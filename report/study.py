@@ -248,7 +248,7 @@ def main(argv=None) -> None:
     parser.add_argument('--out', type=Path, default=weights.runs_folder() / 'study', help='folder of the results')
     args = parser.parse_args(argv)
     out, runs = args.out.resolve(), args.out.resolve() / ('quick' if args.quick else 'full')
-    processor = device.choose(None)
+    processor = device.choose()
     print(f'computing on {processor}', flush=True)
     brain()
     rows = ROWS
