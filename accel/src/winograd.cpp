@@ -115,29 +115,26 @@ inline void prefetch(const float* line, int pixels) {
   for (int i = 0; i < pixels; i += 16) __builtin_prefetch(line + i, write, 3);
 }
 
-// Pixels [x, x + 4 W + 2) of a line for W tiles: phase[j] holds pixel j of each tile's six. Beyond the line is zero.
+// Pixels [x, x + N) of a line: where they lie, or copied into `edge` with zeros for what is beyond the line.
+template <int N>
+inline const float* pixels(const float* line, int width, int x, float (&edge)[N]) {
+  if (x >= 0 && x + N <= width) return line + x;
+  for (int i = 0; i < N; ++i) edge[i] = x + i >= 0 && x + i < width ? line[x + i] : 0.f;
+  return edge;
+}
+
+// Pixels from x on of W tiles: phase[j] holds pixel j of each tile's six, or four.
 inline void split6(const float* line, int width, int x, vec phase[6]) {
   float edge[4 * W + 2];
-  const float* p = line + x;
-  if (x < 0 || x + 4 * W + 2 > width) {
-    const int first = max(-x, 0), last = min(width - x, 4 * W + 2);
-    for (int i = 0; i < 4 * W + 2; ++i) edge[i] = i >= first && i < last ? p[i] : 0.f;
-    p = edge;
-  }
+  const float* p = pixels(line, width, x, edge);
   deinterleave4(p, phase);
   phase[4] = follow(phase[0], p[4 * W]);
   phase[5] = follow(phase[1], p[4 * W + 1]);
 }
 
-// The same for pixels [x, x + 4 W) and tiles of four.
 inline void split4(const float* line, int width, int x, vec phase[4]) {
   float edge[4 * W];
-  const float* p = line + x;
-  if (x + 4 * W > width) {
-    for (int i = 0; i < 4 * W; ++i) edge[i] = x + i < width ? p[i] : 0.f;
-    p = edge;
-  }
-  deinterleave4(p, phase);
+  deinterleave4(pixels(line, width, x, edge), phase);
 }
 
 // V[f][at...] of one plane for the tiles of a run, f `stride` apart: B' d B. Up to W - 1 places behind the run are
