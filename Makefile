@@ -28,10 +28,10 @@ build-gpu:  ## the GPU build of Caffe, on machines with only a CUDA toolkit too;
 	@$(PYTHON) -m third_party.caffe build-gpu
 
 demo: setup  ## the whole story on three real photographs, in minutes on a CPU
-	$(VENV) -m report.demo $(ARGS)
+	$(VENV) -m experiments.demo $(ARGS)
 
 study: setup brain  ## the papers' design choices on slices of a brain; hours, or with QUICK=1 twenty minutes
-	$(VENV) -m report.study $(if $(QUICK),--quick) $(ARGS)
+	$(VENV) -m experiments.study $(if $(QUICK),--quick) $(ARGS)
 
 test: setup  ## the tests
 	$(VENV) -m pytest $(ARGS)

@@ -1,11 +1,15 @@
 """What every command line here shares: how it reports a user's mistake and how it shows progress."""
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from tqdm import tqdm
+
+# Before Caffe is loaded, which tells every layer otherwise; 0 brings that back.
+os.environ.setdefault('GLOG_minloglevel', '2')
 
 
 class BadInput(Exception):
@@ -25,6 +29,16 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f'{self.prog}: {message} (see {self.prog} --help)\n')
+
+
+def add_device_arguments(parser, gpu: str = '--gpu') -> None:
+    """Let a command line choose what `accel.device` computes on; `gpu` names the argument, 'gpu' a positional one."""
+    help = 'number of the GPU to use (default: 0, or the CPU when no card answers)'
+    if gpu.startswith('-'):
+        parser.add_argument(gpu, type=int, metavar='N', help=help)
+    else:
+        parser.add_argument(gpu, nargs='?', type=int, metavar='GPU', help=help)
+    parser.add_argument('--cpu', action='store_true', help='compute on the CPU')
 
 
 def run(main, argv=None) -> int:

@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import cli
-from report import demo, fetch
-from solvers import device
+from accel import device
+from experiments import demo, fetch
 from solvers.score import four
 from solvers.solve import solve
 

@@ -39,7 +39,7 @@ def train(steps: int, seed: int, out: Path) -> None:
 
     import accel  # noqa: F401 (in use or not as the environment says)
     from bench.ours import fill, net_parameter
-    from solvers.variation import narrow
+    from nets.edits import narrow
     if accel.status().startswith('accelerated') != (os.environ['FCN_ACCEL'] == '1'):
         raise cli.BadInput(f'nothing to compare: nets run on {accel.status()}')
     net_file, solver_file = out.with_suffix('.net'), out.with_suffix('.solver')

@@ -95,7 +95,7 @@ def card(number):
 
 def ready(args):
     """Whether a card can be used; says why not."""
-    from solvers import device
+    from accel import device
     if args.rehearse:
         return True
     if not device.has_cuda():

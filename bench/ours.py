@@ -89,7 +89,7 @@ class Card:
     def __init__(self, number):
         import caffe
 
-        from solvers import device
+        from accel import device
         device.choose(number)
         self.runtime = ctypes.CDLL(caffe._caffe.__file__)   # what it is linked with is looked through too
 

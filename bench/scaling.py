@@ -32,25 +32,26 @@ def ring(ranks: int, size: float, gigabits: float) -> float:
 def measure(steps: int, folder: Path) -> None:
     """As one rank: take steps and print their median seconds, the first of them left out; `folder` is all ranks'."""
     import nets
-    from report.fetch import photographs
-    from solvers import device, parallel, solve
-    from solvers.variation import read_from
+    from accel import device, ranks
+    from experiments.fetch import photographs
+    from nets.edits import read_from
+    from solvers import solve
     device.choose(cpu=True)
     root = str(photographs(1).resolve())
     published = nets.load('voc-fcn8s')
     training = replace(published, fcn=lambda split: read_from(
         published.fcn(split), dataset='voc', split='train' if split == 'train' else 'val', root=root),
         recipe=replace(published.recipe, iterations=10 ** 6, score_every=10 ** 6, snapshot=10 ** 6))
-    ranks = parallel.world()
-    loop = solve._Loop(training, folder, (), ranks, None, 'CPU')
+    group = ranks.world()
+    loop = solve._Loop(training, folder, (), group, None, 'CPU')
     seconds = []
     for _ in range(steps + 1):
-        ranks.wait()
+        group.wait()
         begin = time.perf_counter()
         loop.step()
         seconds.append(time.perf_counter() - begin)
     bytes_ = sum(4 * blob.count for blobs in loop.solver.net.params.values() for blob in blobs)
-    if ranks.first:
+    if group.first:
         print(json.dumps({'seconds': statistics.median(seconds[1:]), 'gradient_bytes': bytes_}))
 
 

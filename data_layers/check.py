@@ -1,10 +1,7 @@
 """Read every image and label of a data set's splits and list everything that is wrong with them, at once."""
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from os import cpu_count
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +9,7 @@ import numpy as np
 from cli import BadInput, progress
 from data_layers import DATASETS, VOID, Dataset, dataset_type
 from data_layers.folder import Folder
+from workers import spread
 
 _dataset: Dataset       # the one a worker process reads
 
@@ -101,17 +99,7 @@ def open_splits(name, root, splits, tops) -> tuple[Dataset, dict[str, Counter], 
 
 def inspect_all(dataset: Dataset, jobs: dict[str, bool], workers: int | None) -> Iterator[tuple[str, Findings]]:
     """Inspect the samples of `jobs` (id -> whether it has labels), in order, in several processes."""
-    if workers == 1:
-        set_dataset(dataset)
-        yield from map(inspect, jobs.items())
-        return
-    with ProcessPoolExecutor(workers or cpu_count(), initializer=set_dataset, initargs=(dataset,)) as pool:
-        try:
-            yield from pool.map(inspect, jobs.items(), chunksize=8)
-        except BrokenProcessPool:
-            raise BadInput('a worker process died, probably for want of memory; use fewer, with --workers') from None
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    return spread(inspect, jobs.items(), workers, lambda job: f'{dataset.name} {job[0]}', set_dataset, (dataset,))
 
 
 def set_dataset(dataset: Dataset) -> None:

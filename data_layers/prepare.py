@@ -11,13 +11,13 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 import numpy as np
 import scipy.io
 
+import files
 from cli import BadInput, progress
 from data_layers import DATASETS, Dataset, data_home
 from data_layers.dataset import VOID, read_lines, read_mat
@@ -101,7 +101,7 @@ def place(parts: tuple[str, ...], wanted: dict[str, str]) -> PurePosixPath | Non
     >>> place(('TrainVal', 'VOCdevkit', 'VOC2011', 'JPEGImages', '1.jpg'), {'VOC2011/JPEGImages': 'JPEGImages'})
     PurePosixPath('JPEGImages/1.jpg')
     """
-    if parts[-1].startswith('._') or parts[-1].endswith('.part'):   # litter of macOS archives, of a stopped run
+    if parts[-1].startswith('._') or parts[-1].endswith(files.PARTIAL):   # litter of macOS archives, of a stopped run
         return None
     for anchor, here in wanted.items():
         anchored = tuple(anchor.split('/'))
@@ -118,24 +118,13 @@ def put(stream: IO[bytes], size: int, path: Path) -> str:
     """Write a file, unless it is there with that size: 'new' or 'kept'."""
     if path.is_file() and path.stat().st_size == size:
         return 'kept'
-    write_whole(path, lambda file: shutil.copyfileobj(stream, file))
+    with files.whole(path) as file:
+        shutil.copyfileobj(stream, file)
     return 'new'
 
 
-def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file beside its place and rename it, so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + '.part')
-    try:
-        with beside.open('wb') as file:
-            write(file)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
 def write_ids(path: Path, ids: list[str]) -> str:
-    write_whole(path, lambda file: file.write(''.join(f'{id}\n' for id in ids).encode()))
+    files.write(path, ''.join(f'{id}\n' for id in ids))
     return f'wrote {path}: {len(ids)} ids'
 
 
@@ -143,8 +132,8 @@ def copy_tree(source: Path, wanted: dict[str, str], target: Path) -> Counter:
     """Copy the wanted files of an unpacked download."""
     done: Counter = Counter()
     top = source.resolve()
-    files = (Path(folder, name) for folder, _, names in os.walk(top) for name in names)
-    for path in progress(files, desc=f'files of {source}', unit='file'):
+    found = (Path(folder, name) for folder, _, names in os.walk(top) for name in names)
+    for path in progress(found, desc=f'files of {source}', unit='file'):
         goal = place(path.parts[1:], wanted)
         # A list such as train.txt is this data set's only at the top or beside the data set's folders.
         if goal and (len(goal.parts) > 1 or path.parent == top
@@ -230,8 +219,8 @@ def map_ground_truth(truth: Path, mapping: Path, target: Path) -> str:
             segmentation = class_of[labels.astype(np.int64)]
         except (AttributeError, IndexError, TypeError):
             raise BadInput(f'{path} has no groundTruth of NYUDv2; restore it from the download') from None
-        write_whole(target / path.name, partial(scipy.io.savemat, mdict={'segmentation': segmentation},
-                                                do_compression=True))
+        with files.whole(target / path.name) as file:
+            scipy.io.savemat(file, {'segmentation': segmentation}, do_compression=True)
         count += 1
     return f'wrote {count} label files of the 40 class task to {target}'
 

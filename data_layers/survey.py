@@ -5,10 +5,7 @@ for no and yes, numbers that begin at 1, masks of another size than their photog
 """
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from os import cpu_count
 from pathlib import Path
 from statistics import median
 
@@ -20,6 +17,7 @@ from data_layers.classlist import ClassList
 from data_layers.dataset import VOID, read_rgb
 from data_layers.folder import GROUND, Card, Colourful, read_stored
 from data_layers.layouts import Layout
+from workers import spread
 
 BLURRED = 20        # values that no class has, from which on they are taken for the traces of a lossy format
 ORIENTATION = 274   # the tag of EXIF
@@ -149,16 +147,8 @@ def mode_of(path: Path) -> str:
 
 def inspect_all(jobs: list[tuple], workers: int | None) -> Iterator[tuple[str, str, Found]]:
     """Inspect all pairs, in order, in several processes."""
-    if workers == 1 or len(jobs) < 16:      # for which no process is worth its start
-        yield from map(inspect, jobs)
-        return
-    with ProcessPoolExecutor(workers or cpu_count()) as pool:
-        try:
-            yield from pool.map(inspect, jobs, chunksize=8)
-        except BrokenProcessPool:
-            raise BadInput('a worker process died, probably for want of memory; use fewer, with --workers') from None
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    few = len(jobs) < 16        # for which no process is worth its start
+    return spread(inspect, jobs, 1 if few else workers, lambda job: job[0] / job[4])
 
 
 def inspect(job: tuple) -> tuple[str, str, Found]:

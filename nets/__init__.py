@@ -1,11 +1,8 @@
 """The nets, one package each: `net.py` is the paper, `solve.py` how it is trained."""
 import importlib
-import os
 from pathlib import Path
 
 import cli
-
-os.environ.setdefault('GLOG_minloglevel', '2')  # Caffe tells every layer otherwise; 0 brings that back
 
 FOLDER = Path(__file__).parent
 

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import cli
 import nets
-from solvers import new, parallel, solve, weights
+from accel import ranks
+from nets import new
+from nets.summary import summary
+from solvers import solve, weights
 from solvers.instance import instantiate, load
-from solvers.summary import summary
 
 
 def main(argv=None) -> None:
@@ -48,4 +50,4 @@ def main(argv=None) -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(parallel.run(main))
+    sys.exit(ranks.run(main))

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import cli
 import nets
+from accel import device, ranks
 from data_layers import open_dataset
 from data_layers.pictures import image_files, write_segmentation
 from data_layers.submission import Submission
-from solvers import device, parallel
 from solvers.instance import instantiate, load, segment
 from solvers.source import Source
 
@@ -30,7 +30,7 @@ def main(argv=None) -> None:
     parser.add_argument('--out', required=True, type=Path, metavar='DIR', help='where the pictures go')
     parser.add_argument('--scores', action='store_true', help='also write the probability of every class')
     parser.add_argument('--submission', action='store_true', help='segment VOC 2012 test for its evaluation server')
-    device.add_arguments(parser)
+    cli.add_device_arguments(parser)
     parser.add_argument('images', nargs='*', type=Path, metavar='IMAGE_OR_DIR')
     args = parser.parse_args(argv)
     if bool(args.images) == args.submission:
@@ -42,18 +42,18 @@ def main(argv=None) -> None:
     print(f'computing on {device.choose(args.gpu, args.cpu)}')
     net = load(instantiate(training.fcn('deploy')), args.weights)
     args.out.mkdir(parents=True, exist_ok=True)
-    ranks = parallel.world()
-    for path in cli.progress(ranks.share(files), unit='image', desc='segment'):
+    group = ranks.world()
+    for path in cli.progress(group.share(files), unit='image', desc='segment'):
         for name, scores in segment(net, source.read(path)).items():
             if submission:
                 submission.write(path.stem, scores)
             else:
                 stem = args.out / (path.stem + name.removeprefix('score'))
                 write_segmentation(stem, path, scores, source.classes(name), args.scores)
-    ranks.wait()
-    if ranks.first:
+    group.wait()
+    if group.first:
         print(submission.check() if submission else f'{len(files)} images segmented into {args.out}')
 
 
 if __name__ == '__main__':
-    sys.exit(parallel.run(main))
+    sys.exit(ranks.run(main))

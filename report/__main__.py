@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cli
 import nets  # noqa: F401, quietens Caffe before anything imports it
-from solvers import device
+from accel import device
 
 
 def main(argv=None) -> None:
@@ -35,7 +35,7 @@ def report(argv) -> None:
     parser.add_argument('runs', nargs='+', type=Path, metavar='RUN', help='folder of a run')
     parser.add_argument('--out', type=Path, metavar='FILE', help='default: report.html in or beside the runs')
     parser.add_argument('--images', type=int, default=4, metavar='N', help='worst and best images shown: %(default)s')
-    device.add_arguments(parser)
+    cli.add_device_arguments(parser)
     args = parser.parse_args(argv)
     if args.images < 0:
         raise cli.BadInput(f'--images {args.images}: give 0 or more')

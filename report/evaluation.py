@@ -14,8 +14,8 @@ import cli
 from cli import BadInput
 from data_layers import Dataset, data_home
 from data_layers.palette import save_indexed
-from report.run import Run, sha256
 from solvers.instance import instantiate, load
+from solvers.run import Run, sha256
 from solvers.score import ConfusionMatrix, tasks, to_json
 from solvers.source import facts, open_source
 

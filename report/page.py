@@ -22,8 +22,8 @@ from data_layers.palette import PALETTE, colorize
 from report import charts, published
 from report.evaluation import evaluate
 from report.pictures import error_map
-from report.run import Run
 from solvers.monitor import smooth
+from solvers.run import Run
 from solvers.score import METRICS
 from solvers.source import open_source
 

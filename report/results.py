@@ -21,9 +21,9 @@ import numpy as np
 
 import cli
 import nets
+from experiments.study import HEADING, ROWS, WIDTH, tables
 from report import published
 from report.published import four
-from report.study import HEADING, ROWS, WIDTH, tables
 from solvers.instance import instantiate
 from solvers.score import METRICS
 from solvers.weights import ROOT
@@ -226,7 +226,7 @@ def main(argv=None) -> None:
     parser.add_argument('--measure', action='store_true', help='time nets and write docs/results/speed.json instead')
     args = parser.parse_args(argv)
     if args.measure:
-        from solvers import device
+        from accel import device
         device.choose(cpu=True)
         FOLDER.mkdir(exist_ok=True)
         (FOLDER / 'speed.json').write_text(json.dumps(measure(), indent=1) + '\n')

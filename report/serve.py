@@ -20,12 +20,12 @@ from PIL import Image, ImageOps
 
 import cli
 import nets
+from accel import device
 from cli import BadInput
 from data_layers.pictures import blend
 from report.page import contents, data_uri, legend, page
-from report.run import Run
-from solvers import device
 from solvers.instance import instantiate, load, segment
+from solvers.run import Run
 from solvers.source import Source
 
 HOST = '127.0.0.1'
@@ -234,7 +234,7 @@ def main(argv=None) -> None:
     parser.add_argument('--net', required=True, help='a net of nets/, such as voc-fcn8s, or the folder of a run')
     parser.add_argument('--weights', type=Path, metavar='FILE', help='its caffemodel')
     parser.add_argument('--port', type=int, default=8000, metavar='N', help='default: %(default)s; 0 for any free one')
-    device.add_arguments(parser)
+    cli.add_device_arguments(parser)
     args = parser.parse_args(argv)
     if args.net not in nets.names() and Path(args.net).is_dir():
         net = Run(Path(args.net))

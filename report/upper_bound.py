@@ -8,9 +8,6 @@ labelled pixel; the paper does not tell what it does there, nor which part of VO
 """
 import json
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from os import cpu_count
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +17,7 @@ import cli
 from data_layers import DATASETS, VOID, Dataset, dataset_type, open_dataset
 from report.published import UPPER_BOUND
 from solvers.score import ConfusionMatrix
+from workers import spread
 
 FACTORS = (128, 64, 32, 16, 8, 4)
 _dataset: Dataset       # the one a worker process reads
@@ -78,7 +76,8 @@ def upper_bound(dataset: Dataset, workers: int | None = None) -> dict[str, dict[
         Label top -> factor -> mean IU, as a fraction of 1.
     """
     total: list[np.ndarray] = []
-    for counts in cli.progress(_counts(dataset, workers), total=len(dataset), desc='upper bound', unit='image'):
+    counted = spread(count, dataset.ids, workers, lambda id: f'{dataset.name} {id}', set_dataset, (dataset,))
+    for counts in cli.progress(counted, total=len(dataset), desc='upper bound', unit='image'):
         total = [a + b for a, b in zip(total, counts, strict=True)] if total else counts
     result: dict[str, dict[int, float]] = {}
     for (top, classes), stack in zip(dataset.classes.items(), total, strict=True):
@@ -88,21 +87,6 @@ def upper_bound(dataset: Dataset, workers: int | None = None) -> dict[str, dict[
             confusion.counts = matrix
             result[top][factor] = confusion.compute().mean_iu
     return result
-
-
-def _counts(dataset: Dataset, workers: int | None):
-    """Count every image in several processes; one does without any."""
-    if workers == 1:
-        set_dataset(dataset)
-        yield from map(count, dataset.ids)
-        return
-    with ProcessPoolExecutor(workers or cpu_count(), initializer=set_dataset, initargs=(dataset,)) as pool:
-        try:
-            yield from pool.map(count, dataset.ids, chunksize=8)
-        except BrokenProcessPool:
-            raise cli.BadInput('a worker process died, perhaps for want of memory; use fewer --workers') from None
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def table(bounds: dict[str, dict[int, float]], published: dict[int, float]) -> str:

@@ -182,8 +182,8 @@ def main(argv=None) -> None:
     parser.add_argument('--json', type=Path, help='also write scores and confusion matrix there')
     parser.add_argument('--data', type=Path, help='folder of the data sets (default: $FCN_DATA or data/)')
     # By name, since nets depends on solvers and not the other way round.
-    device, nets, solve = map(importlib.import_module, ('solvers.device', 'nets', 'solvers.solve'))
-    device.add_arguments(parser, 'gpu')
+    device, nets, solve = map(importlib.import_module, ('accel.device', 'nets', 'solvers.solve'))
+    cli.add_device_arguments(parser, 'gpu')
     args = parser.parse_args(argv)
     if args.data:
         os.environ['FCN_DATA'] = str(args.data.resolve())

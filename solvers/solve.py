@@ -21,13 +21,14 @@ from pathlib import Path
 import numpy as np
 
 import cli
+from accel import device, nccl, ranks
 from data_layers import VOID, data_home
-from solvers import device, monitor, nccl, parallel, preflight, snapshot, weights
+from nets.edits import read_from
+from solvers import monitor, preflight, snapshot, weights
 from solvers.instance import instantiate, load
 from solvers.recipe import Recipe
 from solvers.score import ConfusionMatrix, evaluate, four, tasks
 from solvers.source import facts, open_source
-from solvers.variation import read_from
 from surgery import fill_bilinear, read_weights, transplant
 
 DEAD_AFTER = 200  # steps before a loss that has not moved is worth a warning
@@ -68,7 +69,7 @@ class Training:
     def main(self, name: str) -> None:
         """Train as the command line asks and exit, when the module of this `name` is the program that was called."""
         if name == '__main__':
-            raise SystemExit(parallel.run(lambda argv: train(self, parser(self.net).parse_args(argv))))
+            raise SystemExit(ranks.run(lambda argv: train(self, parser(self.net).parse_args(argv))))
 
 
 def emit(training: Training, folder: Path) -> None:
@@ -107,18 +108,18 @@ def solve(training: Training, run: Path, initial=(), resume: bool = False, devic
     Diverged
         The loss is no longer a number.
     """
-    ranks = parallel.world()
+    group = ranks.world()
     if not resume and snapshot.everything(run / 'snapshots'):
         raise cli.BadInput(f'{run} already holds a run: continue it with --resume, or name another folder with --run')
-    with _alone(run, ranks), _signals() as stop:
-        loop = _Loop(training, run, initial, ranks, keep, device_name)
+    with _alone(run, group), _signals() as stop:
+        loop = _Loop(training, run, initial, group, keep, device_name)
         with cli.progress(total=training.recipe.iterations, initial=loop.iteration, desc=training.net, unit='step',
-                          disable=not ranks.first) as bar:
+                          disable=not group.first) as bar:
             while loop.iteration < training.recipe.iterations:
                 loop.step()
                 bar.set_postfix_str(loop.describe(), refresh=False)
                 bar.update()
-                if ranks.any(bool(stop)):
+                if group.any(bool(stop)):
                     loop.stop()
                     return {}
         return loop.finish()
@@ -390,7 +391,7 @@ def score_weights(training: Training, path: Path, split: str | None = None):
 def parser(net: str) -> cli.Parser:
     """The command line that every `solve.py` has."""
     result = cli.Parser(description=f'Train {net}.')
-    device.add_arguments(result, 'gpu')
+    cli.add_device_arguments(result, 'gpu')
     result.add_argument('--iterations', type=int, metavar='N', help='stop after N steps instead of the recipe\'s')
     result.add_argument('--resume', action='store_true', help='continue from the newest snapshot of the run')
     result.add_argument('--workers', type=int, metavar='N', help='processes that read images ahead (default: 2)')
@@ -421,10 +422,10 @@ def train(training: Training, args) -> None:
         open_source(training.fcn(split))  # missing data is said before anything else is looked for
     initial = [] if args.resume and snapshot.everything(run / 'snapshots') else _initial(training, args.weights)
     processor = device.use(number, why)
-    if parallel.world().first:
+    if ranks.world().first:
         print(f'computing on {processor}', flush=True)
     matrices = solve(training, run, initial, args.resume, processor, args.keep)
-    if matrices and parallel.world().first:
+    if matrices and ranks.world().first:
         for label, matrix in matrices.items():
             print(f'{training.net}: {label}\n{matrix}')
         print(f'weights, scores and curves are in {run}')
@@ -434,7 +435,7 @@ def train(training: Training, args) -> None:
 def _report(run: Path, gpu: int | None) -> None:
     """Write `report.html` of a finished run: by a program of its own, whose trouble cannot harm the run."""
     command = [sys.executable, '-m', 'report', str(run), *(['--cpu'] if gpu is None else ['--gpu', str(gpu)])]
-    if subprocess.run(command, cwd=weights.ROOT, env=parallel.child_environment()).returncode:
+    if subprocess.run(command, cwd=weights.ROOT, env=ranks.child_environment()).returncode:
         _warn(f'no report was made; try again with python -m report {run}')
 
 

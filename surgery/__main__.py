@@ -37,7 +37,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> cli.Parser:
-    from solvers import device
     parser = cli.Parser(prog='python -m surgery', description=__doc__, epilog=EXAMPLES)
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
 
@@ -59,7 +58,7 @@ def _parser() -> cli.Parser:
     c.add_argument('--dataset', metavar='NAME', help='which data set that is [voc, or your own if DIR describes it]')
     c.add_argument('--skip', action='append', default=[], metavar='BLOB', help='where to skip from, in place of the '
                    'deepest layer at each stride')
-    device.add_arguments(c)
+    cli.add_device_arguments(c)
     c.set_defaults(do=_convolutionalize)
 
     c = commands.add_parser('import', help='a torch or ONNX classifier as prototxt and caffemodel')
@@ -70,7 +69,7 @@ def _parser() -> cli.Parser:
                    'less ImageNet\'s mean over its deviation, 0 to 1, -1 to 1, 0 to 255 '
                    '[imagenet for state dicts, raw for ONNX]')
     c.add_argument('--order', choices=('rgb', 'bgr'), default='rgb', help='the channels of the model\'s input [rgb]')
-    device.add_arguments(c)
+    cli.add_device_arguments(c)
     c.set_defaults(do=_import)
 
     c = commands.add_parser('transplant', help='copy parameters by layer name from one net to another')
@@ -96,7 +95,7 @@ def _parser() -> cli.Parser:
 
 def _gpu(args: argparse.Namespace) -> int | None:
     """The GPU that nets are compared on, or None for the CPU; says when that is only for want of a card."""
-    from solvers import device
+    from accel import device
     gpu, why = device.pick(args.gpu, args.cpu)
     if why:
         print(f'computing on the CPU; {why}', flush=True)

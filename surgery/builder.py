@@ -1,5 +1,4 @@
 """Build a Caffe net layer by layer, with its parameters, as importers need it."""
-import os
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -10,8 +9,6 @@ from cli import BadInput
 
 from .caffemodel import Weights
 from .shapes import Shape, infer
-
-os.environ.setdefault('GLOG_minloglevel', '2')
 
 IN_PLACE = ('ReLU', 'Dropout', 'BatchNorm', 'Scale', 'Bias', 'PReLU', 'Clip', 'ELU')
 OVERWRITTEN = ('Convolution', 'InnerProduct', 'BatchNorm', 'Scale', 'Bias', 'Eltwise', 'Concat')   # by the next layer

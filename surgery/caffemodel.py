@@ -14,13 +14,12 @@ take 528 MB of memory and no second copy.
 """
 import math
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+import files
 from cli import BadInput, table
 
 Weights = dict[str, list[np.ndarray]]
@@ -294,28 +293,7 @@ def write_weights(path: str | os.PathLike, weights: Mapping[str, Sequence[np.nda
         net += [_tag(100, _length(body)), *body]
     if _length(net) > LARGEST:
         raise BadInput(f'{path}: {_length(net):,} bytes of weights; Caffe reads at most {LARGEST:,}')
-    write_atomically(path, net)
-
-
-def write_atomically(path: str | os.PathLike, chunks: Sequence) -> None:
-    """Write bytes and arrays one after the other to `path`, which changes only when all are on disk."""
-    path = Path(path)
-    temporary = ''
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f'.{path.name}.', delete=False) as file:
-            temporary = file.name
-            for chunk in chunks:
-                file.write(chunk.reshape(-1).view(np.uint8).data if isinstance(chunk, np.ndarray) else chunk)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)       # a temporary file is private; the result is an ordinary one
-        os.replace(temporary, path)
-        temporary = ''
-    except OSError as problem:
-        raise BadInput(f'{path}: cannot write: {problem.strerror}') from None
-    finally:
-        if temporary:
-            os.unlink(temporary)
+    files.write(path, net)
 
 
 def _encode(value: int) -> bytes:

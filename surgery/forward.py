@@ -1,6 +1,5 @@
 """Run an imported net, and the ONNX model it was made of, on the same images; in a process of its own."""
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,6 @@ import numpy as np
 def main(folder: str) -> None:
     """Do what `folder/job.json` says: the Caffe net in `new`, and the ONNX file in `onnx`, if any."""
     job = json.loads(Path(folder, 'job.json').read_text())
-    os.environ.setdefault('GLOG_minloglevel', '2')
     import caffe
 
     from surgery.proof import set_device

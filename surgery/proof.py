@@ -162,14 +162,13 @@ def set_device(gpu: int | None) -> None:
     if gpu is None:
         caffe.set_mode_cpu()
     else:
-        from solvers import device
+        from accel import device
         device.use(gpu)
 
 
 def main(folder: str) -> None:
     """Do what `folder/job.json` says."""
     job = json.loads(Path(folder, 'job.json').read_text())
-    os.environ.setdefault('GLOG_minloglevel', '2')
     import caffe
     set_device(job['gpu'])
     caffe.set_random_seed(job['seed'])

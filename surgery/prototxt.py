@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import files
 from cli import BadInput
 
-from .caffemodel import V1_TYPES, write_atomically
-
-os.environ.setdefault('GLOG_minloglevel', '2')      # before Caffe is loaded: it logs every layer otherwise
+from .caffemodel import V1_TYPES
 
 LARGEST = 64 * 2 ** 20                              # bytes; the largest nets' prototxts have less than one megabyte
 
@@ -66,7 +65,7 @@ def write_prototxt(path: str | os.PathLike, message: Any, heading: str = '') -> 
     """Write a message as text, complete or not at all, under a comment."""
     from google.protobuf import text_format
     comment = ''.join(f'# {line}\n' for line in heading.splitlines())
-    write_atomically(path, [(comment + text_format.MessageToString(message)).encode()])
+    files.write(path, comment + text_format.MessageToString(message))
 
 
 def upgrade(net: Any) -> None:

@@ -6,7 +6,7 @@ os.environ.setdefault('FCN_WORKERS', '0')    # many tests make nets
 
 import pytest  # noqa: E402
 
-from tests import datasets  # noqa: E402
+from tests.helpers import datasets  # noqa: E402
 
 try:
     import accel  # noqa: F401 (the whole suite runs on the accelerated layers; FCN_ACCEL=0 runs it on Caffe's own)

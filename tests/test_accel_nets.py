@@ -10,7 +10,7 @@ caffe = pytest.importorskip('caffe', reason='needs pycaffe: make setup')
 import accel  # noqa: E402
 import nets  # noqa: E402
 from nets.blocks import CHANNELS  # noqa: E402
-from solvers.variation import narrow  # noqa: E402
+from nets.edits import narrow  # noqa: E402
 from surgery import fill_bilinear  # noqa: E402
 
 pytestmark = [pytest.mark.caffe,

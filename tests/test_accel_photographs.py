@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip('caffe', reason='needs pycaffe: make setup')
 import accel  # noqa: E402
 from data_layers import open_dataset  # noqa: E402
-from report import demo, fetch  # noqa: E402
+from experiments import demo, fetch  # noqa: E402
 from solvers.instance import instantiate, load, segment  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent

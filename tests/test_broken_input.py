@@ -16,7 +16,7 @@ from nets import infer  # noqa: E402
 from solvers import score, snapshot, solve  # noqa: E402
 from surgery import __main__ as surgery_main  # noqa: E402
 from surgery import read_weights, write_weights  # noqa: E402
-from tests import datasets, tiny  # noqa: E402
+from tests.helpers import datasets, tiny  # noqa: E402
 
 pytestmark = pytest.mark.caffe
 

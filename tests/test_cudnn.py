@@ -14,7 +14,7 @@ caffe = pytest.importorskip('caffe', reason='needs pycaffe: make setup')
 import accel  # noqa: E402
 import cli  # noqa: E402
 from accel import build_cudnn, cudnn  # noqa: E402
-from tests.gpu import on, rehearsal, why_not  # noqa: E402
+from tests.helpers.gpu import on, rehearsal, why_not  # noqa: E402
 from tests.test_accel_layers import CASES, make, pass_through, same  # noqa: E402
 
 pytestmark = [pytest.mark.caffe, pytest.mark.skipif(bool(why_not('rehearsal')), reason=why_not('rehearsal'))]

@@ -15,7 +15,7 @@ caffe = pytest.importorskip('caffe', reason='needs pycaffe: make setup')
 import nets  # noqa: E402
 from accel import build_cudnn  # noqa: E402
 from accel.build import run  # noqa: E402
-from solvers.variation import narrow  # noqa: E402
+from nets.edits import narrow  # noqa: E402
 from tests import NETS  # noqa: E402
 from tests.test_accel_nets import build  # noqa: E402
 

@@ -12,7 +12,7 @@ from data_layers.__main__ import main
 from data_layers.check import check, recognise
 from data_layers.palette import save_indexed
 from data_layers.siftflow import CATEGORIES
-from tests.datasets import (
+from tests.helpers.datasets import (
     save_jpeg,
     save_lines,
     save_mat,

@@ -7,7 +7,7 @@ import pytest
 
 from cli import BadInput
 from data_layers import draw, open_dataset
-from tests.datasets import save_jpeg, save_lines, write_sbd, write_voc
+from tests.helpers.datasets import save_jpeg, save_lines, write_sbd, write_voc
 
 caffe = pytest.importorskip('caffe', reason='pycaffe is not built (make setup)')
 layers = pytest.importorskip('data_layers.layers')

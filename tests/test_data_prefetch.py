@@ -16,7 +16,7 @@ from data_layers import bench, draw, open_dataset
 from data_layers.__main__ import main
 from data_layers.dataset import CHECKOUT
 from data_layers.prefetch import Prefetcher
-from tests.datasets import write_nyud, write_voc
+from tests.helpers.datasets import write_nyud, write_voc
 
 SIZES = ((12, 10), (40, 56), (90, 80), (36, 36))    # later samples outgrow the memory of earlier ones
 

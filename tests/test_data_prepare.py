@@ -13,7 +13,15 @@ from data_layers.__main__ import main
 from data_layers.check import check
 from data_layers.prepare import place, prepare
 from data_layers.siftflow import CATEGORIES
-from tests.datasets import save_lines, save_mat, write_nyud, write_pascalcontext, write_sbd, write_siftflow, write_voc
+from tests.helpers.datasets import (
+    save_lines,
+    save_mat,
+    write_nyud,
+    write_pascalcontext,
+    write_sbd,
+    write_siftflow,
+    write_voc,
+)
 
 
 @pytest.fixture
@@ -78,12 +86,12 @@ def test_it_can_be_stopped_and_run_again(home, tmp_path):
     whole, untouched = photo.read_bytes(), home / 'pascal/VOC2011/JPEGImages/2007_000002.jpg'
     before = untouched.stat().st_mtime_ns
     photo.write_bytes(whole[:100])
-    photo.with_name('2008_000003.jpg').rename(photo.with_name('2008_000003.jpg.part'))
+    photo.with_name('2008_000003.jpg').rename(photo.with_name('2008_000003.jpg.partial'))
     assert '2 files new, 7 already there' in prepare('voc', archive.parent)
     assert photo.read_bytes() == whole and untouched.stat().st_mtime_ns == before
     assert check('voc', workers=1)['problems'] == []
     assert '0 files new, 9 already there' in prepare('voc', home)       # what is in place can be the source
-    assert not list(home.rglob('*.part.part'))
+    assert not list(home.rglob('*.partial'))
 
 
 @pytest.mark.parametrize('cut', [0.3, 0.9])
@@ -94,7 +102,7 @@ def test_a_truncated_archive_is_named_and_what_was_whole_stays(home, tmp_path, c
     archive.write_bytes(whole[:int(len(whole) * cut)])
     with pytest.raises(BadInput, match='benchmark.tgz cannot be unpacked .*download it again'):
         prepare('sbd', archive)
-    assert not list(home.rglob('*.part'))
+    assert not list(home.rglob('*.partial'))
     archive.write_bytes(whole)
     prepare('sbd', archive)
     assert check('sbd', workers=1)['problems'] == []

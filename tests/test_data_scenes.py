@@ -7,7 +7,7 @@ import pytest
 from cli import BadInput
 from data_layers import DATASETS, open_dataset
 from data_layers.siftflow import CATEGORIES
-from tests.datasets import (
+from tests.helpers.datasets import (
     CONTEXT_NUMBERS,
     save_jpeg,
     save_lines,

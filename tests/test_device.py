@@ -14,9 +14,10 @@ import pytest
 caffe = pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 
 import cli  # noqa: E402
-from solvers import device, nccl, parallel, solve  # noqa: E402
+from accel import device, nccl, ranks  # noqa: E402
+from solvers import solve  # noqa: E402
 from surgery import write_weights  # noqa: E402
-from tests import tiny  # noqa: E402
+from tests.helpers import tiny  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 MPIRUN = shutil.which('mpirun', path=f'{Path(sys.executable).parent}:{os.environ["PATH"]}')
@@ -24,7 +25,7 @@ needs_mpi = pytest.mark.skipif(not (MPIRUN and find_spec('mpi4py')), reason='no 
 pytestmark = pytest.mark.caffe
 
 
-class Rank(parallel.Alone):
+class Rank(ranks.Alone):
     """A rank on a machine with others."""
 
     def __init__(self, local=0, others=()):
@@ -42,7 +43,7 @@ def machine(monkeypatch):
         monkeypatch.setattr(device, 'cards', lambda: len(cards))
         monkeypatch.setattr(device, '_capability', lambda number: cards[number])
         monkeypatch.setattr(device, 'architectures', lambda: list(compiled))
-        monkeypatch.setattr(parallel, 'world', lambda: rank or parallel.Alone())
+        monkeypatch.setattr(ranks, 'world', lambda: rank or ranks.Alone())
     return pretend
 
 
@@ -96,12 +97,12 @@ def call(*arguments, environment=()):
 
 
 def test_the_report_of_the_device():
-    result = call('-m', 'solvers.device')
+    result = call('-m', 'accel.device')
     assert result.stdout == f'has CUDA: {"yes" if device.has_cuda() else "no"}, cards: {device.cards()}\n'
 
 
 def test_the_cpu_is_chosen_without_a_word_of_missing_cards():
-    result = call('-c', 'from solvers import device; import caffe; device.choose(cpu=True); caffe.set_random_seed(1); '
+    result = call('-c', 'from accel import device; import caffe; device.choose(cpu=True); caffe.set_random_seed(1); '
                   'import sys; print("still heard", file=sys.stderr)')
     assert (result.returncode, result.stderr) == (0, 'still heard\n')
 
@@ -173,11 +174,11 @@ def test_ranks_of_a_machine_are_numbered_and_share_bytes_with_zeros(tmp_path):
     script = tmp_path / 'ranks.py'
     script.write_text(f'''
 import pathlib, subprocess, sys
-from solvers import parallel
-world = parallel.world()
+from accel import ranks
+world = ranks.world()
 uid = world.comm.bcast(bytes(128) + b"x" if world.rank == 0 else None)
-child = subprocess.run([sys.executable, "-c", "from solvers import parallel; print(parallel.world().size)"],
-                       env=parallel.child_environment(), capture_output=True, text=True)
+child = subprocess.run([sys.executable, "-c", "from accel import ranks; print(ranks.world().size)"],
+                       env=ranks.child_environment(), capture_output=True, text=True)
 pathlib.Path({str(tmp_path)!r}, str(world.rank)).write_text(f"{{world.local}} {{len(uid)}} {{child.stdout}}")
 ''')
     subprocess.run([MPIRUN, '--allow-run-as-root', '--oversubscribe', '-n', '2', sys.executable, str(script)],
@@ -197,11 +198,11 @@ def test_layers_are_summed_one_by_one_only_where_that_is_right(net, iter_size, e
     assert nccl.layer_wise(net(), iter_size) == expected
 
 
-@pytest.mark.parametrize(('ranks', 'iter_size', 'expected'), [(2, 1, True), (2, 2, False), (1, 2, True)])
-def test_the_solver_of_a_run_says_how_to_sum(voc, ranks, iter_size, expected):
+@pytest.mark.parametrize(('count', 'iter_size', 'expected'), [(2, 1, True), (2, 2, False), (1, 2, True)])
+def test_the_solver_of_a_run_says_how_to_sum(voc, count, iter_size, expected):
     training = tiny.training(1, iter_size=iter_size)
     (voc / 'run').mkdir()
-    solve._write_down(training, voc / 'run', (), 'CPU', ranks)
+    solve._write_down(training, voc / 'run', (), 'CPU', count)
     with contextlib.chdir(voc / 'run'):
         assert caffe.get_solver('solver.prototxt').param.layer_wise_reduce == expected
 
@@ -211,10 +212,10 @@ def test_sums_are_those_of_nccl_on_cards_and_of_mpi_elsewhere(monkeypatch, cuda,
     made = []
     monkeypatch.setattr(nccl, 'available', lambda: True)
     monkeypatch.setattr(nccl, 'connect', lambda solver, comm: made.append('nccl'))
-    monkeypatch.setattr(parallel, 'GradientAverage', lambda *_: made.append('mpi'))
-    ranks = parallel.Ranks.__new__(parallel.Ranks)
-    ranks.comm = type('Comm', (), {'allreduce': staticmethod(lambda flag: flag)})()
-    ranks.average_gradients(None, None, 1, on_gpu=cuda)
+    monkeypatch.setattr(ranks, 'GradientAverage', lambda *_: made.append('mpi'))
+    group = ranks.Ranks.__new__(ranks.Ranks)
+    group.comm = type('Comm', (), {'allreduce': staticmethod(lambda flag: flag)})()
+    group.average_gradients(None, None, 1, on_gpu=cuda)
     monkeypatch.setattr(nccl, 'available', lambda: False)
-    ranks.average_gradients(None, None, 1, on_gpu=cuda)
+    group.average_gradients(None, None, 1, on_gpu=cuda)
     assert made == [expected, 'mpi']

@@ -9,8 +9,8 @@ caffe = pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 
 import nets  # noqa: E402
 from nets import alexnet, vgg16  # noqa: E402
+from nets.summary import summary  # noqa: E402
 from solvers.instance import instantiate  # noqa: E402
-from solvers.summary import summary  # noqa: E402
 from tests import NETS  # noqa: E402
 
 pytestmark = pytest.mark.caffe

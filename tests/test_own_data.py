@@ -13,8 +13,8 @@ from data_layers.augment import augment
 from data_layers.folder import Card, draw_polygons, read_stored
 from data_layers.palette import PALETTE, save_indexed
 from data_layers.survey import survey
-from tests import own
-from tests.datasets import save_jpeg, save_lines, save_png
+from tests.helpers import own
+from tests.helpers.datasets import save_jpeg, save_lines, save_png
 
 
 def look(folder, workers=1):
@@ -23,7 +23,7 @@ def look(folder, workers=1):
 
 def describe(found, root):
     """What `nets new` writes of the data."""
-    from solvers.new import describe
+    from nets.new import describe
     describe(found, root)
 
 

@@ -10,8 +10,8 @@ pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 from cli import BadInput  # noqa: E402
 from data_layers.palette import PALETTE, save_indexed  # noqa: E402
 from data_layers.voc import CLASSES  # noqa: E402
-from report import fetch  # noqa: E402
-from tests.datasets import save_lines, save_png  # noqa: E402
+from experiments import fetch  # noqa: E402
+from tests.helpers.datasets import save_lines, save_png  # noqa: E402
 from tests.test_own_nets import checkout, train_chain, write  # noqa: E402, F401 (checkout is a fixture)
 
 pytestmark = [pytest.mark.caffe, pytest.mark.slow]

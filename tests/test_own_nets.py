@@ -17,14 +17,14 @@ import nets  # noqa: E402
 from cli import BadInput  # noqa: E402
 from data_layers import layers  # noqa: E402
 from data_layers.augment import augment  # noqa: E402
-from solvers import new  # noqa: E402
+from nets import new  # noqa: E402
+from nets.edits import freeze, narrow, read_from  # noqa: E402
 from solvers.instance import instantiate  # noqa: E402
 from solvers.solve import solve  # noqa: E402
 from solvers.source import Source  # noqa: E402
-from solvers.variation import freeze, narrow, read_from  # noqa: E402
 from surgery import read_weights, write_weights  # noqa: E402
-from tests import own  # noqa: E402
-from tests.datasets import save_lines, save_png  # noqa: E402
+from tests.helpers import own  # noqa: E402
+from tests.helpers.datasets import save_lines, save_png  # noqa: E402
 
 pytestmark = pytest.mark.caffe
 ROOT = Path(__file__).resolve().parent.parent

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def start(ranks, run, iterations, iter_size=1):
     """Train on so many ranks; on one, without mpirun."""
-    command = [sys.executable, '-m', 'tests.tiny', run, str(iterations)]
+    command = [sys.executable, '-m', 'tests.helpers.tiny', run, str(iterations)]
     if ranks > 1:
         command = [MPIRUN, '--allow-run-as-root', '--oversubscribe', '-n', str(ranks), *command]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -78,14 +78,14 @@ def test_a_killed_rank_ends_the_job_and_the_run_resumes(voc):
     while not (voc / 'killed/snapshots/00000005').exists():
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.05)
-    children = [pid for pid in _descendants(process.pid) if 'tests.tiny' in _command(pid)]
+    children = [pid for pid in _descendants(process.pid) if 'tests.helpers.tiny' in _command(pid)]
     assert len(children) == 2
     os.kill(children[-1], signal.SIGKILL)
     begin = time.perf_counter()
     output = process.communicate(timeout=30)[0]
     assert process.returncode != 0 and time.perf_counter() - begin < 20
     assert 'signal 9' in output or 'Killed' in output
-    assert not any('tests.tiny' in _command(pid) for pid in children)
+    assert not any('tests.helpers.tiny' in _command(pid) for pid in children)
     for path in snapshot.everything(voc / 'killed/snapshots'):     # of the endless run, keep what both have seen
         if int(path.name) > 55:
             shutil.rmtree(path)

@@ -16,11 +16,11 @@ from data_layers import open_dataset  # noqa: E402
 from data_layers.voc import VOC2012  # noqa: E402
 from report import __main__ as program  # noqa: E402
 from report import charts, evaluation, page, published  # noqa: E402
-from report.run import Run  # noqa: E402
+from solvers.run import Run  # noqa: E402
 from solvers.score import METRICS  # noqa: E402
 from solvers.solve import score_weights, solve  # noqa: E402
-from tests import datasets, tiny  # noqa: E402
-from tests.browser import Browser, needs_browser  # noqa: E402
+from tests.helpers import datasets, tiny  # noqa: E402
+from tests.helpers.browser import Browser, needs_browser  # noqa: E402
 
 pytestmark = pytest.mark.caffe
 IDS = ('2007_000001', '2007_000002', '2007_000009', '2008_000003')

@@ -21,8 +21,8 @@ from data_layers.dataset import VOC_MEAN, read_photo  # noqa: E402
 from report import serve  # noqa: E402
 from solvers.instance import instantiate, load, segment  # noqa: E402
 from surgery import write_weights  # noqa: E402
-from tests import tiny  # noqa: E402
-from tests.browser import Browser, needs_browser  # noqa: E402
+from tests.helpers import tiny  # noqa: E402
+from tests.helpers.browser import Browser, needs_browser  # noqa: E402
 
 pytestmark = pytest.mark.caffe
 ROOT = Path(__file__).resolve().parent.parent

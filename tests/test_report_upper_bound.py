@@ -9,7 +9,7 @@ import cli
 from data_layers import open_dataset
 from report import upper_bound as study
 from report.__main__ import main
-from tests import datasets
+from tests.helpers import datasets
 
 
 @pytest.fixture

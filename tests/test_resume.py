@@ -21,14 +21,14 @@ from solvers import __main__ as runs  # noqa: E402
 from solvers import monitor, preflight, snapshot  # noqa: E402
 from solvers.instance import instantiate  # noqa: E402
 from solvers.solve import Diverged, solve  # noqa: E402
-from tests import datasets, tiny  # noqa: E402
+from tests.helpers import datasets, tiny  # noqa: E402
 
 pytestmark = pytest.mark.caffe
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def start(run, iterations):
-    return subprocess.Popen([sys.executable, '-m', 'tests.tiny', run, str(iterations)], cwd=ROOT,
+    return subprocess.Popen([sys.executable, '-m', 'tests.helpers.tiny', run, str(iterations)], cwd=ROOT,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -185,7 +185,7 @@ import shutil
 from pathlib import Path
 from solvers import snapshot
 from solvers.solve import solve
-from tests import tiny
+from tests.helpers import tiny
 usage, save = shutil.disk_usage, snapshot.save
 def fill(solver, *arguments):
     if solver.iter == 10:

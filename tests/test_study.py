@@ -16,11 +16,12 @@ nibabel = pytest.importorskip('nibabel')
 
 from cli import BadInput  # noqa: E402
 from data_layers import open_dataset  # noqa: E402
-from report import brain, published, results, study  # noqa: E402
+from experiments import brain, study  # noqa: E402
+from report import published, results  # noqa: E402
 from solvers import snapshot  # noqa: E402
 from solvers.instance import instantiate  # noqa: E402
 from solvers.score import METRICS  # noqa: E402
-from tests import brain_study  # noqa: E402
+from tests.helpers import brain_study  # noqa: E402
 
 pytestmark = pytest.mark.caffe
 ROOT = Path(__file__).resolve().parent.parent
@@ -152,8 +153,9 @@ def test_rows_are_nets(small):
 
 def start(out, steps):
     environment = {**os.environ, 'FCN_DATA': str(out / 'data'), 'FCN_WORKERS': '0'}
-    return subprocess.Popen([sys.executable, '-m', 'tests.brain_study', out, str(steps)], cwd=ROOT, env=environment,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    command = [sys.executable, '-m', 'tests.helpers.brain_study', out, str(steps)]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            text=True)
 
 
 def test_a_killed_study_goes_on(tmp_path):

@@ -7,7 +7,7 @@ import cli
 from data_layers import open_dataset
 from data_layers.palette import save_indexed
 from data_layers.submission import FOLDER, Submission
-from tests import datasets
+from tests.helpers import datasets
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from surgery import write_prototxt as write  # noqa: E402
 from surgery.convolutionalize import sizes  # noqa: E402
 from surgery.coordinates import fields  # noqa: E402
 from surgery.shapes import infer  # noqa: E402
-from tests.surgery_nets import DATA, LENET, WHOLE, caffenet, conv, ip, layer, pool, randomise, relu  # noqa: E402
+from tests.helpers.surgery_nets import DATA, LENET, WHOLE, caffenet, conv, ip, layer, pool, randomise, relu  # noqa: E402
 
 pytestmark = pytest.mark.caffe
 ROOT = Path(__file__).resolve().parent.parent

@@ -13,8 +13,8 @@ from surgery import __main__ as command  # noqa: E402
 from surgery import convolutionalize, head, prepare, read_net, read_weights, write_prototxt  # noqa: E402
 from surgery.coordinates import fields  # noqa: E402
 from surgery.shapes import infer  # noqa: E402
-from tests.datasets import write_voc  # noqa: E402
-from tests.surgery_nets import DATA, LENET, WHOLE, caffenet, conv, ip, layer, pool, randomise, vgg16  # noqa: E402
+from tests.helpers.datasets import write_voc  # noqa: E402
+from tests.helpers.surgery_nets import DATA, LENET, WHOLE, caffenet, conv, ip, layer, pool, randomise, vgg16  # noqa: E402
 
 pytestmark = pytest.mark.caffe
 

@@ -2,8 +2,8 @@
 
 Published: 45.4 mean IU on seg11valid, against 59.4 when all layers learn.   python -m nets summary voc-fcn32s-fixed
 """
+from nets.edits import freeze
 from nets.voc_fcn32s import net
-from solvers.variation import freeze
 
 
 def fcn(split):

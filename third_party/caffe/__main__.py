@@ -107,7 +107,7 @@ def update(wanted, cache, name, plan=None, choose=True):
 def report(python_folder):
     """Let the Caffe in `python_folder` say whether it has CUDA, and how many cards answer it."""
     environment = {**os.environ, 'PYTHONPATH': str(python_folder), 'FCN_ACCEL': '0'}
-    result = subprocess.run([str(PYTHON), '-m', 'solvers.device'], cwd=ROOT, env=environment, stdout=subprocess.PIPE,
+    result = subprocess.run([str(PYTHON), '-m', 'accel.device'], cwd=ROOT, env=environment, stdout=subprocess.PIPE,
                             text=True)
     print(result.stdout, end='', flush=True)
     if not result.stdout.startswith('has CUDA: yes'):

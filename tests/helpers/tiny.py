@@ -1,6 +1,6 @@
 """A net with dropout whose steps take milliseconds, on VOC. As a program it trains: tests kill it.
 
-    python -m tests.tiny RUN ITERATIONS [WEIGHTS]
+    python -m tests.helpers.tiny RUN ITERATIONS [WEIGHTS]
 """
 import os
 import sys
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import accel  # noqa: F401 (as in the process of the tests)
 import cli
+from accel import ranks
 from nets import voc
 from nets.blocks import conv_relu, crop, dropout, loss, score, upsample
-from solvers import parallel
 from solvers.recipe import Recipe
 from solvers.solve import Training, solve
 
@@ -39,4 +39,4 @@ def main(argv):
 
 
 if __name__ == '__main__':
-    sys.exit(parallel.run(main, sys.argv[1:]))
+    sys.exit(ranks.run(main, sys.argv[1:]))

@@ -15,16 +15,17 @@ import numpy as np
 
 import cli
 import nets
+from accel import device
 from data_layers import open_dataset
 from data_layers.palette import colorize, save_indexed
+from experiments.fetch import IDS, photographs, vgg16_convolutions
+from nets.edits import freeze, narrow, read_from
 from report import page
-from report.fetch import IDS, photographs, vgg16_convolutions
 from report.pictures import sheet
-from solvers import device, weights
+from solvers import weights
 from solvers.instance import instantiate, load, segment
 from solvers.score import METRICS
 from solvers.solve import Training, solve
-from solvers.variation import freeze, narrow, read_from
 
 SCALE = 0.5         # of the photographs
 WIDTH = 512         # of fc6 and fc7
@@ -99,7 +100,7 @@ def table(results) -> str:
 
 
 def main(argv=None) -> None:
-    parser = cli.Parser(prog='python -m report.demo', description=__doc__)
+    parser = cli.Parser(prog='python -m experiments.demo', description=__doc__)
     parser.add_argument('--iterations', type=int, nargs=3, metavar='N', help='steps of 32s, 16s and 8s: %(default)s',
                         default=[stage.iterations for stage in STAGES])
     parser.add_argument('--out', type=Path, default=weights.runs_folder() / 'demo', help='folder of the results')

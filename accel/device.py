@@ -1,6 +1,6 @@
 """Choosing the processor Caffe computes on: a GPU, where the build has CUDA and a card answers, or the CPU.
 
-    python -m solvers.device        has CUDA: yes, cards: 1
+    python -m accel.device        has CUDA: yes, cards: 1
 
 Under mpirun the ranks of a machine take its cards in order.
 """
@@ -12,8 +12,9 @@ import os
 import sys
 from pathlib import Path
 
+import accel
 import cli
-from solvers import parallel
+from accel import ranks
 
 MAJOR, MINOR = 75, 76   # cudaDevAttrComputeCapabilityMajor and -Minor
 
@@ -46,16 +47,6 @@ def architectures() -> list[int]:
     return [int(name) for name in described['cuda']['architectures']]
 
 
-def add_arguments(parser, gpu: str = '--gpu') -> None:
-    """Let a command line choose the device; `gpu` names the argument, 'gpu' a positional one."""
-    help = 'number of the GPU to use (default: 0, or the CPU when no card answers)'
-    if gpu.startswith('-'):
-        parser.add_argument(gpu, type=int, metavar='N', help=help)
-    else:
-        parser.add_argument(gpu, nargs='?', type=int, metavar='GPU', help=help)
-    parser.add_argument('--cpu', action='store_true', help='compute on the CPU')
-
-
 def pick(gpu: int | None = None, cpu: bool = False) -> tuple[int | None, str]:
     """Decide what to compute on.
 
@@ -82,10 +73,10 @@ def pick(gpu: int | None = None, cpu: bool = False) -> tuple[int | None, str]:
         raise cli.BadInput(f'GPU {gpu} and --cpu exclude each other')
     if cpu:
         return None, ''
-    ranks = parallel.world()
-    number = (gpu or 0) + ranks.local
+    world = ranks.world()
+    number = (gpu or 0) + world.local
     problem = _problem(number)
-    if gpu is None and ranks.any(not cards()):     # all ranks alike, or some would wait for the others' CPUs
+    if gpu is None and world.any(not cards()):     # all ranks alike, or some would wait for the others' CPUs
         return None, 'no card answers' if has_cuda() else ''
     if problem:
         raise cli.BadInput(f'GPU {number} cannot be used: {problem}; pass --cpu to compute on the CPU')
@@ -131,7 +122,6 @@ def use(number: int | None, why: str = '') -> str:
     global _number
     _number = number
     if number is None:
-        import accel  # puts its layers into Caffe's registries
         with _silent_stderr() if has_cuda() and not cards() else contextlib.nullcontext():
             caffe.set_mode_cpu()        # a build with CUDA complains of the missing card here,
             caffe.set_random_seed(0)    # and once here
@@ -140,7 +130,7 @@ def use(number: int | None, why: str = '') -> str:
     if _cuda().cudaSetDevice(number) or _cuda().cudaFree(None):
         raise cli.BadInput(f'GPU {number} cannot be used: it refuses this process, perhaps in exclusive use by '
                            'another; pass --cpu to compute on the CPU')
-    import accel
+    accel.cudnn.settings()      # what the environment asks of cuDNN makes sense, or is refused here
     caffe.set_device(number)
     caffe.set_mode_gpu()
     return f'GPU {number}: {accel.cudnn.status()}'
@@ -171,7 +161,7 @@ def choose(gpu: int | None = None, cpu: bool = False) -> str:
 
 
 def main(argv=None) -> None:
-    cli.Parser(prog='python -m solvers.device', description=__doc__).parse_args(argv)
+    cli.Parser(prog='python -m accel.device', description=__doc__).parse_args(argv)
     print(f'has CUDA: {"yes" if has_cuda() else "no"}, cards: {cards()}')
 
 

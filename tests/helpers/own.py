@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from data_layers.palette import PALETTE, save_indexed
-from tests.datasets import save_jpeg, save_lines, save_png, scene
+from tests.helpers.datasets import save_jpeg, save_lines, save_png, scene
 
 CLASSES = ('background', 'road', 'car')
 SIZES = [(24, 32), (33, 20)]

@@ -1,6 +1,6 @@
 """The study with nets whose steps take milliseconds. As a program it trains: tests kill it.
 
-    python -m tests.brain_study OUT STEPS
+    python -m tests.helpers.brain_study OUT STEPS
 """
 import sys
 from pathlib import Path
@@ -9,8 +9,8 @@ import numpy as np
 
 import accel  # noqa: F401 (as in the process of the tests)
 import cli
+from experiments import brain, study
 from nets.blocks import conv_relu, crop, dropout, loss, score, upsample
-from report import brain, study
 from surgery import write_weights
 
 

@@ -1,6 +1,6 @@
-"""The design choices of the papers, trained and scored here: python -m report.study   (make study, make study QUICK=1)
+"""The design choices of the papers, trained and scored here: make study, make study QUICK=1
 
-Data are slices of one brain, see report/brain.py: every user of Debian can have them, and 20 of them, in blocks of
+Data are slices of one brain, see experiments/brain.py: every user of Debian can have them, and 20 of them, in blocks of
 their own, are held out. The nets are those of nets/ with four changes: the classes are the brain's, fc6 and fc7 are 512
 wide and start at random because the classifier's own are not at hand, conv1 to conv3 stay as they are, and rates and
 steps are for small pictures and a CPU. Scores say how the choices compare on this data; it is one person's head.
@@ -23,28 +23,29 @@ from types import SimpleNamespace
 import numpy as np
 
 import cli
+from accel import device
 from data_layers import open_dataset
 from data_layers.dataset import read_indices
 from data_layers.palette import colorize
+from experiments.brain import CLASSES, NAME, brain
+from experiments.fetch import vgg16_convolutions
 from nets import blocks
 from nets.blocks import crop, loss, score, upsample
+from nets.edits import freeze, learn_upsampling, narrow, normalise, prune, read_from
 from nets.vgg16 import vgg16
 from nets.voc_fcn8s.net import fcn as fcn8s
 from nets.voc_fcn8s_atonce.net import fcn as atonce
 from nets.voc_fcn16s.net import fcn as fcn16s
 from nets.voc_fcn32s.net import fcn as fcn32s
 from report import page, published
-from report.brain import CLASSES, NAME, brain
 from report.evaluation import evaluate
-from report.fetch import vgg16_convolutions
 from report.pictures import sheet
-from report.run import Run, sha256
 from report.upper_bound import upper_bound
-from solvers import device, snapshot, weights
+from solvers import snapshot, weights
 from solvers.recipe import Recipe
+from solvers.run import Run, sha256
 from solvers.score import METRICS
 from solvers.solve import Training, solve
-from solvers.variation import freeze, learn_upsampling, narrow, normalise, prune, read_from
 
 WIDTH = 512                             # of fc6 and fc7
 HELD = ('conv1', 'conv2', 'conv3')
@@ -241,7 +242,7 @@ def show(names: Sequence[str], runs: Path, seed: int, out: Path) -> None:
 
 
 def main(argv=None) -> None:
-    parser = cli.Parser(prog='python -m report.study', description=__doc__)
+    parser = cli.Parser(prog='python -m experiments.study', description=__doc__)
     parser.add_argument('--quick', action='store_true',
                         help=f'the table of skips alone, {QUICK} times fewer steps, one seed')
     parser.add_argument('--all', action='store_true', help='with --quick: every row, in half an hour')

@@ -11,8 +11,7 @@ import functools
 import pytest
 
 import accel
-from accel import build_cudnn, cudnn
-from solvers import device
+from accel import build_cudnn, cudnn, device
 
 DEVICES = [pytest.param('caffe', marks=pytest.mark.gpu), pytest.param('cudnn', marks=pytest.mark.gpu), 'rehearsal']
 

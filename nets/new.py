@@ -193,7 +193,7 @@ def body(args, module: str) -> dict[str, str]:
         net = f'n = {net}\n    return weigh(n, {module}.WEIGHTS) if split == \'train\' else n'
     used = [name for name, wanted in (('narrow', args.width), ('weigh', args.balance)) if wanted]
     return {'body': net if args.balance else f'return {net}',
-            'imports': f'from solvers.variation import {", ".join(used)}\n' if used else ''}
+            'imports': f'from nets.edits import {", ".join(used)}\n' if used else ''}
 
 
 def recipe(kind: str, pixels: int) -> str:

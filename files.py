@@ -1,0 +1,72 @@
+"""Files that are written whole or not at all, and the hash that tells them apart."""
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from cli import BadInput
+
+PARTIAL = '.partial'    # how the names of unfinished files end
+
+
+@contextmanager
+def whole(path: str | os.PathLike) -> Iterator[IO[bytes]]:
+    """A binary file beside `path` that takes its name when the block ends, and is removed when the block fails.
+
+    What a killed process leaves has a name that ends in `PARTIAL`; the next one to write `path` replaces it.
+
+    Parameters
+    ----------
+    path : path
+        The file to write; its folder is made if need be.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + PARTIAL)
+    try:
+        with partial.open('wb') as file:
+            yield file
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write(path: str | os.PathLike, content: str | Sequence[bytes | np.ndarray]) -> None:
+    """Write text, or bytes and arrays one after the other, as the whole of a file.
+
+    Raises
+    ------
+    BadInput
+        The file cannot be written.
+    """
+    try:
+        with whole(path) as file:
+            for chunk in (content.encode(),) if isinstance(content, str) else content:
+                file.write(chunk.reshape(-1).view(np.uint8).data if isinstance(chunk, np.ndarray) else chunk)
+    except OSError as problem:
+        raise BadInput(f'{path}: cannot write: {problem.strerror}') from None
+
+
+def write_json(path: str | os.PathLike, value: Any, indent: int | None = 1) -> None:
+    """Write a value as JSON, as `write` does."""
+    write(path, json.dumps(value, indent=indent) + '\n')
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with open(path, 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def sync(path: str | os.PathLike) -> None:
+    """Wait until a file or folder is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
