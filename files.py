@@ -23,10 +23,9 @@ def whole(path: str | os.PathLike) -> Iterator[IO[bytes]]:
     Parameters
     ----------
     path : path
-        The file to write; its folder is made if need be.
+        The file to write, in a folder that exists.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + PARTIAL)
     try:
         with partial.open('wb') as file:

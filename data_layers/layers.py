@@ -10,9 +10,7 @@ In a prototxt:
       }
     }
 
-`param_str` is the literal of a dict, never evaluated as code: `dataset` and `split` as for `open_dataset`, and
-optionally `tops`, `root`, `seed`, `batch_size` (1; more needs images of one size), as for `Prefetcher`, `workers` and
-`ahead`, and in training, as for `augment`, `mirror`, `scale` and `crop`. Splits whose name contains 'train' are drawn
+`param_str` is described in `data_layers.param_str`. Splits whose name contains 'train' are drawn
 at random with replacement; the sample at a position of that stream depends on the seed and the position alone (`draw`),
 so that `seek` resumes it exactly. Other splits are gone through in order, over and over; `rewind` starts them again.
 
@@ -20,13 +18,11 @@ Data-parallel ranks share one stream: of `size` ranks, each takes every `size`th
 count the samples of all of them. In-order splits are dealt out in the same way, so of N samples, rank r scores
 len(range(r, N, size)).
 """
-import ast
-
 import caffe
 import numpy as np
 
 from cli import BadInput
-from data_layers import augment, draw, warn_overlap
+from data_layers import augment, draw, param_str, warn_overlap
 from data_layers.prefetch import Prefetcher, Sample
 
 SEED = 1337
@@ -38,7 +34,7 @@ class SegmentationData(caffe.Layer):
     """Load samples of a data set into the tops; the net is reshaped for every batch."""
 
     def setup(self, bottom, top):
-        options = parse_param(self.param_str)
+        options = param_str.parse(self.param_str)
         self.seed = options.pop('seed', SEED)
         self.batch_size = options.pop('batch_size', 1)
         self.variation = {key: options.pop(key) for key in augment.OPTIONS if key in options}
@@ -124,7 +120,7 @@ class ClassWeights(caffe.Layer):
     """
 
     def setup(self, bottom, top):
-        weights = parse_weights(self.param_str, bottom[0].channels)
+        weights = param_str.parse_weights(self.param_str, bottom[0].channels)
         self.weights = np.append(weights, np.zeros(256 - len(weights), np.float32))     # void has no gradient
 
     def reshape(self, bottom, top):
@@ -135,40 +131,6 @@ class ClassWeights(caffe.Layer):
 
     def backward(self, top, propagate_down, bottom):
         np.multiply(top[0].diff, self.weights[bottom[1].data.astype(np.uint8)], out=bottom[0].diff)
-
-
-def parse_weights(param_str: str, count: int) -> np.ndarray:
-    """Read the `param_str` of `ClassWeights`: a literal of `count` positive numbers."""
-    try:
-        weights = np.asarray(ast.literal_eval(param_str), np.float32)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        weights = np.empty(0, np.float32)
-    if weights.shape != (count,) or not (np.isfinite(weights) & (weights > 0)).all():
-        raise BadInput(f'param_str must be the {count} positive weights of the classes that are scored, such as '
-                       f'(0.4, 1.0, 2.5): {param_str!r}')
-    return weights
-
-
-def parse_param(param_str: str) -> dict:
-    """Read a layer's `param_str`: a literal dict with the keys dataset and split, and optionally the others."""
-    try:
-        options = ast.literal_eval(param_str)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        options = None
-    if not isinstance(options, dict):
-        raise BadInput(f'param_str must be a literal dict like {{"dataset": "voc", "split": "val"}}, '
-                       f'and is never run as code: {param_str!r}')
-    if missing := {'dataset', 'split'} - options.keys():
-        raise BadInput(f'param_str lacks {", ".join(sorted(missing))}: {param_str!r}')
-    kinds: dict[str, type | tuple[type, ...]] = {'dataset': str, 'split': str, 'tops': (list, tuple), 'root': str,
-                                                 'seed': int, 'batch_size': int, 'workers': int, 'ahead': int,
-                                                 **dict.fromkeys(augment.OPTIONS, object)}    # see augment.check
-    for key, value in options.items():
-        if key not in kinds:
-            raise BadInput(f'param_str has the unknown key {key!r}, not one of {", ".join(kinds)}: {param_str!r}')
-        if not isinstance(value, kinds[key]) or (isinstance(value, int) and value < (key == 'batch_size')):
-            raise BadInput(f'param_str has a {key} of the wrong kind, {value!r}: {param_str!r}')
-    return options
 
 
 def newest_training() -> SegmentationData | None:

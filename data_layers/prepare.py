@@ -118,6 +118,7 @@ def put(stream: IO[bytes], size: int, path: Path) -> str:
     """Write a file, unless it is there with that size: 'new' or 'kept'."""
     if path.is_file() and path.stat().st_size == size:
         return 'kept'
+    path.parent.mkdir(parents=True, exist_ok=True)
     with files.whole(path) as file:
         shutil.copyfileobj(stream, file)
     return 'new'
@@ -219,6 +220,7 @@ def map_ground_truth(truth: Path, mapping: Path, target: Path) -> str:
             segmentation = class_of[labels.astype(np.int64)]
         except (AttributeError, IndexError, TypeError):
             raise BadInput(f'{path} has no groundTruth of NYUDv2; restore it from the download') from None
+        target.mkdir(parents=True, exist_ok=True)
         with files.whole(target / path.name) as file:
             scipy.io.savemat(file, {'segmentation': segmentation}, do_compression=True)
         count += 1

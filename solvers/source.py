@@ -9,8 +9,8 @@ from solvers.score import tasks
 
 def facts(net_parameter) -> dict:
     """What the data layer of a net says: data set, split, tops, perhaps root and more."""
-    from data_layers.layers import parse_param
-    return parse_param(net_parameter.layer[0].python_param.param_str)
+    from data_layers.param_str import parse
+    return parse(net_parameter.layer[0].python_param.param_str)
 
 
 def open_source(net_parameter) -> Dataset:

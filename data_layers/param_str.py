@@ -1,0 +1,58 @@
+"""What the Python layers of `data_layers.layers` are told in a prototxt: `param_str`, a literal that is never run as code.
+
+The data layer's is a dict: `dataset` and `split` as for `open_dataset`, and optionally `tops`, `root`, `seed`,
+`batch_size` (1; more needs images of one size), as for `Prefetcher`, `workers` and `ahead`, and in training, as for
+`augment`, `mirror`, `scale` and `crop`. That of `ClassWeights` is a tuple, one weight a class.
+"""
+import ast
+from typing import Any
+
+import numpy as np
+
+from cli import BadInput
+from data_layers import augment
+
+MODULE = 'data_layers.layers'       # as prototxts name it
+
+
+def write(**options: Any) -> str:
+    """The `param_str` of a data layer with these options.
+
+    >>> write(dataset='voc', split='val')
+    "{'dataset': 'voc', 'split': 'val'}"
+    """
+    return str(options)
+
+
+def parse(param_str: str) -> dict:
+    """Read a layer's `param_str`: a literal dict with the keys dataset and split, and optionally the others."""
+    try:
+        options = ast.literal_eval(param_str)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        options = None
+    if not isinstance(options, dict):
+        raise BadInput(f'param_str must be a literal dict like {{"dataset": "voc", "split": "val"}}, '
+                       f'and is never run as code: {param_str!r}')
+    if missing := {'dataset', 'split'} - options.keys():
+        raise BadInput(f'param_str lacks {", ".join(sorted(missing))}: {param_str!r}')
+    kinds: dict[str, type | tuple[type, ...]] = {'dataset': str, 'split': str, 'tops': (list, tuple), 'root': str,
+                                                 'seed': int, 'batch_size': int, 'workers': int, 'ahead': int,
+                                                 **dict.fromkeys(augment.OPTIONS, object)}    # see augment.check
+    for key, value in options.items():
+        if key not in kinds:
+            raise BadInput(f'param_str has the unknown key {key!r}, not one of {", ".join(kinds)}: {param_str!r}')
+        if not isinstance(value, kinds[key]) or (isinstance(value, int) and value < (key == 'batch_size')):
+            raise BadInput(f'param_str has a {key} of the wrong kind, {value!r}: {param_str!r}')
+    return options
+
+
+def parse_weights(param_str: str, count: int) -> np.ndarray:
+    """Read the `param_str` of `ClassWeights`: a literal of `count` positive numbers."""
+    try:
+        weights = np.asarray(ast.literal_eval(param_str), np.float32)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        weights = np.empty(0, np.float32)
+    if weights.shape != (count,) or not (np.isfinite(weights) & (weights > 0)).all():
+        raise BadInput(f'param_str must be the {count} positive weights of the classes that are scored, such as '
+                       f'(0.4, 1.0, 2.5): {param_str!r}')
+    return weights
