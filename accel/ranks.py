@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,10 @@ class Alone:
     def sum(self, array: np.ndarray) -> np.ndarray:
         """The sum of an array over the ranks, on every rank."""
         return array
+
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all ranks, in their order, on every rank."""
+        return [value]
 
     def wait(self) -> None:
         """Wait for all ranks."""
@@ -69,6 +74,9 @@ class Ranks(Alone):
 
     def sum(self, array):
         return self.comm.allreduce(array)
+
+    def gather(self, value):
+        return list(self.comm.allgather(value))
 
     def wait(self):
         self.comm.Barrier()

@@ -13,8 +13,7 @@ from pathlib import Path
 import cli
 from accel import device
 from experiments import demo, fetch
-from solvers.score import four
-from solvers.solve import solve
+from solvers.loop import solve
 
 
 def schedules(recipe, n: int) -> dict:
@@ -42,7 +41,7 @@ def main(argv=None) -> None:
             matrices = solve(replace(training, recipe=recipe), Path(folder, str(i)), [initial])
             found[name] = matrices['label'].compute()
     for name, scores in found.items():
-        print(f'{name:38}{four(scores)}')
+        print(f'{name:38}{scores}')
 
 
 if __name__ == '__main__':

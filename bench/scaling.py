@@ -34,8 +34,8 @@ def measure(steps: int, folder: Path) -> None:
     import nets
     from accel import device, ranks
     from experiments.fetch import photographs
-    from nets.edits import read_from
-    from solvers import solve
+    from solvers.loop import Loop
+    from solvers.source import read_from
     device.choose(cpu=True)
     root = str(photographs(1).resolve())
     published = nets.load('voc-fcn8s')
@@ -43,7 +43,7 @@ def measure(steps: int, folder: Path) -> None:
         published.fcn(split), dataset='voc', split='train' if split == 'train' else 'val', root=root),
         recipe=replace(published.recipe, iterations=10 ** 6, score_every=10 ** 6, snapshot=10 ** 6))
     group = ranks.world()
-    loop = solve._Loop(training, folder, (), group, None, 'CPU')
+    loop = Loop(training, folder, (), group, None, 'CPU')
     seconds = []
     for _ in range(steps + 1):
         group.wait()

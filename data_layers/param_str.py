@@ -12,7 +12,7 @@ import numpy as np
 from cli import BadInput
 from data_layers import augment
 
-MODULE = 'data_layers.layers'       # as prototxts name it
+MODULE, DATA_LAYER = 'data_layers.layers', 'SegmentationData'      # as prototxts name them
 
 
 def write(**options: Any) -> str:

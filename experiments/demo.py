@@ -19,13 +19,15 @@ from accel import device
 from data_layers import open_dataset
 from data_layers.palette import colorize, save_indexed
 from experiments.fetch import IDS, photographs, vgg16_convolutions
-from nets.edits import freeze, narrow, read_from
+from nets.edits import freeze, narrow
 from report import page
 from report.pictures import sheet
 from solvers import weights
 from solvers.instance import instantiate, load, segment
-from solvers.score import METRICS
-from solvers.solve import Training, solve
+from solvers.loop import solve
+from solvers.metrics import METRICS
+from solvers.source import read_from
+from solvers.training import Training
 
 SCALE = 0.5         # of the photographs
 WIDTH = 512         # of fc6 and fc7

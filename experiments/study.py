@@ -10,7 +10,6 @@ broken off goes on.
 """
 import hashlib
 import json
-import os
 import shutil
 import statistics
 import sys
@@ -23,6 +22,7 @@ from types import SimpleNamespace
 import numpy as np
 
 import cli
+import files
 from accel import device
 from data_layers import open_dataset
 from data_layers.dataset import read_indices
@@ -31,21 +31,23 @@ from experiments.brain import CLASSES, NAME, brain
 from experiments.fetch import vgg16_convolutions
 from nets import blocks
 from nets.blocks import crop, loss, score, upsample
-from nets.edits import freeze, learn_upsampling, narrow, normalise, prune, read_from
+from nets.edits import freeze, learn_upsampling, narrow, normalise, prune
 from nets.vgg16 import vgg16
 from nets.voc_fcn8s.net import fcn as fcn8s
 from nets.voc_fcn8s_atonce.net import fcn as atonce
 from nets.voc_fcn16s.net import fcn as fcn16s
 from nets.voc_fcn32s.net import fcn as fcn32s
 from report import page, published
-from report.evaluation import evaluate
 from report.pictures import sheet
 from report.upper_bound import upper_bound
 from solvers import snapshot, weights
+from solvers.evaluation import evaluate_run
+from solvers.loop import solve
+from solvers.metrics import METRICS
 from solvers.recipe import Recipe
-from solvers.run import Run, sha256
-from solvers.score import METRICS
-from solvers.solve import Training, solve
+from solvers.run import Run
+from solvers.source import read_from
+from solvers.training import Training
 
 WIDTH = 512                             # of fc6 and fc7
 HELD = ('conv1', 'conv2', 'conv3')
@@ -131,7 +133,7 @@ def train(row: Row, seed: int, initial: Path, run: Path) -> dict:
     """
     plan = training(row, seed)
     about = {'net': hashlib.sha256(str(plan.fcn('train')).encode()).hexdigest(), 'recipe': asdict(plan.recipe),
-             'initial': sha256(initial)}
+             'initial': files.sha256(initial)}
     record = run / 'training.json'
     known = json.loads(record.read_text()) if record.exists() else {'about': about}
     if known['about'] != about:
@@ -139,14 +141,14 @@ def train(row: Row, seed: int, initial: Path, run: Path) -> dict:
     if 'scores' in known:
         return known
     run.mkdir(parents=True, exist_ok=True)
-    write(record, known)
-    begun, begin = snapshot.everything(run / 'snapshots'), time.perf_counter()
+    files.write_json(record, known)
+    begun, begin = snapshot.list_snapshots(run / 'snapshots'), time.perf_counter()
     matrices = solve(plan, run, [initial], resume=True, keep=1)
     if not matrices:
         raise cli.Failed('the study was stopped; the same command goes on with it')
     known |= {'scores': matrices['label'].compute().summary(),
               'seconds': None if begun else round(time.perf_counter() - begin)}    # not known of one broken off
-    write(record, known)
+    files.write_json(record, known)
     shutil.rmtree(run / 'snapshots')    # weights.caffemodel is the last of them
     return known
 
@@ -170,7 +172,7 @@ def study(rows: Sequence[Row], seeds: Sequence[int], convolutions: Path, runs: P
                 'base_lr': row.base_lr, 'steps': row.steps, 'start': row.start or "VGG-16's convolutions",
                 'scores': {}, 'seconds': {}})
             entry['scores'][str(seed)], entry['seconds'][str(seed)] = one['scores'], one['seconds']
-            write(out / 'study.json', result)
+            files.write_json(out / 'study.json', result)
     return result
 
 
@@ -180,13 +182,6 @@ def about_data() -> dict:
     bound = upper_bound(held, workers=1)['label']
     return {'train': len(learnt), 'val': len(held), 'classes': list(CLASSES),
             'upper_bound': {str(factor): value for factor, value in bound.items()}}
-
-
-def write(path: Path, value: dict) -> None:
-    """Write JSON, whole or not at all."""
-    partial = path.with_suffix('.partial')
-    partial.write_text(json.dumps(value, indent=1) + '\n')
-    os.replace(partial, path)
 
 
 def folder(runs: Path, name: str, seed: int) -> Path:
@@ -203,12 +198,12 @@ TABLES = {'Skips (CVPR 2015, Table 2)': ('FCN-32s-fixed', 'FCN-32s', 'FCN-32s, a
           'Upsampling': ('FCN-8s', 'FCN-8s, upsampling learned'),
           'Loss': ('FCN-32s', 'FCN-32s, loss normalised')}
 PUBLISHED = {
-    **{name: published.four(published.SCORES[net]['label'][published.PAPER]) for name, net in (
+    **{name: published.in_percent(published.SCORES[net]['label'][published.PAPER]) for name, net in (
         ('FCN-32s-fixed', 'voc-fcn32s-fixed'), ('FCN-32s', 'voc-fcn32s'), ('FCN-16s', 'voc-fcn16s'),
         ('FCN-8s', 'voc-fcn8s'))},
-    'FCN-8s at once': published.four(published.SCORES['voc-fcn8s-atonce']['label'][published.RELEASED])
+    'FCN-8s at once': published.in_percent(published.SCORES['voc-fcn8s-atonce']['label'][published.RELEASED])
     + ' (released weights)',
-    **{name: published.four(row, confirmed=False) for name, row in published.ONE_LAYER.items()}}
+    **{name: published.in_percent(row, confirmed=False) for name, row in published.ONE_LAYER.items()}}
 
 
 def row_of(name: str, entry: dict) -> tuple[str, ...]:
@@ -232,7 +227,7 @@ def show(names: Sequence[str], runs: Path, seed: int, out: Path) -> None:
     """Write pictures of held-out slices, one of each block, and the HTML report of these rows."""
     dataset, chosen = open_dataset(NAME, 'val'), [folder(runs, name, seed) for name in names]
     for run in chosen:
-        evaluate(Run(run))
+        evaluate_run(Run(run))
     heights = dataset.ids[1::4]
     masks = {id: [dataset.read('label', id)[0],
                   *(read_indices(run / f'evaluation/label/{id}.png') for run in chosen)] for id in heights}

@@ -8,6 +8,7 @@
     python -m nets list                         the nets there are
 """
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import cli
@@ -19,7 +20,7 @@ from solvers import solve, weights
 from solvers.instance import instantiate, load
 
 
-def main(argv=None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.Parser(prog='python -m nets', description=__doc__)
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     emit = commands.add_parser('emit', help='write the prototxts of nets')
@@ -37,7 +38,7 @@ def main(argv=None) -> None:
         parser.error(f'unrecognised arguments: {" ".join(rest)}')
     elif args.command == 'emit':
         for training in [nets.load(name) for name in args.net or nets.names()]:
-            solve.emit(training, args.out / training.net)
+            training.emit(args.out / training.net)
     elif args.command == 'new':
         print(new.new(args, nets.FOLDER))
     elif args.command == 'summary':

@@ -1,28 +1,34 @@
-"""Variations on an emitted net: small edits of a `NetParameter`, for demonstrations, studies and other data."""
-import ast
+"""Small edits of an emitted net, for demonstrations, studies and your own data: each returns an edited copy."""
 from collections.abc import Iterable
 
+from data_layers import param_str
+from nets.blocks import Net
 
-def _copy(net):
+WEIGHTED = 'ClassWeights'       # the layer of `data_layers.layers` that `weigh` adds
+
+
+def _copy(net: Net) -> Net:
     result = type(net)()
     result.CopyFrom(net)
     return result
 
 
-def read_from(net, **facts):
-    """The net with other `facts` (data set, split, root ...) in its data layer; a deploy net stays as it is."""
-    net = _copy(net)
-    for layer in net.layer:
-        if layer.type == 'Python':
-            known = ast.literal_eval(layer.python_param.param_str)
-            layer.python_param.param_str = str(known | facts)
-    return net
-
-
-def narrow(net, width: int, layers: Iterable[str] = ('fc6', 'fc7')):
-    """The net with `width` outputs in the layers whose names begin so, which start from scaled random weights.
+def narrow(net: Net, width: int, layers: Iterable[str] = ('fc6', 'fc7')) -> Net:
+    """The net with fewer outputs in some convolutions, which start from scaled random weights.
 
     The scale keeps the variance of activations behind a ReLU (He et al., ICCV 2015).
+
+    Parameters
+    ----------
+    net : caffe_pb2.NetParameter
+    width : int
+        Outputs of each of the layers.
+    layers : iterable of str
+        What the layers' names begin with.
+
+    Returns
+    -------
+    caffe_pb2.NetParameter
     """
     net = _copy(net)
     for layer in net.layer:
@@ -32,7 +38,7 @@ def narrow(net, width: int, layers: Iterable[str] = ('fc6', 'fc7')):
     return net
 
 
-def freeze(net, prefixes: Iterable[str]):
+def freeze(net: Net, prefixes: Iterable[str]) -> Net:
     """The net with nothing to learn in the layers whose names begin with one of `prefixes`."""
     net = _copy(net)
     for layer in net.layer:
@@ -43,8 +49,20 @@ def freeze(net, prefixes: Iterable[str]):
     return net
 
 
-def weigh(net, weights: Iterable[float]):
-    """The net with a loss that weighs every pixel by its true class: see `data_layers.layers.ClassWeights`."""
+def weigh(net: Net, weights: Iterable[float]) -> Net:
+    """The net with a loss that weighs every pixel by its true class: see `data_layers.layers.ClassWeights`.
+
+    Parameters
+    ----------
+    net : caffe_pb2.NetParameter
+        For training.
+    weights : iterable of float
+        One above 0 for each class.
+
+    Returns
+    -------
+    caffe_pb2.NetParameter
+    """
     net = _copy(net)
     layers = list(net.layer)
     del net.layer[:]
@@ -53,13 +71,13 @@ def weigh(net, weights: Iterable[float]):
             scores, label = layer.bottom
             layer.bottom[0] = f'{scores}_weighted'
             weighted = net.layer.add(name=layer.bottom[0], type='Python', bottom=[scores, label], top=[layer.bottom[0]])
-            weighted.python_param.module, weighted.python_param.layer = 'data_layers.layers', 'ClassWeights'
+            weighted.python_param.module, weighted.python_param.layer = param_str.MODULE, WEIGHTED
             weighted.python_param.param_str = str(tuple(weights))
         net.layer.add().CopyFrom(layer)
     return net
 
 
-def learn_upsampling(net, lr_mult=1):
+def learn_upsampling(net: Net, lr_mult: float = 1) -> Net:
     """The net with deconvolutions that learn, from bilinear kernels, at `lr_mult` times the rate."""
     net = _copy(net)
     for layer in net.layer:
@@ -68,7 +86,7 @@ def learn_upsampling(net, lr_mult=1):
     return net
 
 
-def normalise(net):
+def normalise(net: Net) -> Net:
     """The net with a loss that is the mean over the labelled pixels instead of their sum."""
     net = _copy(net)
     for layer in net.layer:
@@ -77,7 +95,7 @@ def normalise(net):
     return net
 
 
-def prune(net, output: str):
+def prune(net: Net, output: str) -> Net:
     """The net without the layers that its blob `output` does not depend on."""
     needed, kept = {output}, []
     for layer in reversed(net.layer):

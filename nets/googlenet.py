@@ -4,7 +4,7 @@ from caffe import layers as L
 from caffe import params as P
 from caffe.net_spec import NetSpec
 
-from nets.blocks import LEARNED, conv_relu, max_pool
+from nets.blocks import LEARNED, Net, Top, conv_relu, max_pool
 
 INPUT_PAD = 100
 # Outputs of a module's branches: 1x1; 3x3 after its reduction; 5x5 after its reduction; projection of the pool.
@@ -20,14 +20,16 @@ if 'Concat' not in coord_map.PASS_THROUGH_LAYERS:
     coord_map.PASS_THROUGH_LAYERS.append('Concat')
 
 
-def _conv(n, bottom, block, name, num_output, kernel_size, stride=1, pad=0):
+def _conv(n: NetSpec, bottom: Top, block: str, name: str, num_output: int, kernel_size: int, stride: int = 1,
+          pad: int = 0) -> Top:
     conv, relu = conv_relu(bottom, num_output, kernel_size, stride, pad)
     n[f'{block}/{name}'], n[f'{block}/relu_{name}'] = conv, relu
     return relu
 
 
-def _inception(n, bottom, block, ones, reduce3, threes, reduce5, fives, projected):
-    """Four branches side by side, their outputs concatenated."""
+def _inception(n: NetSpec, bottom: Top, block: str, ones: int, reduce3: int, threes: int, reduce5: int, fives: int,
+               projected: int) -> Top:
+    """Branches of 1x1, 3x3 and 5x5 convolutions and of a pool side by side, their outputs concatenated."""
     one = _conv(n, bottom, block, '1x1', ones, 1)
     three = _conv(n, _conv(n, bottom, block, '3x3_reduce', reduce3, 1), block, '3x3', threes, 3, pad=1)
     five = _conv(n, _conv(n, bottom, block, '5x5_reduce', reduce5, 1), block, '5x5', fives, 5, pad=2)
@@ -37,7 +39,7 @@ def _inception(n, bottom, block, ones, reduce3, threes, reduce5, fives, projecte
     return output
 
 
-def _features(n, input_pad):
+def _features(n: NetSpec, input_pad: int) -> Top:
     """conv1 ... inception_5b: 1024 channels at stride 32."""
     norm = dict(local_size=5, alpha=1e-4, beta=0.75)
     top = _conv(n, n.data, 'conv1', '7x7_s2', 64, 7, stride=2, pad=input_pad)
@@ -54,13 +56,13 @@ def _features(n, input_pad):
     return top
 
 
-def googlenet(n):
+def googlenet(n: NetSpec) -> Top:
     """Add the trunk to `n`, without the last average pooling and the two auxiliary classifiers; its last feature."""
     n['pool5/drop_7x7_s1'] = top = L.Dropout(_features(n, INPUT_PAD), dropout_ratio=0.4, in_place=True)
     return top
 
 
-def classifier():
+def classifier() -> Net:
     """bvlc_googlenet, the classifier that the trunk's weights come from: 224x224 images, 1000 classes."""
     n = NetSpec()
     n.data = L.Input(shape=dict(dim=[1, 3, 224, 224]))

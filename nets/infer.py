@@ -11,6 +11,7 @@ With --submission the images are those of VOC 2012 test, and DIR/results/VOC2012
 what the evaluation server takes; all of it is checked at the end.
 """
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import cli
@@ -23,7 +24,7 @@ from solvers.instance import instantiate, load, segment
 from solvers.source import Source
 
 
-def main(argv=None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.Parser(prog='python -m nets.infer', description=__doc__)
     parser.add_argument('--net', required=True, help='a net of nets/, such as voc-fcn8s')
     parser.add_argument('--weights', required=True, type=Path, metavar='FILE', help='its caffemodel')

@@ -2,6 +2,7 @@
 
 Looks at the data, says what it found, describes it in `$FCN_DATA/NAME`, and writes the nets like those of the papers.
 """
+import argparse
 import keyword
 import re
 import textwrap
@@ -29,6 +30,7 @@ from nets import blocks
 from solvers.recipe import Recipe
 
 NUM_CLASSES = {classes}
+PHASES = ('train', 'val')
 VARIED: dict = {{}}       # training images, such as {{'mirror': True, 'scale': (0.5, 2), 'crop': 400}}
 {weights}
 
@@ -58,14 +60,17 @@ def fcn(split):
 SOLVE = '''"""Train {title} on {name} from {origin}.   python solve.py --help"""
 from nets import {module}
 from nets.{net_module}.net import fcn
-from solvers.solve import Training
+from solvers.solve import main
+from solvers.training import Training, net_name
 
-training = Training('{net}', fcn, {module}.recipe({recipe}), init=('{init}',))
-training.main(__name__)
+training = Training(net_name(__file__), fcn, {module}.recipe({recipe}), init=('{init}',))
+
+if __name__ == '__main__':
+    main(training)
 '''
 
 
-def arguments(parser) -> None:
+def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `python -m nets new`."""
     parser.add_argument('name', metavar='NAME', help='of the data set; its nets will be NAME-fcn32s, ...')
     parser.add_argument('--data', type=Path, required=True, metavar='DIR', help='folder of photographs and masks')
@@ -74,14 +79,14 @@ def arguments(parser) -> None:
                         help='the classifier it starts from (default: vgg16); only on vgg16 there are heads below 32')
     parser.add_argument('--classes', type=Path, metavar='FILE', help='list of classes (default: DIR/classes.txt)')
     parser.add_argument('--width', type=int, metavar='N', help='give fc6 and fc7 N outputs that start at random, '
-                        'instead of 4096 that start from the classifier: for a CPU, or for want of its weights')
+                        'instead of 4096 that start from the classifier: for a CPU, or without its weights')
     parser.add_argument('--balance', action='store_true', help='weigh the classes in the loss, the rarer the more')
     parser.add_argument('--seed', type=int, default=SEED, metavar='N',
                         help=f'of the split, when none comes with the data (default: {SEED})')
     parser.add_argument('--workers', type=int, metavar='N', help='processes (default: one a core)')
 
 
-def new(args, nets: Path) -> str:
+def new(args: argparse.Namespace, nets: Path) -> str:
     """Look at data and write nets for it, as the command line `args` of `arguments` asks, into the folder `nets`.
 
     Returns
@@ -111,7 +116,7 @@ def new(args, nets: Path) -> str:
             f"train them: make {last}, or fewer steps with make {last} ARGS='--iterations N'")
 
 
-def check_call(args, nets: Path) -> None:
+def check_call(args: argparse.Namespace, nets: Path) -> None:
     """Refuse a wrong call."""
     module = module_of(args.name)
     if not re.fullmatch('[a-z][a-z0-9]*(-[a-z0-9]+)*', args.name) or keyword.iskeyword(module):
@@ -122,7 +127,7 @@ def check_call(args, nets: Path) -> None:
         raise BadInput(f'NAME {args.name!r} is ' + ('that of a data set of the papers; take another'
                        if args.name in DATASETS else f'taken; take another, or remove {", ".join(there)}'))
     if not args.data.is_dir():
-        raise BadInput(f'--data {args.data} is no folder')
+        raise BadInput(f'--data {args.data} is not a folder')
     if args.trunk != 'vgg16' and args.head not in (None, 32):
         raise BadInput(f'--trunk {args.trunk} has no head of stride {args.head}; leave --head out')
     if args.width is not None and (args.width < 1 or args.trunk == 'googlenet'):
@@ -135,7 +140,7 @@ def module_of(name: str) -> str:
     return name.replace('-', '_')
 
 
-def kinds(args) -> list[str]:
+def kinds(args: argparse.Namespace) -> list[str]:
     """The nets to write, each started from the one before."""
     if args.trunk != 'vgg16':
         return [f'fcn-{args.trunk}']
@@ -154,7 +159,7 @@ def describe(found: Survey, root: Path) -> None:
     card.write(root / CARD)     # the last: with it, the data set is there
 
 
-def texts(args, nets: Path, found: Survey) -> dict[Path, str]:
+def texts(args: argparse.Namespace, nets: Path, found: Survey) -> dict[Path, str]:
     """The modules to write: path -> text."""
     module, train, val = module_of(args.name), len(found.found['train']), len(found.found['val'])
     steps = min(max(PASSES * train, STEPS[0]), STEPS[1])
@@ -184,7 +189,7 @@ def title(kind: str) -> str:
     return names.get(kind) or kind.replace('fcn', 'FCN-')
 
 
-def body(args, module: str) -> dict[str, str]:
+def body(args: argparse.Namespace, module: str) -> dict[str, str]:
     """What a net does beside VOC's, and what it imports for that."""
     net = f'net.fcn(split, data={module})'
     if args.width:

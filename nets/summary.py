@@ -1,10 +1,23 @@
 """A net in one line a layer, from the shapes Caffe gives it."""
+from typing import Any
+
 import cli
+from nets.blocks import Net
 from solvers.instance import instantiate
 
 
-def summary(net) -> str:
-    """The layers of a deploy `NetParameter`: name, type, bottoms, shape, parameters, learning rates, specials."""
+def summary(net: Net) -> str:
+    """The layers of a deploy net: name, type, bottoms, shape, parameters, learning rates, specials.
+
+    Parameters
+    ----------
+    net : caffe_pb2.NetParameter
+
+    Returns
+    -------
+    str
+        A table, and the number of parameters.
+    """
     shapes = instantiate(net)
     rows = [('layer', 'type', 'bottoms', 'shape', 'parameters', 'lr', '')]
     total = 0
@@ -19,7 +32,7 @@ def summary(net) -> str:
     return f'{cli.table(rows)}\n{total:,} parameters'
 
 
-def _details(layer) -> str:
+def _details(layer: Any) -> str:
     """Kernel, stride, padding and groups of a layer; the offset of a crop."""
     if layer.type == 'Crop':
         return f'offset {" ".join(map(str, layer.crop_param.offset))}'

@@ -2,13 +2,13 @@
 from caffe import layers as L
 from caffe.net_spec import NetSpec
 
-from nets.blocks import conv_relu, dropout, inner_products, max_pool
+from nets.blocks import Net, Top, conv_relu, dropout, inner_products, max_pool
 
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions
 INPUT_PAD = 100  # so that even a tiny image gives the 7x7 of fc6 something to look at, and the crop has room
 
 
-def _stages(n, bottom, input_pad, suffix, first_conv):
+def _stages(n: NetSpec, bottom: str, input_pad: int, suffix: str, first_conv: str) -> Top:
     """conv1_1 ... pool5: five stages of 3x3 convolutions, each halved by its pool."""
     top = n[bottom]
     for stage, (channels, depth) in enumerate(STAGES, 1):
@@ -22,8 +22,24 @@ def _stages(n, bottom, input_pad, suffix, first_conv):
     return top
 
 
-def vgg16(n, bottom='data', suffix='', first_conv='conv1_1'):
-    """Add the trunk to `n`, every layer's name ending in `suffix`, and return its last feature (4096 at stride 32)."""
+def vgg16(n: NetSpec, bottom: str = 'data', suffix: str = '', first_conv: str = 'conv1_1') -> Top:
+    """Add the trunk to `n`.
+
+    Parameters
+    ----------
+    n : NetSpec
+    bottom : str
+        The image blob.
+    suffix : str
+        Added to the name of every layer.
+    first_conv : str
+        Name of the first convolution, where it is not the classifier's.
+
+    Returns
+    -------
+    Top
+        Its last feature: 4096 channels at stride 32.
+    """
     top = _stages(n, bottom, INPUT_PAD, suffix, first_conv)
     for fc, kernel_size in (('6', 7), ('7', 1)):  # once fully connected, now convolutions
         conv, relu = conv_relu(top, 4096, kernel_size=kernel_size, pad=0)
@@ -32,7 +48,7 @@ def vgg16(n, bottom='data', suffix='', first_conv='conv1_1'):
     return top
 
 
-def classifier():
+def classifier() -> Net:
     """The ILSVRC classifier that the trunk's weights come from: 224x224 images, 1000 classes, no padding of 100."""
     n = NetSpec()
     n.data = L.Input(shape=dict(dim=[1, 3, 224, 224]))

@@ -15,16 +15,17 @@ from markupsafe import Markup
 from PIL import Image
 
 import cli
+import files
 from cli import BadInput
 from data_layers import VOID
 from data_layers.dataset import read_indices
 from data_layers.palette import PALETTE, colorize
 from report import charts, published
-from report.evaluation import evaluate
 from report.pictures import error_map
+from solvers.evaluation import evaluate_run
+from solvers.metrics import METRICS
 from solvers.monitor import smooth
 from solvers.run import Run
-from solvers.score import METRICS
 from solvers.source import open_source
 
 TEMPLATES = Path(__file__).parent / 'templates'
@@ -62,7 +63,7 @@ def write(paths: Sequence[Path], out: Path | None = None, count: int = 4) -> Pat
     stages = [Stage(name, run) for name, run in named([Run(path) for path in paths])]
     for stage in stages:
         try:
-            stage.evaluation = evaluate(stage.run)
+            stage.evaluation = evaluate_run(stage.run)
         except BadInput as problem:
             stage.problem = str(problem)
             cli.say(f'warning: {stage.name} is reported without scores: {problem}')
@@ -70,9 +71,7 @@ def write(paths: Sequence[Path], out: Path | None = None, count: int = 4) -> Pat
     out = out or (folders[0] if len(folders) == 1 else Path(os.path.commonpath([f.parent for f in folders]))
                   ) / 'report.html'
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(out.name + '.partial')
-    partial.write_text(render(stages, count), encoding='utf-8')
-    os.replace(partial, out)
+    files.write(out, render(stages, count))
     return out
 
 

@@ -5,7 +5,7 @@ SPLITS = {'voc': 'seg11valid', 'nyud': 'test', 'siftflow': 'test', 'pascalcontex
 
 Row = tuple[float | None, float | None, float | None, float | None]
 
-# Net -> label blob -> where the row is from -> percent, in the order of solvers.score.METRICS; None is not published.
+# Net -> label blob -> where the row is from -> percent, in the order of solvers.metrics.METRICS; None is not published.
 SCORES: dict[str, dict[str, dict[str, Row]]] = {
     'voc-fcn32s-fixed': {'label': {PAPER: (83.0, 59.7, 45.4, 72.0)}},
     'voc-fcn32s': {'label': {PAPER: (89.1, 73.3, 59.4, 81.4), RELEASED: (90.5, 76.5, 63.6, 83.5)}},
@@ -28,7 +28,7 @@ SCORES: dict[str, dict[str, dict[str, Row]]] = {
 # Mean IU, in percent, of VOC labels brought down by a factor and up again (CVPR 2015, Appendix A).
 UPPER_BOUND = {'voc': {128: 50.9, 64: 73.3, 32: 86.1, 16: 92.8, 8: 96.4, 4: 98.5}}
 
-# In the order of solvers.score.METRICS, remembered and not confirmed from a source: shown with a question mark.
+# In the order of solvers.metrics.METRICS, remembered and not confirmed from a source: shown with a question mark.
 ONE_LAYER: dict[str, Row] = {'pool5 only': (87.4, 60.5, 50.0, 78.5), 'pool4 only': (78.7, 31.7, 22.4, 67.0),
                              'pool3 only': (70.9, 13.7, 9.2, 57.6)}
 OPTIMISATION: dict[str, Row] = {'20 images a step, momentum 0.9': (86.0, 66.5, 51.9, 76.5),
@@ -43,10 +43,10 @@ WITH_SBD = {'voc-fcn-alexnet': 48.0, 'voc-fcn32s': 59.4}        # the same, trai
 EFFICIENCY = {'crop': 1.2, 'grid': 22, 'positions': 100}
 
 
-def four(row: Row, confirmed: bool = True) -> str:
+def in_percent(row: Row, confirmed: bool = True) -> str:
     """A row as text.
 
-    >>> four((39.8, None, 50.0, 1.0), confirmed=False)
+    >>> in_percent((39.8, None, 50.0, 1.0), confirmed=False)
     '39.8? / - / 50.0? / 1.0?'
     """
     return ' / '.join('-' if value is None else f'{value:.1f}{"" if confirmed else "?"}' for value in row)

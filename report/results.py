@@ -23,9 +23,9 @@ import cli
 import nets
 from experiments.study import HEADING, ROWS, WIDTH, tables
 from report import published
-from report.published import four
+from report.published import in_percent
 from solvers.instance import instantiate
-from solvers.score import METRICS
+from solvers.metrics import METRICS
 from solvers.weights import ROOT
 
 FOLDER = ROOT / 'docs/results'
@@ -44,7 +44,7 @@ class Results:
             return f'needs {DATA[net.partition("-")[0]]}: `make {net}`'
         task = self.known[net]['tasks'][label]
         scores = task['variants'].get('without background', task)       # as PASCAL-Context's are published
-        return four(tuple(100 * scores[name] for name in METRICS))
+        return in_percent(tuple(100 * scores[name] for name in METRICS))
 
 
 def markdown(heading, lines) -> str:
@@ -83,7 +83,8 @@ def study(results: Results) -> str:
 def rows_of(results: Results, names, source: str = published.PAPER) -> str:
     """Published beside ours, for nets with one task."""
     return markdown(['net', 'published', 'ours'],
-                    [[name, four(published.SCORES[name]['label'][source]), results.scores(name)] for name in names])
+                    [[name, in_percent(published.SCORES[name]['label'][source]), results.scores(name)]
+                     for name in names])
 
 
 def released(results: Results) -> str:
@@ -95,7 +96,7 @@ def released(results: Results) -> str:
 def siftflow(results: Results) -> str:
     tasks = published.SCORES['siftflow-fcn16s']
     return markdown(['siftflow-fcn16s', 'published', 'ours'],
-                    [[title, four(tasks[label][published.PAPER]), results.scores('siftflow-fcn16s', label)]
+                    [[title, in_percent(tasks[label][published.PAPER]), results.scores('siftflow-fcn16s', label)]
                      for title, label in (('semantic', 'sem'), ('geometric', 'geo'))])
 
 
@@ -123,7 +124,7 @@ def upper_bound(results: Results) -> str:
 def unconfirmed(rows: dict[str, published.Row]) -> str:
     """What no command here trains on VOC; of the nets of one layer the study has its own."""
     return markdown(['', 'published', 'ours'],
-                    [[name, four(row, confirmed=False), f'needs {DATA["voc"]}'] for name, row in rows.items()])
+                    [[name, in_percent(row, confirmed=False), f'needs {DATA["voc"]}'] for name, row in rows.items()])
 
 
 def efficiency(results: Results) -> str:

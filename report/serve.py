@@ -27,6 +27,7 @@ from report.page import contents, data_uri, legend, page
 from solvers.instance import instantiate, load, segment
 from solvers.run import Run
 from solvers.source import Source
+from solvers.training import Training
 
 HOST = '127.0.0.1'
 MAX_BYTES = 20 << 20        # of a photograph's file
@@ -236,9 +237,10 @@ def main(argv=None) -> None:
     parser.add_argument('--port', type=int, default=8000, metavar='N', help='default: %(default)s; 0 for any free one')
     cli.add_device_arguments(parser)
     args = parser.parse_args(argv)
+    net: Training | Run
     if args.net not in nets.names() and Path(args.net).is_dir():
-        net = Run(Path(args.net))
-        weights = args.weights or net.weights
+        net = run = Run(Path(args.net))
+        weights = args.weights or run.weights
     elif args.weights:
         net, weights = nets.load(args.net), args.weights
     else:

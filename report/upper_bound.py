@@ -16,7 +16,7 @@ from scipy.ndimage import distance_transform_edt
 import cli
 from data_layers import DATASETS, VOID, Dataset, dataset_type, open_dataset
 from report.published import UPPER_BOUND
-from solvers.score import ConfusionMatrix
+from solvers.metrics import ConfusionMatrix
 from workers import spread
 
 FACTORS = (128, 64, 32, 16, 8, 4)

@@ -2,25 +2,21 @@
 
     python -m solvers runs [DIR]        the runs in a folder: state, step, loss, best mean IU
 """
-import fcntl
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import cli
 from solvers import monitor, weights
+from solvers.run import is_held, weights_of
 
 
 def state(run: Path, iteration: int, iterations: int) -> str:
     """Whether a run is `running`, `finished` or `stopped`."""
-    lock = run / 'lock'
-    if lock.exists():
-        with lock.open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return 'running'
-    return 'finished' if iteration >= iterations and (run / 'weights.caffemodel').exists() else 'stopped'
+    if is_held(run):
+        return 'running'
+    return 'finished' if iteration >= iterations and weights_of(run).exists() else 'stopped'
 
 
 def describe(run: Path) -> tuple[str, ...]:
@@ -43,7 +39,7 @@ def table(folder: Path) -> str:
     return cli.table(rows)
 
 
-def main(argv=None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.Parser(prog='python -m solvers', description=__doc__)
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     runs = commands.add_parser('runs', help='list runs')

@@ -1,14 +1,19 @@
-"""Caffe nets from `NetParameter`s, weights into them, and images through them."""
+"""Caffe nets made of `NetParameter`s, weights loaded into them, and images sent through them."""
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 import cli
 from surgery import fill_bilinear, read_weights, transplant
 
+Array = npt.NDArray[np.float32]
 
-def instantiate(net_parameter, phase=None):
+
+def instantiate(net_parameter: Any, phase: int | None = None) -> Any:
     """The `caffe.Net` of a `NetParameter`, in the TEST phase unless told otherwise."""
     import caffe
     with tempfile.TemporaryDirectory() as folder:
@@ -17,8 +22,22 @@ def instantiate(net_parameter, phase=None):
         return caffe.Net(str(path), caffe.TEST if phase is None else phase)
 
 
-def load(net, path: Path, exactly: bool = False):
-    """Bring all weights of a trained net from a caffemodel into `net`, and return it.
+def load(net: Any, path: Path, exactly: bool = False) -> Any:
+    """Bring all weights of a trained net from a caffemodel into `net`.
+
+    Parameters
+    ----------
+    net : caffe.Net
+        Written in place.
+    path : Path
+        The caffemodel.
+    exactly : bool
+        Refuse a file with weights for layers that the net does not have.
+
+    Returns
+    -------
+    caffe.Net
+        `net`.
 
     Raises
     ------
@@ -43,14 +62,14 @@ def load(net, path: Path, exactly: bool = False):
     return net
 
 
-def segment(net, images: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def segment(net: Any, images: Mapping[str, Array]) -> dict[str, Array]:
     """Run a deploy net.
 
     Parameters
     ----------
     net : caffe.Net
         With weights; it is reshaped to the images.
-    images : dict of str to array
+    images : mapping of str to array
         Input blob -> C x H x W image as the data layers give it, all of one height and width.
 
     Returns

@@ -3,14 +3,19 @@ import json
 import math
 import os
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+
+import files
 
 SMOOTHING = 20  # steps a plotted or displayed loss is averaged over, like the solver's `average_loss`
 
 
-class Metrics:
+class MetricsLog:
     """The lines of `metrics.jsonl`: `{"iteration", "loss"}` a step, `{"iteration", "loss", "scores"}` a scoring.
 
     A line holds numbers of the training alone, no times, so that a resumed run writes the very lines of a whole one.
@@ -19,9 +24,7 @@ class Metrics:
     def __init__(self, path: Path, resume_at: int = 0) -> None:
         """Open `path`, keeping only the lines up to iteration `resume_at` of an earlier run."""
         kept = [line for line in read(path) if line['iteration'] <= resume_at] if resume_at else []
-        partial = path.with_suffix('.partial')
-        partial.write_text(''.join(json.dumps(line) + '\n' for line in kept))
-        os.replace(partial, path)
+        files.write(path, ''.join(json.dumps(line) + '\n' for line in kept))
         self._file = path.open('a')
         self.recent = deque((line['loss'] for line in kept if 'scores' not in line), SMOOTHING)
 
@@ -31,11 +34,11 @@ class Metrics:
         self._write(iteration=iteration, loss=loss)
         return float(np.mean(self.recent))
 
-    def score(self, iteration: int, loss: float, scores: dict) -> None:
+    def score(self, iteration: int, loss: float, scores: dict[str, dict[str, float]]) -> None:
         """Note the scores of the test split, by label blob, and its mean loss."""
         self._write(iteration=iteration, loss=loss, scores=scores)
 
-    def _write(self, **line) -> None:
+    def _write(self, **line: Any) -> None:
         self._file.write(json.dumps(line) + '\n')
 
     def flush(self) -> None:
@@ -47,7 +50,7 @@ class Metrics:
         self._file.close()
 
 
-def read(path: Path) -> list[dict]:
+def read(path: Path) -> list[dict[str, Any]]:
     """The lines of a `metrics.jsonl`; a last line cut short by a crash is left out."""
     lines = []
     for line in path.read_text().splitlines() if path.exists() else ():
@@ -58,12 +61,24 @@ def read(path: Path) -> list[dict]:
     return lines
 
 
-def smooth(values, window: int = SMOOTHING) -> np.ndarray:
-    """Running mean over the last `window` values (fewer at the start)."""
+def smooth(values: npt.ArrayLike, window: int = SMOOTHING) -> npt.NDArray[np.float64]:
+    """Running mean over the last values.
+
+    Parameters
+    ----------
+    values : array_like of float, n
+    window : int
+        So many values, fewer at the start.
+
+    Returns
+    -------
+    array of float, n
+    """
     sums = np.cumsum(np.concatenate([[0.0], np.asarray(values, float)]))
     ends = np.arange(1, len(sums))
     starts = np.maximum(ends - window, 0)
-    return (sums[ends] - sums[starts]) / (ends - starts)
+    means: npt.NDArray[np.float64] = (sums[ends] - sums[starts]) / (ends - starts)
+    return means
 
 
 def plot(folder: Path, title: str) -> None:
@@ -94,27 +109,43 @@ def plot(folder: Path, title: str) -> None:
         figure.savefig(folder / 'scores.png', dpi=100)
 
 
-def dead(losses, classes: int, tolerance: float = 0.02) -> str | None:
-    """Say so when the loss has not left that of a net which knows nothing.
+def loss_at_chance(losses: Iterable[float], classes: int, tolerance: float = 0.02) -> str | None:
+    """A warning when the loss has not left that of random guessing.
 
     Scores of all zero give every class the same probability, a loss of ln(classes) for each labelled pixel.
 
     Parameters
     ----------
     losses : sequence of float
-        Loss of the last steps, a labelled pixel.
+        Losses of the last steps, per labelled pixel.
     classes : int
         Classes of the net.
+    tolerance : float
+        How near to chance counts, relative.
+
+    Returns
+    -------
+    str or None
     """
     chance = math.log(classes)
-    if abs(float(np.mean(losses)) - chance) > tolerance * chance:
+    if abs(float(np.mean(list(losses))) - chance) > tolerance * chance:
         return None
-    return (f'the loss stays at ln({classes}) = {chance:.2f} a pixel, that of a net that knows nothing: were the '
+    return (f'the loss stays at ln({classes}) = {chance:.2f} a pixel, that of random guessing: were the '
             f'weights transplanted (see init.txt of the run), and is the learning rate one for this loss?')
 
 
-def one_class(counts: np.ndarray) -> str | None:
-    """Say so when every pixel of a confusion matrix was given one class though the truth has several."""
+def one_class(counts: npt.NDArray[np.int64]) -> str | None:
+    """A warning when every pixel was given one class though the truth has several.
+
+    Parameters
+    ----------
+    counts : array of int, k x k
+        Of a confusion matrix.
+
+    Returns
+    -------
+    str or None
+    """
     predicted, true = counts.sum(0), counts.sum(1)
     if np.count_nonzero(predicted) != 1 or np.count_nonzero(true) < 2:
         return None

@@ -2,6 +2,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import cli
 from data_layers import Dataset
@@ -19,8 +20,21 @@ def data(dataset: Dataset) -> None:
         dataset.load(id)
 
 
-def classes(net, tasks: dict[str, str], dataset: Dataset) -> None:
-    """Refuse a net whose scores are not as many as the data set's classes."""
+def classes(net: Any, tasks: dict[str, str], dataset: Dataset) -> None:
+    """Refuse a net whose scores are not as many as the data set's classes.
+
+    Parameters
+    ----------
+    net : caffe.Net
+    tasks : dict of str to str
+        Score blob -> label blob.
+    dataset : Dataset
+
+    Raises
+    ------
+    BadInput
+        The numbers differ; names the blob.
+    """
     for score, label in tasks.items():
         count = net.blobs[score].shape[1]
         names = dataset.classes[label]
@@ -29,8 +43,20 @@ def classes(net, tasks: dict[str, str], dataset: Dataset) -> None:
                                'one of them must change')
 
 
-def unlearnable(net, net_parameter) -> list[str]:
-    """Layers whose weights are all zero and whose output further weights need: nothing passes, nothing is learnt."""
+def unlearnable(net: Any, net_parameter: Any) -> list[str]:
+    """Layers whose weights are all zero and whose output further weights need: no signal passes, no gradient returns.
+
+    Parameters
+    ----------
+    net : caffe.Net
+    net_parameter : caffe_pb2.NetParameter
+        What it was made from.
+
+    Returns
+    -------
+    list of str
+        Their names.
+    """
     needed: set[str] = set()    # blobs that lead to a layer with weights
     found = []
     for layer in reversed(net_parameter.layer):
@@ -42,7 +68,7 @@ def unlearnable(net, net_parameter) -> list[str]:
     return found[::-1]
 
 
-def rate(net_parameter, base_lr: float) -> str | None:
+def rate(net_parameter: Any, base_lr: float) -> str | None:
     """A warning when the learning rate is one for the other kind of loss."""
     normalised = any(layer.loss_param.normalize for layer in net_parameter.layer if 'Loss' in layer.type)
     if normalised and base_lr < MEAN_RATE:
@@ -54,7 +80,7 @@ def rate(net_parameter, base_lr: float) -> str | None:
     return None
 
 
-def disk(net, run: Path, snapshots: int) -> str | None:
+def disk(net: Any, run: Path, snapshots: int) -> str | None:
     """A warning when the snapshots of the run will not fit; `cli.BadInput` when not even one does."""
     need, free = snapshot.size(net), shutil.disk_usage(run).free
     if free < need * snapshot.ROOM:
@@ -66,7 +92,7 @@ def disk(net, run: Path, snapshots: int) -> str | None:
     return None
 
 
-def memory(net) -> str | None:
+def memory(net: Any) -> str | None:
     """A warning when training will not fit into memory: parameters four times, activations twice."""
     parameters = sum(blob.count for blobs in net.params.values() for blob in blobs)
     activations = sum(blob.count for blob in net.blobs.values())    # at the size of the first image

@@ -1,5 +1,8 @@
 """A training schedule as data, and the Caffe `SolverParameter` it stands for."""
 from dataclasses import dataclass
+from typing import Any
+
+from cli import BadInput
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Recipe:
     max_iter: int | None = None
     seed: int = 1337
 
-    def solver(self, train='train', test='val'):
+    def solver(self, train: str = 'train', test: str = 'val') -> Any:
         """The `SolverParameter` for `<train>.prototxt` and `<test>.prototxt` in the solver's own folder."""
         from caffe.proto import caffe_pb2
         return caffe_pb2.SolverParameter(
@@ -45,3 +48,21 @@ class Recipe:
             display=20, average_loss=20, lr_policy='fixed', base_lr=self.base_lr, momentum=self.momentum,
             iter_size=self.iter_size, max_iter=self.max_iter or self.iterations, weight_decay=self.weight_decay,
             snapshot=self.snapshot, snapshot_prefix='snapshot/train')
+
+    @classmethod
+    def of_solver(cls, solver: Any) -> 'Recipe':
+        """The recipe of a `SolverParameter`, scored as often as it takes snapshots.
+
+        Raises
+        ------
+        BadInput
+            It is not one of SGD at a fixed rate with snapshots and a test net.
+        """
+        if solver.lr_policy != 'fixed' or solver.type not in ('', 'SGD') or solver.base_lr <= 0:
+            raise BadInput(f'the solver is {solver.type or "SGD"} with lr_policy {solver.lr_policy!r}: write type SGD '
+                           'and lr_policy "fixed" with a base_lr above 0')
+        if solver.max_iter < 1 or solver.snapshot < 1 or not list(solver.test_iter):
+            raise BadInput('the solver lacks max_iter, snapshot or test_iter: write numbers above 0')
+        return cls(base_lr=solver.base_lr, iterations=solver.max_iter, score_every=solver.snapshot,
+                   snapshot=solver.snapshot, test_iter=solver.test_iter[0], momentum=solver.momentum,
+                   weight_decay=solver.weight_decay, iter_size=solver.iter_size)

@@ -1,16 +1,39 @@
-"""A run folder read back: how it was trained, its curves, its nets and its weights."""
-import hashlib
+"""The folder of a run: everything that made it, what it has learnt so far, and what came out.
+
+    train.prototxt ... solver.prototxt, deploy.prototxt     the nets and the solver
+    run.json                recipe, initial weights, device, ranks, commit, versions
+    init.txt                what was transplanted, and what was filled
+    metrics.jsonl           a line a step and a scoring; loss.png and scores.png show it
+    snapshots/ITERATION/    weights, momentum and a manifest, see `solvers.snapshot`
+    weights.caffemodel      the last snapshot's weights, once the run has ended
+    evaluation/             what the last scoring found, see `solvers.evaluation`
+    report.html             made of all that by `report`
+    lock                    held by the process that trains
+"""
+import contextlib
+import fcntl
 import json
 import math
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+import files
+from accel import nccl
 from cli import BadInput
-from solvers import monitor
+from solvers import monitor, prototxts, snapshot, weights
+from solvers.training import Training
 
 
 class Run:
-    """What `solvers.solve` left in a folder; like a `Training` it has `fcn` and `phases`, but read from the prototxts.
+    """A run folder read back; like a `Training` it has `fcn` and `phases`, but from the prototxts in the folder.
 
     Parameters
     ----------
@@ -20,16 +43,18 @@ class Run:
     Attributes
     ----------
     about : dict
-        `run.json`; empty when there is none.
+        `run.json`; empty when the file is missing.
     losses : list of (int, float)
         Iteration and training loss, up to the first that is not finite.
+    diverged : int or None
+        The iteration whose loss is not finite.
     scores : list of (int, dict)
         Iteration and, by label blob, the four metrics.
 
     Raises
     ------
     BadInput
-        The folder holds no run, or a damaged one.
+        The folder is not that of a run, or is damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -49,14 +74,14 @@ class Run:
         self.losses = [(iteration, loss) for iteration, loss in losses
                        if self.diverged is None or iteration < self.diverged]
 
-    def _json(self, name: str) -> dict:
+    def _json(self, name: str) -> dict[str, Any]:
         path = self.path / name
         try:
             value = json.loads(path.read_text()) if path.exists() else {}
         except (OSError, ValueError) as problem:
             raise BadInput(f'{path} is damaged ({problem})') from None
         if not isinstance(value, dict):
-            raise BadInput(f'{path} is damaged (it is no JSON object)')
+            raise BadInput(f'{path} is damaged (it is not a JSON object)')
         return value
 
     @property
@@ -66,38 +91,111 @@ class Run:
 
     @property
     def weights(self) -> Path:
-        return self.path / 'weights.caffemodel'
+        return weights_of(self.path)
+
+    @property
+    def evaluation(self) -> Path:
+        return evaluation_of(self.path)
 
     @cached_property
     def phases(self) -> tuple[str, str]:
         """The splits that train and score, as named by the solver."""
-        solver = self._message('solver.prototxt', 'SolverParameter')
-        if not solver.train_net or not solver.test_net:
-            raise BadInput(f'{self.path / "solver.prototxt"} names no train_net or no test_net')
-        return Path(solver.train_net).stem, Path(solver.test_net[0]).stem
+        return prototxts.read_phases(self.path)
 
-    def fcn(self, split: str):
+    def fcn(self, split: str) -> Any:
         """The `NetParameter` of a split or of 'deploy'."""
-        net = self._message(f'{split}.prototxt', 'NetParameter')
-        for layer in net.layer:     # Caffe imports whatever module a Python layer names
-            if layer.type == 'Python' and layer.python_param.module.partition('.')[0] != 'data_layers':
-                raise BadInput(f'{self.path / f"{split}.prototxt"}: the layer {layer.name} runs the Python module '
-                               f'{layer.python_param.module!r}; only those of data_layers are let into a report')
-        return net
+        return prototxts.read_net(self.path, split)
 
-    def _message(self, name: str, kind: str):
-        from caffe.proto import caffe_pb2
-        from google.protobuf import text_format
-        path = self.path / name
+
+def weights_of(run: Path) -> Path:
+    """Where the folder of a run has its final weights."""
+    return run / 'weights.caffemodel'
+
+
+def snapshots_of(run: Path) -> Path:
+    """Where the folder of a run has its snapshots."""
+    return run / 'snapshots'
+
+
+def evaluation_of(run: Path) -> Path:
+    """Where the folder of a run has what its last scoring found."""
+    return run / 'evaluation'
+
+
+@contextlib.contextmanager
+def alone(run: Path, first: bool = True) -> Iterator[None]:
+    """Hold the run folder, which is made if need be: no second process trains in it meanwhile.
+
+    Parameters
+    ----------
+    run : Path
+    first : bool
+        Whether this is the first rank, the one that holds it for all.
+
+    Raises
+    ------
+    BadInput
+        Another process holds it.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    if not first:
+        yield
+        return
+    with (run / 'lock').open('w') as lock:
         try:
-            return text_format.Parse(path.read_text(), getattr(caffe_pb2, kind)())
-        except FileNotFoundError:
-            raise BadInput(f'{path} is missing') from None
-        except (OSError, ValueError, text_format.ParseError) as problem:
-            raise BadInput(f'{path} cannot be read ({problem})') from None
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadInput(f'{run}: another process is training there; name another folder with --run') from None
+        yield
 
 
-def sha256(path: Path) -> str:
-    """Of a file, in hexadecimal."""
-    with path.open('rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
+def is_held(run: Path) -> bool:
+    """Whether a process trains in the folder now."""
+    lock = run / 'lock'
+    if lock.exists():
+        with lock.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+    return False
+
+
+def write_down(training: Training, run: Path, initial: Sequence[Path], device_name: str, ranks: int) -> None:
+    """Write the prototxts and `run.json`: all that says how this run is made.
+
+    Parameters
+    ----------
+    training : Training
+    run : Path
+        The folder.
+    initial : sequence of Path
+        The caffemodels it starts from.
+    device_name : str
+        What it computes on.
+    ranks : int
+        How many data-parallel ranks train.
+    """
+    import caffe
+    training.emit(run)
+    solver = training.recipe.solver(*training.phases)
+    solver.ClearField('snapshot')  # the loop takes them, whole or not at all
+    solver.snapshot_prefix = snapshot.PREFIX
+    if ranks > 1 and not nccl.layer_wise(training.fcn(training.phases[0]), solver.iter_size):
+        solver.layer_wise_reduce = False
+    (run / 'solver.prototxt').write_text(str(solver))
+    commit = subprocess.run(['git', '-C', weights.ROOT, 'rev-parse', 'HEAD'], capture_output=True, text=True)
+    files.write_json(run / 'run.json', {
+        'net': training.net, 'recipe': asdict(training.recipe), 'initial': [str(path) for path in initial],
+        'device': device_name, 'ranks': ranks, 'commit': commit.stdout.strip() or None,
+        'versions': {'python': platform.python_version(), 'numpy': np.__version__, 'caffe': caffe.__version__},
+    })
+
+
+def publish_weights(run: Path) -> None:
+    """Give the weights of the last snapshot their final name, without a copy."""
+    newest, name = snapshot.list_snapshots(snapshots_of(run))[-1], weights_of(run)
+    partial = name.with_name(name.name + files.PARTIAL)
+    partial.unlink(missing_ok=True)
+    os.link(snapshot.weights(newest), partial)
+    os.replace(partial, name)

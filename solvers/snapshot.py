@@ -4,34 +4,37 @@ A power cut or a full disk can still leave a folder whose files are short, so th
 SHA-256, and a snapshot that does not match it, or is of another net, is passed over.
 """
 import contextlib
-import hashlib
 import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import cli
+import files
 
 MANIFEST = 'snapshot.json'
 PREFIX = 'train'    # of the solver's file names
 ROOM = 1.05  # of the bytes of two copies of the parameters: what a snapshot needs
 
+Shapes = dict[str, list[list[int]]]     # layer -> the shape of each of its parameters
+
 
 class DiskFull(Exception):
-    """There is no room for a snapshot; the message says how much it needs."""
+    """The disk has too little room for a snapshot; the message says how much it needs."""
 
 
-def shapes(net) -> dict[str, list[list[int]]]:
+def shapes(net: Any) -> Shapes:
     """The shapes of a net's parameters, by layer: what a snapshot must fit."""
     return {name: [list(blob.shape) for blob in blobs] for name, blobs in net.params.items()}
 
 
-def size(net) -> int:
+def size(net: Any) -> int:
     """Bytes of a snapshot: weights and momentum, each as many float32 as the net has parameters."""
-    return 2 * 4 * sum(blob.count for blobs in net.params.values() for blob in blobs)
+    return 2 * 4 * int(sum(blob.count for blobs in net.params.values() for blob in blobs))
 
 
-def save(solver, folder: Path, passes: int, keep: int | None = None) -> Path:
+def save(solver: Any, folder: Path, passes: int, keep: int | None = None) -> Path:
     """Write weights and state of `solver` as `folder/<iteration>/`.
 
     Parameters
@@ -52,7 +55,7 @@ def save(solver, folder: Path, passes: int, keep: int | None = None) -> Path:
     Raises
     ------
     DiskFull
-        There is no room; earlier snapshots are as they were.
+        The disk has too little room; earlier snapshots are as they were.
     """
     partial = folder / '.partial'
     shutil.rmtree(partial, ignore_errors=True)
@@ -64,19 +67,19 @@ def save(solver, folder: Path, passes: int, keep: int | None = None) -> Path:
     # The solver names its files by its prefix, and the state names the weights: inside the folder both stay relative.
     with contextlib.chdir(partial):
         solver.snapshot()
-    files = {path.name: (path.stat().st_size, _sha256(path)) for path in sorted(partial.iterdir())}
-    if sum(length for length, _ in files.values()) < size(solver.net):
+    written = {path.name: (path.stat().st_size, files.sha256(path)) for path in sorted(partial.iterdir())}
+    if sum(length for length, _ in written.values()) < size(solver.net):
         shutil.rmtree(partial)
-        raise DiskFull(f'{folder}: a snapshot was cut short, probably for want of room')
-    manifest = {'iteration': solver.iter, 'passes': passes, 'shapes': shapes(solver.net), 'files': files}
+        raise DiskFull(f'{folder}: a snapshot was cut short, probably because the disk is full')
+    manifest = {'iteration': solver.iter, 'passes': passes, 'shapes': shapes(solver.net), 'files': written}
     (partial / MANIFEST).write_text(json.dumps(manifest) + '\n')
-    for path in (*(partial / name for name in files), partial / MANIFEST, partial):
-        _sync(path)
+    for path in (*(partial / name for name in written), partial / MANIFEST, partial):
+        files.sync(path)
     final = folder / f'{solver.iter:08d}'
     shutil.rmtree(final, ignore_errors=True)
     os.rename(partial, final)
-    _sync(folder)
-    for old in everything(folder)[:-keep] if keep else ():
+    files.sync(folder)
+    for old in list_snapshots(folder)[:-keep] if keep else ():
         shutil.rmtree(old)
     return final
 
@@ -86,19 +89,19 @@ def weights(snapshot: Path) -> Path:
     return snapshot / f'{PREFIX}_iter_{int(snapshot.name)}.caffemodel'
 
 
-def restore(solver, snapshot: Path) -> int:
+def restore(solver: Any, snapshot: Path) -> int:
     """Bring `solver` to the weights, momentum and iteration of a snapshot; returns the images seen until then."""
     with contextlib.chdir(snapshot):
         solver.restore(f'{PREFIX}_iter_{int(snapshot.name)}.solverstate')
-    return json.loads((snapshot / MANIFEST).read_text())['passes']
+    return int(json.loads((snapshot / MANIFEST).read_text())['passes'])
 
 
-def everything(folder: Path) -> list[Path]:
+def list_snapshots(folder: Path) -> list[Path]:
     """The snapshots in `folder`, whole or not, oldest first."""
     return sorted(path for path in folder.glob('[0-9]*') if path.is_dir())
 
 
-def newest(folder: Path, expected: dict | None = None) -> Path | None:
+def newest(folder: Path, expected: Shapes | None = None) -> Path | None:
     """The newest snapshot in `folder` that is whole and fits, or None; says which ones were passed over and why.
 
     Parameters
@@ -107,25 +110,25 @@ def newest(folder: Path, expected: dict | None = None) -> Path | None:
     expected : dict, optional
         The `shapes` of the net that is to be restored.
     """
-    for snapshot in reversed(everything(folder)):
-        problem = damage(snapshot, expected)
+    for snapshot in reversed(list_snapshots(folder)):
+        problem = problem_of(snapshot, expected)
         if not problem:
             return snapshot
         cli.say(f'warning: snapshot {snapshot} is passed over: {problem}')
     return None
 
 
-def damage(snapshot: Path, expected: dict | None = None) -> str | None:
+def problem_of(snapshot: Path, expected: Shapes | None = None) -> str | None:
     """What is wrong with a snapshot, or None."""
     try:
         manifest = json.loads((snapshot / MANIFEST).read_text())
-        files, found, iteration = manifest['files'], manifest['shapes'], manifest['iteration']
+        listed, found, iteration = manifest['files'], manifest['shapes'], manifest['iteration']
         if iteration != int(snapshot.name) or not isinstance(manifest['passes'], int):
             return f'{MANIFEST} is of iteration {iteration}'
-        for name, (length, digest) in files.items():
+        for name, (length, digest) in listed.items():
             if (snapshot / name).stat().st_size != length:
                 return f'{name} has {(snapshot / name).stat().st_size} bytes instead of {length}'
-            if _sha256(snapshot / name) != digest:
+            if files.sha256(snapshot / name) != digest:
                 return f'{name} has changed since it was written'
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
         return f'{MANIFEST} or what it names cannot be read ({problem})'
@@ -133,17 +136,3 @@ def damage(snapshot: Path, expected: dict | None = None) -> str | None:
         layer = next(name for name in {**found, **expected} if found.get(name) != expected.get(name))
         return f'it is of another net: layer {layer} has the shapes {found.get(layer)}, not {expected.get(layer)}'
     return None
-
-
-def _sha256(path: Path) -> str:
-    with path.open('rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file or folder is on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

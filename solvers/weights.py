@@ -39,7 +39,7 @@ def weights_folder() -> Path:
     return Path(os.environ.get('FCN_WEIGHTS') or ROOT / 'weights')
 
 
-def candidates(name) -> list[Path]:
+def candidates(name: str) -> list[Path]:
     """The files that may hold the weights of a classifier or net, the preferred one first."""
     if name in CLASSIFIERS:
         return [weights_folder() / CLASSIFIERS[name][0]]
@@ -49,12 +49,12 @@ def candidates(name) -> list[Path]:
     return paths
 
 
-def existing(name) -> Path | None:
+def existing(name: str) -> Path | None:
     """The file with the weights of a classifier or net, or None."""
     return next((path for path in candidates(name) if path.is_file()), None)
 
 
-def find(name) -> Path:
+def find(name: str) -> Path:
     """The file with the weights of a classifier or net.
 
     Raises

@@ -14,6 +14,7 @@ import cli  # noqa: E402
 from nets import __main__ as nets_main  # noqa: E402
 from nets import infer  # noqa: E402
 from solvers import score, snapshot, solve  # noqa: E402
+from solvers.instance import instantiate  # noqa: E402
 from surgery import __main__ as surgery_main  # noqa: E402
 from surgery import read_weights, write_weights  # noqa: E402
 from tests.helpers import datasets, tiny  # noqa: E402
@@ -90,7 +91,7 @@ def half_written(path):
 
 def damaged_snapshots(voc):
     trained(voc)
-    for path in snapshot.everything(voc / 'run/snapshots'):
+    for path in snapshot.list_snapshots(voc / 'run/snapshots'):
         truncate(snapshot.weights(path))
     return train(voc, '--resume', '--iterations', 9)
 
@@ -116,7 +117,7 @@ def broken_image(voc):
     for path in (voc / 'data/pascal/VOC2011/JPEGImages').iterdir():
         truncate(path)
     weights = voc / 'w.caffemodel'
-    net = solve.instantiate(__import__('nets').load('voc-fcn-alexnet').fcn('deploy'))
+    net = instantiate(__import__('nets').load('voc-fcn-alexnet').fcn('deploy'))
     write_weights(weights, {name: [np.zeros(blob.data.shape, 'f') for blob in blobs]
                             for name, blobs in net.params.items()})
     return cli.run(infer.main, ['--net', 'voc-fcn-alexnet', '--weights', str(weights), '--out', str(voc / 'out'),

@@ -15,7 +15,7 @@ caffe = pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 
 import cli  # noqa: E402
 from accel import device, nccl, ranks  # noqa: E402
-from solvers import solve  # noqa: E402
+from solvers.run import write_down  # noqa: E402
 from surgery import write_weights  # noqa: E402
 from tests.helpers import tiny  # noqa: E402
 
@@ -202,7 +202,7 @@ def test_layers_are_summed_one_by_one_only_where_that_is_right(net, iter_size, e
 def test_the_solver_of_a_run_says_how_to_sum(voc, count, iter_size, expected):
     training = tiny.training(1, iter_size=iter_size)
     (voc / 'run').mkdir()
-    solve._write_down(training, voc / 'run', (), 'CPU', count)
+    write_down(training, voc / 'run', (), 'CPU', count)
     with contextlib.chdir(voc / 'run'):
         assert caffe.get_solver('solver.prototxt').param.layer_wise_reduce == expected
 

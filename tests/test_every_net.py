@@ -10,7 +10,7 @@ caffe = pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 import nets  # noqa: E402
 from nets.edits import freeze, narrow  # noqa: E402
 from solvers import monitor  # noqa: E402
-from solvers.solve import solve  # noqa: E402
+from solvers.loop import solve  # noqa: E402
 from solvers.source import Source  # noqa: E402
 from surgery import read_weights, write_weights  # noqa: E402
 from tests import NETS  # noqa: E402

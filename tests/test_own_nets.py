@@ -18,10 +18,10 @@ from cli import BadInput  # noqa: E402
 from data_layers import layers  # noqa: E402
 from data_layers.augment import augment  # noqa: E402
 from nets import new  # noqa: E402
-from nets.edits import freeze, narrow, read_from  # noqa: E402
+from nets.edits import freeze, narrow  # noqa: E402
 from solvers.instance import instantiate  # noqa: E402
-from solvers.solve import solve  # noqa: E402
-from solvers.source import Source  # noqa: E402
+from solvers.loop import solve  # noqa: E402
+from solvers.source import Source, read_from  # noqa: E402
 from surgery import read_weights, write_weights  # noqa: E402
 from tests.helpers import own  # noqa: E402
 from tests.helpers.datasets import save_lines, save_png  # noqa: E402

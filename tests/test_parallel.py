@@ -86,7 +86,7 @@ def test_a_killed_rank_ends_the_job_and_the_run_resumes(voc):
     assert process.returncode != 0 and time.perf_counter() - begin < 20
     assert 'signal 9' in output or 'Killed' in output
     assert not any('tests.helpers.tiny' in _command(pid) for pid in children)
-    for path in snapshot.everything(voc / 'killed/snapshots'):     # of the endless run, keep what both have seen
+    for path in snapshot.list_snapshots(voc / 'killed/snapshots'):     # of the endless run, keep what both have seen
         if int(path.name) > 55:
             shutil.rmtree(path)
     train(2, voc / 'killed', 60)

@@ -15,10 +15,12 @@ import cli  # noqa: E402
 from data_layers import open_dataset  # noqa: E402
 from data_layers.voc import VOC2012  # noqa: E402
 from report import __main__ as program  # noqa: E402
-from report import charts, evaluation, page, published  # noqa: E402
+from report import charts, page, published  # noqa: E402
+from solvers import evaluation  # noqa: E402
+from solvers.evaluation import score_weights  # noqa: E402
+from solvers.loop import solve  # noqa: E402
+from solvers.metrics import METRICS  # noqa: E402
 from solvers.run import Run  # noqa: E402
-from solvers.score import METRICS  # noqa: E402
-from solvers.solve import score_weights, solve  # noqa: E402
 from tests.helpers import datasets, tiny  # noqa: E402
 from tests.helpers.browser import Browser, needs_browser  # noqa: E402
 
@@ -67,8 +69,9 @@ class Page(html.parser.HTMLParser):
 
 
 def test_an_evaluation_is_what_the_weights_score_and_its_predictions_say_the_same(run):
-    found = evaluation.evaluate(Run(run))
-    matrices, _, images = score_weights(tiny.training(10), run / 'weights.caffemodel')
+    found = evaluation.evaluate_run(Run(run))
+    scored, dataset = score_weights(tiny.training(10), run / 'weights.caffemodel')
+    matrices, images = scored.matrices, len(dataset)
     assert found['tasks']['label']['confusion_matrix'] == matrices['label'].counts.tolist()
     assert found['tasks']['label']['mean_iu'] == matrices['label'].compute().mean_iu
     assert found['count'] == images == 3 and found['learnt'] == 0
@@ -86,19 +89,19 @@ def test_an_evaluation_is_what_the_weights_score_and_its_predictions_say_the_sam
 
 
 def test_an_evaluation_is_made_once_and_again_when_the_weights_change(run, monkeypatch):
-    first = evaluation.evaluate(Run(run))
-    monkeypatch.setattr(evaluation, 'forward', lambda *_: {'again': True})
-    assert evaluation.evaluate(Run(run)) == first
+    first = evaluation.evaluate_run(Run(run))
+    monkeypatch.setattr(evaluation, 'write_record', lambda *_: {'again': True})
+    assert evaluation.evaluate_run(Run(run)) == first
     with (run / 'weights.caffemodel').open('ab') as file:
         file.write(b'\0')
-    assert 'again' in evaluation.evaluate(Run(run))
+    assert 'again' in evaluation.evaluate_run(Run(run))
     (run / 'evaluation/evaluation.json').write_text('{"of"')
-    assert 'again' in evaluation.evaluate(Run(run))
+    assert 'again' in evaluation.evaluate_run(Run(run))
 
 
 def test_images_that_were_trained_on_are_no_secret(run):
     (run / 'train.prototxt').write_text((run / 'val.prototxt').read_text())
-    assert evaluation.evaluate(Run(run))['learnt'] == 3
+    assert evaluation.evaluate_run(Run(run))['learnt'] == 3
     assert 'Not held out' in page.write([run]).read_text()
 
 
@@ -118,7 +121,7 @@ def test_the_page_needs_nothing_else_and_describes_its_pictures(run, capsys):
     assert {label['for'] for label in found.all('label')} == {field['id'] for field in found.all('input')}
     assert all(svg.get('aria-label') or svg.get('aria-hidden') for svg in found.all('svg'))
     assert '62.7' in found.text and '65.5' in found.text    # published: paper, released weights
-    scores = evaluation.evaluate(Run(run))['tasks']['label']
+    scores = evaluation.evaluate_run(Run(run))['tasks']['label']
     assert all(f'{100 * scores[metric]:.1f}' in found.text for metric in METRICS)
     assert '1337' in found.text and Run(run).about['versions']['numpy'] in found.text
 
@@ -137,7 +140,7 @@ def test_numbers_of_the_page(run):
 
 def test_the_worst_images_come_first(run):
     stage = page.Stage('tiny', Run(run))
-    stage.evaluation = evaluation.evaluate(stage.run)
+    stage.evaluation = evaluation.evaluate_run(stage.run)
     for id, score in zip(SCORED, (0.4, 0.2, 0.3), strict=True):
         stage.evaluation['images']['label'][id]['mean_iu'] = score
     ranked = [SCORED[i] for i in (1, 2, 0)]
@@ -205,7 +208,7 @@ def test_a_net_of_a_run_cannot_bring_its_own_python(run):
     text = (run / 'val.prototxt').read_text()
     (run / 'val.prototxt').write_text(text.replace('data_layers.layers', 'antigravity'))
     with pytest.raises(cli.BadInput, match='antigravity'):
-        evaluation.evaluate(Run(run))
+        evaluation.evaluate_run(Run(run))
 
 
 def open_report(browser, path, **options):

@@ -20,7 +20,7 @@ import cli  # noqa: E402
 from solvers import __main__ as runs  # noqa: E402
 from solvers import monitor, preflight, snapshot  # noqa: E402
 from solvers.instance import instantiate  # noqa: E402
-from solvers.solve import Diverged, solve  # noqa: E402
+from solvers.loop import Diverged, solve  # noqa: E402
 from tests.helpers import datasets, tiny  # noqa: E402
 
 pytestmark = pytest.mark.caffe
@@ -140,7 +140,7 @@ def test_a_snapshot_of_another_net_is_refused(voc, capsys):
 
 def test_keep_removes_the_oldest(voc):
     solve(tiny.training(20), voc / 'run', keep=2)
-    assert [path.name for path in snapshot.everything(voc / 'run/snapshots')] == ['00000015', '00000020']
+    assert [path.name for path in snapshot.list_snapshots(voc / 'run/snapshots')] == ['00000015', '00000020']
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_a_full_disk_loses_nothing(voc, small_disk, monkeypatch):
     monkeypatch.setattr(snapshot, 'save', fill)
     with pytest.raises(cli.BadInput, match='room for.*last good snapshot is .*00000010'):
         solve(tiny.training(15), run)
-    assert [path.name for path in snapshot.everything(run / 'snapshots')] == ['00000005', '00000010']
+    assert [path.name for path in snapshot.list_snapshots(run / 'snapshots')] == ['00000005', '00000010']
     filler.unlink()
     monkeypatch.setattr(snapshot, 'save', save)
     solve(tiny.training(15), run, resume=True)
@@ -184,7 +184,7 @@ def test_a_disk_that_fills_while_caffe_writes_loses_nothing(voc, small_disk):
 import shutil
 from pathlib import Path
 from solvers import snapshot
-from solvers.solve import solve
+from solvers.loop import solve
 from tests.helpers import tiny
 usage, save = shutil.disk_usage, snapshot.save
 def fill(solver, *arguments):
@@ -202,7 +202,7 @@ solve(tiny.training(10), Path({str(run)!r}))
 """
     result = subprocess.run([sys.executable, '-c', script], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode != 0
-    assert [path.name for path in snapshot.everything(run / 'snapshots')] == ['00000005']
+    assert [path.name for path in snapshot.list_snapshots(run / 'snapshots')] == ['00000005']
     (small_disk / 'filler').unlink()
     solve(tiny.training(10), run, resume=True)
     assert outcome(run) == outcome(voc / 'alone')

@@ -4,8 +4,8 @@ import math
 import numpy as np
 import pytest
 
-from solvers.monitor import dead, one_class, smooth
-from solvers.score import ConfusionMatrix, to_json, variants
+from solvers.metrics import ConfusionMatrix, to_json, variants
+from solvers.monitor import loss_at_chance, one_class, smooth
 
 
 def test_metrics_of_a_matrix_worked_out_by_hand():
@@ -68,8 +68,8 @@ def test_shapes_must_agree():
 
 
 def test_a_dead_run_is_told_from_a_living_one():
-    assert 'ln(21)' in dead([math.log(21)] * 20, 21)
-    assert dead([0.8 * math.log(21)] * 20, 21) is None
+    assert 'ln(21)' in loss_at_chance([math.log(21)] * 20, 21)
+    assert loss_at_chance([0.8 * math.log(21)] * 20, 21) is None
     assert 'class 0' in one_class(np.array([[5, 0], [3, 0]]))
     assert one_class(np.array([[5, 0], [3, 1]])) is None
     assert one_class(np.array([[5, 0], [0, 0]])) is None  # the truth has but one class, too

@@ -15,7 +15,8 @@ import nets  # noqa: E402
 from nets import vgg16  # noqa: E402
 from nets.edits import freeze, narrow  # noqa: E402
 from solvers import monitor, snapshot  # noqa: E402
-from solvers.solve import Training, solve  # noqa: E402
+from solvers.loop import solve  # noqa: E402
+from solvers.training import Training  # noqa: E402
 from surgery import read_weights, write_weights  # noqa: E402
 
 pytestmark = pytest.mark.caffe

@@ -20,7 +20,7 @@ from experiments import brain, study  # noqa: E402
 from report import published, results  # noqa: E402
 from solvers import snapshot  # noqa: E402
 from solvers.instance import instantiate  # noqa: E402
-from solvers.score import METRICS  # noqa: E402
+from solvers.metrics import METRICS  # noqa: E402
 from tests.helpers import brain_study  # noqa: E402
 
 pytestmark = pytest.mark.caffe
@@ -170,7 +170,7 @@ def test_a_killed_study_goes_on(tmp_path):
     process = start(parts, 40)
     first, second = (parts / f'runs/seed-1/{name}' for name in ('first', 'second'))
     deadline = time.monotonic() + 600
-    while not snapshot.everything(second / 'snapshots'):
+    while not snapshot.list_snapshots(second / 'snapshots'):
         assert process.poll() is None and time.monotonic() < deadline, process.stdout.read()
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
@@ -246,7 +246,8 @@ def test_all_that_is_published_is_on_the_page():
     text = results.page(results.Results())
     rows = [row for tasks in published.SCORES.values() for sources in tasks.values() for row in sources.values()]
     for row in rows:
-        assert (f'| {row[2]} |' if row[0] is None else published.four(row)) in text     # of some the mean IU alone
+        shown = f'| {row[2]} |' if row[0] is None else published.in_percent(row)    # of some the mean IU alone
+        assert shown in text
     for row in (*published.ONE_LAYER.values(), *published.OPTIMISATION.values()):
-        assert published.four(row, confirmed=False) in text
+        assert published.in_percent(row, confirmed=False) in text
     assert '{' not in text and '}' not in text

@@ -6,11 +6,11 @@ from caffe import layers as L
 from caffe import params as P
 
 from nets import nyud
-from nets.blocks import crop, loss, mean, score, upsample
+from nets.blocks import Net, crop, loss, mean, score, upsample
 from nets.vgg16 import vgg16
 
 
-def fcn(split):
+def fcn(split: str) -> Net:
     n = nyud.feed(split, color='color', hha='hha')
     for modality in ('color', 'hha'):
         n['score_fr' + modality] = score(vgg16(n, modality, suffix=modality), nyud.NUM_CLASSES)

@@ -1,7 +1,10 @@
 """Train FCN-32s on the color images of NYUDv2 from the VGG-16 classifier.   python solve.py --help"""
 from nets import nyud
 from nets.nyud_fcn32s_color.net import fcn
-from solvers.solve import Training
+from solvers.solve import main
+from solvers.training import Training, net_name
 
-training = Training('nyud-fcn32s-color', fcn, nyud.recipe(1e-10), init=('vgg16',), phases=nyud.PHASES)
-training.main(__name__)
+training = Training(net_name(__file__), fcn, nyud.recipe(1e-10), init=('vgg16',), phases=nyud.PHASES)
+
+if __name__ == '__main__':
+    main(training)

@@ -5,11 +5,11 @@ Published: 61.5 pixel accuracy, 30.5 mean IU on test.   python -m nets summary n
 from caffe import layers as L
 
 from nets import nyud
-from nets.blocks import crop, loss, score, upsample
+from nets.blocks import Net, crop, loss, score, upsample
 from nets.vgg16 import vgg16
 
 
-def fcn(split):
+def fcn(split: str) -> Net:
     n = nyud.feed(split, color='color', depth='depth')
     n.data = L.Concat(n.color, n.depth)
     n.score_fr = score(vgg16(n, first_conv='conv1_1_bgrd'), nyud.NUM_CLASSES)

@@ -1,13 +1,17 @@
 """Train FCN-32s on color and depth of NYUDv2 from the VGG-16 classifier.   python solve.py --help"""
+from typing import Any
+
 import numpy as np
 
 from nets import nyud
 from nets.nyud_fcn32s_color_d.net import fcn
-from solvers.solve import Training
-from surgery import transplant
+from solvers.solve import main
+from solvers.training import Training, net_name
+from surgery import Report, transplant
+from surgery.caffemodel import Weights
 
 
-def initialise(net, vgg):
+def initialise(net: Any, vgg: Weights) -> list[Report]:
     """The first convolution keeps its BGR filters; depth gets their mean, since it has no counterpart in VGG-16."""
     filters, bias = vgg['conv1_1']
     bgrd = np.concatenate([filters, filters.mean(1, keepdims=True)], axis=1)
@@ -15,5 +19,7 @@ def initialise(net, vgg):
     return [transplant(net, {'conv1_1_bgrd': [bgrd, bias], **rest})]
 
 
-training = Training('nyud-fcn32s-color-d', fcn, nyud.recipe(1e-10), ('vgg16',), initialise, nyud.PHASES)
-training.main(__name__)
+training = Training(net_name(__file__), fcn, nyud.recipe(1e-10), ('vgg16',), initialise, nyud.PHASES)
+
+if __name__ == '__main__':
+    main(training)

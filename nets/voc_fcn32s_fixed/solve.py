@@ -1,7 +1,10 @@
 """Train the score layer alone of FCN-32s on SBD, over the VGG-16 classifier.   python solve.py --help"""
 from nets import voc
 from nets.voc_fcn32s_fixed.net import fcn
-from solvers.solve import Training
+from solvers.solve import main
+from solvers.training import Training, net_name
 
-training = Training('voc-fcn32s-fixed', fcn, voc.recipe(base_lr=1e-10), init=('vgg16',))
-training.main(__name__)
+training = Training(net_name(__file__), fcn, voc.recipe(base_lr=1e-10), init=('vgg16',))
+
+if __name__ == '__main__':
+    main(training)

@@ -11,8 +11,9 @@ import cli
 from accel import ranks
 from nets import voc
 from nets.blocks import conv_relu, crop, dropout, loss, score, upsample
+from solvers.loop import solve
 from solvers.recipe import Recipe
-from solvers.solve import Training, solve
+from solvers.training import Training
 
 
 def fcn(split):

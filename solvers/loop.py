@@ -1,0 +1,364 @@
+"""The training loop: Caffe's SGD solver, stepped from Python, scored and snapshot at the recipe's intervals.
+
+A run is a folder (`solvers.run`). Whatever a step depends on is either in its newest snapshot (weights, momentum) or a
+pure function of seed and position (the image, dropout's mask), so a run killed at any moment continues to the same
+bytes.
+"""
+import contextlib
+import math
+import signal
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import cli
+from accel import device
+from accel.ranks import Alone, world
+from data_layers import VOID, Dataset
+from solvers import monitor, preflight, snapshot
+from solvers.evaluation import Evaluation, evaluate, has_predictions, read_record, write_record
+from solvers.metrics import ConfusionMatrix
+from solvers.run import Run, alone, evaluation_of, publish_weights, snapshots_of, write_down
+from solvers.source import facts, open_source, tasks
+from solvers.training import Training
+from surgery import fill_bilinear, read_weights
+
+CHANCE_AFTER = 200  # steps after which a loss that has not left that of random guessing is worth a warning
+
+
+class Diverged(cli.Failed):
+    """The loss is not a finite number any more; the message names the last good snapshot."""
+
+
+def solve(training: Training, run: Path, initial: Sequence[Path] = (), resume: bool = False, device_name: str = 'CPU',
+          keep: int | None = None) -> dict[str, ConfusionMatrix]:
+    """Train a net to the end of its recipe in the folder `run`.
+
+    Parameters
+    ----------
+    training : Training
+        Net and schedule.
+    run : Path
+        The run's folder; see `solvers.run` for what it gets.
+    initial : sequence of Path
+        The caffemodels of `training.init`.
+    resume : bool
+        Continue from the newest snapshot in `run`, if there is one.
+    device_name : str
+        Noted in `run.json`.
+    keep : int, optional
+        Snapshots to keep; all by default.
+
+    Returns
+    -------
+    dict
+        Label blob -> ConfusionMatrix of the last scoring; empty when a signal ended the run before its end.
+
+    Raises
+    ------
+    Diverged
+        The loss is not a finite number any more.
+    BadInput
+        The folder holds another run, or data or weights do not fit.
+    """
+    ranks = world()
+    if not resume and snapshot.list_snapshots(snapshots_of(run)):
+        raise cli.BadInput(f'{run} already holds a run: continue it with --resume, or name another folder with --run')
+    with alone(run, ranks.first), _signals() as stop:
+        loop = Loop(training, run, initial, ranks, keep, device_name)
+        with cli.progress(total=training.recipe.iterations, initial=loop.iteration, desc=training.net, unit='step',
+                          disable=not ranks.first) as bar:
+            while not loop.finished:
+                loop.step()
+                bar.set_postfix_str(loop.describe(), refresh=False)
+                bar.update()
+                if ranks.any(bool(stop)):
+                    loop.stop()
+                    return {}
+        return loop.finish()
+
+
+class Loop:
+    """One run while it goes on: construct it, call `step` until `finished`, then `finish`, or `stop` before.
+
+    Parameters
+    ----------
+    training, run, initial, keep, device_name
+        As for `solve`.
+    ranks : accel.ranks.Alone
+        The data-parallel ranks, of which this process is one.
+    """
+
+    def __init__(self, training: Training, run: Path, initial: Sequence[Path], ranks: Alone, keep: int | None,
+                 device_name: str) -> None:
+        self.training, self.recipe, self.run, self.ranks, self.keep = training, training.recipe, run, ranks, keep
+        self.trained, self.tested = map(training.fcn, training.phases)      # NetParameters
+        self.scored = self._check_data()
+        self._write_down(initial, device_name)
+        self.solver = self._make_solver()
+        seen = self._restore()
+        if seen is None:
+            seen = self._initialise(initial)
+        self.test_net = self._share_weights()
+        self.passes = Passes(self.solver.net, self.trained, self.recipe.seed, seen, ranks)
+        ranks.average_gradients(self.solver, self.trained, self.recipe.iter_size, device.on_gpu())
+        self._seek(seen)
+        self.log = monitor.MetricsLog(run / 'metrics.jsonl', self.iteration) if ranks.first else None
+        self.matrices: dict[str, ConfusionMatrix] = {}      # of the last scoring
+        self.evaluation: Evaluation | None = None           # of the scoring at the end, all ranks' images
+        self.loss = math.nan
+
+    # Steps of the constructor.
+
+    def _check_data(self) -> Dataset:
+        """Read samples of both splits; returns the scored one."""
+        preflight.data(open_source(self.trained))
+        scored = open_source(self.tested)
+        preflight.data(scored)
+        return scored
+
+    def _write_down(self, initial: Sequence[Path], device_name: str) -> None:
+        if self.ranks.first:
+            write_down(self.training, self.run, initial, device_name, self.ranks.size)
+        self.ranks.wait()
+
+    def _make_solver(self) -> Any:
+        """The solver of the prototxts in the run's folder, its fresh layers filled from the recipe's seed."""
+        import caffe
+        caffe.set_random_seed(self.recipe.seed)
+        with contextlib.chdir(self.run):
+            solver = caffe.get_solver('solver.prototxt')
+        preflight.classes(solver.net, tasks(self.trained), self.scored)
+        return solver
+
+    def _restore(self) -> int | None:
+        """Bring the solver to its newest snapshot; returns the images seen until then, None without a snapshot."""
+        folder = snapshots_of(self.run)
+        newest = snapshot.newest(folder, snapshot.shapes(self.solver.net))
+        if newest:
+            return snapshot.restore(self.solver, newest)
+        if snapshot.list_snapshots(folder):
+            raise cli.BadInput(f'{self.run}: no snapshot is whole; name another folder with --run, or remove this one')
+        return None
+
+    def _initialise(self, initial: Sequence[Path]) -> int:
+        """Bring the solver to the beginning of the run: weights transplanted, deconvolutions filled; 0 images seen."""
+        net = self.solver.net
+        reports = self.training.initialise(net, *(read_weights(path) for path in initial))
+        filled = f'filled with bilinear kernels: {", ".join(fill_bilinear(net))}'
+        self.ranks.broadcast(net)
+        if self.ranks.first:
+            (self.run / 'init.txt').write_text('\n\n'.join(map(str, [*reports, filled])) + '\n')
+            zero = preflight.unlearnable(net, self.trained)
+            kept = self.keep or -(-self.recipe.iterations // self.recipe.snapshot)
+            warn(f'no weights for {", ".join(zero)}, which stay at zero: nothing passes them (see init.txt of the run)'
+                 if zero else None, preflight.rate(self.trained, self.recipe.base_lr),
+                 preflight.disk(net, self.run, kept), preflight.memory(net))
+        return 0
+
+    def _share_weights(self) -> Any:
+        """The test net, on the parameters of the one that learns."""
+        test_net = self.solver.test_nets[0]
+        test_net.share_with(self.solver.net)
+        return test_net
+
+    def _seek(self, seen: int) -> None:
+        """Set the stream of training images to where `seen` passes have left it."""
+        from data_layers import layers
+        layers.set_rank(self.ranks.rank, self.ranks.size)
+        layers.seek(seen * facts(self.trained).get('batch_size', 1))
+
+    # What a run does.
+
+    @property
+    def iteration(self) -> int:
+        """Steps taken so far."""
+        return int(self.solver.iter)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the recipe's last step was taken."""
+        return self.iteration >= self.recipe.iterations
+
+    def step(self) -> None:
+        """One step, and what is due after it: scores, a snapshot."""
+        self.solver.step(1)
+        self.loss = self.passes.take_loss()
+        if not math.isfinite(self.loss):
+            raise Diverged(self._with_last_snapshot(f'the loss of step {self.iteration} is {self.loss}'))
+        if self.log:
+            self.loss = self.log.step(self.iteration, self.loss)
+        if self.iteration == CHANCE_AFTER and self.ranks.first:
+            warn(monitor.loss_at_chance(self.passes.per_pixel, self.passes.classes))
+        if self.finished or self.iteration % self.recipe.score_every == 0:
+            self.score()
+        if self.finished or self.iteration % self.recipe.snapshot == 0:
+            self.save()
+
+    def describe(self) -> str:
+        """Smoothed loss and last scores, for the bar."""
+        scores = [f'{label} mIU {100 * matrix.compute().mean_iu:.1f}' for label, matrix in self.matrices.items()]
+        return ', '.join([f'loss {self.loss:.4g}', *scores])
+
+    def evaluate(self, keep: bool = False) -> Evaluation:
+        """Score the test split, each rank its part of it.
+
+        Parameters
+        ----------
+        keep : bool
+            Write the predictions into the run's folder.
+
+        Returns
+        -------
+        Evaluation
+            On every rank that of all images.
+        """
+        from data_layers import layers
+        layers.rewind()
+        mine = self.ranks.share(self.scored.ids)
+        part = evaluate(self.test_net, tasks(self.tested), self.scored.classes, mine,
+                        evaluation_of(self.run) if keep else None)
+        total = Evaluation({label: ConfusionMatrix(matrix.classes) for label, matrix in part.matrices.items()},
+                           images={label: {} for label in part.matrices})
+        for one in self.ranks.gather(part):
+            total += one
+        return total
+
+    def score(self) -> None:
+        """Score the test split, note and print it, and warn of a net that gives every pixel one class."""
+        self.ranks.check_equal(self.solver.net)
+        found = self.evaluate(keep=self.finished)
+        self.matrices, self.evaluation = found.matrices, found if self.finished else None
+        if self.log:
+            scores = {label: matrix.compute() for label, matrix in self.matrices.items()}
+            self.log.score(self.iteration, found.loss / len(self.scored),
+                           {label: score.summary() for label, score in scores.items()})
+            for label, score in scores.items():
+                cli.say(f'iteration {self.iteration}: {label}  {score}')
+                warn(monitor.one_class(self.matrices[label].counts))
+
+    def save(self) -> None:
+        """Take a snapshot; metrics and curves up to here are on disk before it counts."""
+        if self.log:
+            self.log.flush()
+            try:
+                snapshot.save(self.solver, snapshots_of(self.run), self.passes.seen, self.keep)
+            except snapshot.DiskFull as problem:
+                raise cli.BadInput(self._with_last_snapshot(str(problem))) from None
+            monitor.plot(self.run, self.training.net)
+
+    def stop(self) -> None:
+        """End before the end, as a signal asked."""
+        self.save()
+        if self.log:
+            self.log.close()
+            cli.say(f'stopped after step {self.iteration} of {self.recipe.iterations}; --resume goes on from there')
+
+    def finish(self) -> dict[str, ConfusionMatrix]:
+        """Give the last snapshot's weights their final name, and write what the last scoring found beside them.
+
+        Returns
+        -------
+        dict
+            Label blob -> ConfusionMatrix of the last scoring.
+        """
+        if self.log:
+            self.log.close()
+            publish_weights(self.run)
+            if self.evaluation and has_predictions(self.run, self.evaluation, self.scored):
+                write_record(Run(self.run), self.evaluation, self.scored)
+        self.ranks.wait()
+        return self.matrices or self._score_of_ended_run()
+
+    def _score_of_ended_run(self) -> dict[str, ConfusionMatrix]:
+        """The last scores of a run that had come to its end before: those on record, or made anew."""
+        known = read_record(Run(self.run))
+        if self.ranks.any(known is None) or known is None:
+            return self.evaluate().matrices
+        return {label: ConfusionMatrix(task['classes'], task['confusion_matrix'])
+                for label, task in known['tasks'].items()}
+
+    def _with_last_snapshot(self, problem: str) -> str:
+        good = snapshot.list_snapshots(snapshots_of(self.run))
+        return f'{problem}; ' + (f'the last good snapshot is {good[-1]}, --resume goes on from it' if good else
+                                 'there is no snapshot yet')
+
+
+class Passes:
+    """Follows the forward passes of the training net: makes each a pure function of its position, adds up its loss.
+
+    Dropout's masks are drawn anew for each pass from (seed, images seen before), so a resumed run or another rank gets
+    the very masks that one undisturbed process would have drawn.
+
+    Parameters
+    ----------
+    net : caffe.Net
+        That of the solver.
+    net_parameter : caffe_pb2.NetParameter
+        What it was made from.
+    seed : int
+        The recipe's.
+    seen : int
+        Images that all ranks together have seen before.
+    ranks : accel.ranks.Alone
+    """
+
+    def __init__(self, net: Any, net_parameter: Any, seed: int, seen: int, ranks: Alone) -> None:
+        import caffe
+        # Blobs, not the net: the net keeps these callbacks, and the two would keep each other alive for ever.
+        self._seed, self._ranks, self._caffe = seed, ranks, caffe
+        self.seen = seen
+        losses = [layer for layer in net_parameter.layer if layer.type == 'SoftmaxWithLoss']
+        self._losses = [net.blobs[layer.top[0]] for layer in losses]
+        self._label = net.blobs[losses[0].bottom[1]]
+        self._normalised = losses[0].loss_param.normalize
+        self._last = list(net._layer_names).index(losses[-1].name)
+        self.classes = int(net.blobs[losses[0].bottom[0]].shape[1])
+        self.per_pixel: deque[float] = deque(maxlen=monitor.SMOOTHING)
+        self._of_step: list[float] = []
+        net.before_forward(self._begin)
+        net.after_forward(self._end)
+
+    def _begin(self, layer: int) -> None:
+        if layer == 0:
+            position = self.seen + self._ranks.rank
+            self._caffe.set_random_seed(int(np.random.SeedSequence((self._seed, position)).generate_state(1)[0]))
+            self.seen += self._ranks.size
+
+    def _end(self, layer: int) -> None:
+        if layer == self._last:
+            losses = [float(blob.data) for blob in self._losses]
+            labelled = 1 if self._normalised else np.count_nonzero(self._label.data != VOID)
+            self.per_pixel.append(losses[0] / max(labelled, 1))
+            self._of_step.append(sum(losses))
+
+    def take_loss(self) -> float:
+        """Mean loss over the passes since the last call, and over the ranks."""
+        mean = float(self._ranks.sum(np.array(np.mean(self._of_step)))) / self._ranks.size
+        self._of_step.clear()
+        return mean
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """A list that SIGINT and SIGTERM fill, so that a step is finished before the loop looks; a second one kills."""
+    stop: list[int] = []
+
+    def note(number: int, _frame: Any) -> None:
+        stop.append(number)
+        signal.signal(number, signal.SIG_DFL)
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def warn(*messages: str | None) -> None:
+    """Say each message as a warning; None stands for nothing to say."""
+    for message in filter(None, messages):
+        cli.say(f'warning: {message}')

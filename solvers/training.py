@@ -1,0 +1,123 @@
+"""A net and how it is trained, as data: what the `solve.py` of a net's folder states."""
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cli import BadInput
+from solvers.recipe import Recipe
+from surgery import Report, transplant
+
+PROGRAM = 'solve.py'    # of a net's folder
+
+
+def transplant_all(net: Any, *sources: Any) -> list[Report]:
+    """Initialise `net` from the parameters of every source, by layer name; returns what was copied."""
+    return [transplant(net, source) for source in sources]
+
+
+@dataclass(frozen=True)
+class Training:
+    """A net and how it is trained.
+
+    Parameters
+    ----------
+    net : str
+        Its name, with dashes; `net_name` derives it from the folder.
+    fcn : callable
+        Split -> `NetParameter`: a phase, or 'deploy'.
+    recipe : Recipe
+        The schedule.
+    init : tuple of str
+        Whose weights it starts from: classifiers or nets, as `solvers.weights.find` knows them.
+    initialise : callable
+        (caffe.Net, weights of each in `init`) -> reports of what was copied.
+    phases : tuple of str
+        The splits that train and score it.
+    """
+    net: str
+    fcn: Callable[[str], Any]
+    recipe: Recipe
+    init: Sequence[str]
+    initialise: Callable[..., list[Report]] = transplant_all
+    phases: tuple[str, str] = ('train', 'val')
+
+    def prototxts(self) -> dict[str, Any]:
+        """File stem -> protobuf message: both phases, `deploy` and `solver`."""
+        train, test = self.phases
+        return {**{split: self.fcn(split) for split in (train, test, 'deploy')},
+                'solver': self.recipe.solver(train, test)}
+
+    def emit(self, folder: Path) -> None:
+        """Write the prototxts into `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for stem, message in self.prototxts().items():
+            (folder / f'{stem}.prototxt').write_text(str(message))
+
+
+def net_name(program: str) -> str:
+    """The name of the net whose `solve.py` this is: that of its folder.
+
+    Parameters
+    ----------
+    program : str
+        Path of the file.
+
+    Examples
+    --------
+    >>> net_name('nets/voc_fcn8s/solve.py')
+    'voc-fcn8s'
+    """
+    return Path(program).resolve().parent.name.replace('_', '-')
+
+
+def net_folders(nets: Path) -> dict[str, Path]:
+    """Name -> folder of the nets in a folder of nets: those folders that have a `solve.py`."""
+    return {net_name(str(program)): program.parent for program in sorted(nets.glob(f'*/{PROGRAM}'))}
+
+
+def load(name: str, nets: Path) -> Training:
+    """The `Training` that the `solve.py` of a net states.
+
+    Parameters
+    ----------
+    name : str
+        Such as 'voc-fcn8s'.
+    nets : Path
+        The folder of nets.
+
+    Raises
+    ------
+    BadInput
+        The folder has no such net (lists those it has), or trains the net of another folder.
+    """
+    folders = net_folders(nets)
+    if name not in folders:
+        raise BadInput(f'no net is called {name!r}; there are {", ".join(folders)}')
+    program = folders[name] / PROGRAM
+    spec = importlib.util.spec_from_file_location(f'{nets.name}.{folders[name].name}.solve', program)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except ImportError as problem:
+        raise BadInput(f'{program} cannot be loaded ({problem}): compare its imports with those of '
+                       'another net') from None
+    return checked(module.training, program)
+
+
+def checked(training: Training, program: str | Path) -> Training:
+    """The `training` of a `solve.py`, once it is seen to be that of its own folder.
+
+    Raises
+    ------
+    BadInput
+        Its name or its net belong to another folder, as when a folder was copied.
+    """
+    name, package = net_name(str(program)), training.fcn.__module__.removesuffix('.net').rpartition('.')[2]
+    other = package.replace('_', '-')
+    if training.net != name or (training.fcn.__module__.endswith('.net') and other != name):
+        raise BadInput(f'{program} trains {training.net if training.net != name else other}, not the net of its own '
+                       'folder: take the name from net_name(__file__) and import fcn from the net.py beside it')
+    return training
