@@ -1,0 +1,132 @@
+"""Who imports whom: arrows point down only, and never in a circle. docs/architecture.md says the same in words."""
+import ast
+import subprocess
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+GROUND = {'cli', 'files', 'workers'}
+MAY_IMPORT = {      # from the ground up; each may import itself too
+    'third_party': set(),       # runs before anything is installed
+    **dict.fromkeys(GROUND, GROUND),
+    'accel': GROUND,
+    'data_layers': GROUND,
+    'surgery': GROUND | {'accel', 'data_layers'},
+    'solvers': GROUND | {'accel', 'data_layers', 'surgery'},
+    'nets': GROUND | {'accel', 'data_layers', 'surgery', 'solvers'},
+    'report': GROUND | {'accel', 'data_layers', 'surgery', 'solvers', 'nets'},
+    'experiments': GROUND | {'accel', 'data_layers', 'surgery', 'solvers', 'nets', 'report'},
+    'bench': GROUND | {'accel', 'data_layers', 'surgery', 'solvers', 'nets', 'report', 'experiments'},
+}
+WITHOUT_CAFFE = ('data_layers', 'surgery', 'solvers.metrics')   # these import without Caffe, but for the layer itself
+LOADERS = {'import_module', '__import__', 'run_module', 'find_spec', 'importorskip'}
+
+
+def sources() -> dict[str, str]:
+    """Module -> text, of the packages and modules that the repository holds; a user's own nets are left out."""
+    listed = subprocess.run(['git', 'ls-files', '*.py'], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return {name_of(path): (ROOT / path).read_text() for path in listed.split()
+            if path.partition('/')[0].removesuffix('.py') in MAY_IMPORT and (ROOT / path).is_file()}
+
+
+def name_of(path: str) -> str:
+    return path.removesuffix('.py').removesuffix('/__init__').replace('/', '.')
+
+
+def imports(module: str, text: str, modules: set[str]) -> set[str]:
+    """The modules that a module names: in import statements at any depth, to importlib and runpy, and after `-m`."""
+    found = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = [*module.split('.')[:-node.level + (f'{module}.__init__' in modules or is_package(module, modules))
+                                       or None], *([node.module] if node.module else [])] if node.level else [
+                                           node.module]
+            stem = '.'.join(map(str, base))
+            found.update(f'{stem}.{alias.name}' if f'{stem}.{alias.name}' in modules else stem for alias in node.names)
+        elif isinstance(node, ast.Call) and called(node) in LOADERS:
+            found.update(argument.value for argument in node.args[:1] if is_text(argument))
+        elif isinstance(node, ast.List | ast.Tuple):
+            found.update(after.value for before, after in zip(node.elts, node.elts[1:], strict=False)
+                         if is_text(before) and before.value == '-m' and is_text(after))
+    return found
+
+
+def is_package(module: str, modules: set[str]) -> bool:
+    return any(other.startswith(f'{module}.') for other in modules)
+
+
+def called(node: ast.Call) -> str:
+    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, 'id', '')
+
+
+def is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def package(module: str) -> str:
+    return module.partition('.')[0]
+
+
+def wrong_arrows(texts: dict[str, str]) -> list[str]:
+    """Imports that point up or sideways, as 'module -> module'."""
+    return sorted(f'{module} -> {target}' for module, text in texts.items()
+                  for target in imports(module, text, set(texts))
+                  if package(target) in MAY_IMPORT and package(target) != package(module)
+                  and package(target) not in MAY_IMPORT[package(module)])
+
+
+def circle(texts: dict[str, str]) -> list[str]:
+    """Modules that import each other in a circle, or an empty list."""
+    graph = {module: {target for target in imports(module, text, set(texts)) if target in texts and target != module}
+             for module, text in texts.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as problem:
+        return list(problem.args[1])
+    return []
+
+
+def test_arrows_point_down():
+    assert wrong_arrows(sources()) == []
+
+
+def test_there_is_no_circle():
+    assert circle(sources()) == []
+
+
+@pytest.mark.parametrize(('module', 'line', 'arrow'), [
+    ('surgery.bilinear', 'from solvers import loop', 'surgery.bilinear -> solvers.loop'),
+    ('solvers.loop', 'def f():\n    import nets.voc', 'solvers.loop -> nets.voc'),
+    ('solvers.loop', 'import importlib\nimportlib.import_module("report.page")', 'solvers.loop -> report.page'),
+    ('solvers.solve', 'command = [python, "-m", "report", run]', 'solvers.solve -> report'),
+    ('accel.build', 'from third_party.caffe import cuda', 'accel.build -> third_party.caffe.cuda'),
+    ('data_layers.check', 'from accel import device', 'data_layers.check -> accel.device'),
+    ('report.page', 'from experiments import demo', 'report.page -> experiments.demo'),
+    ('cli', 'from data_layers import VOID', 'cli -> data_layers'),
+])
+def test_an_arrow_up_is_found(module, line, arrow):
+    texts = sources()
+    texts[module] += f'\n{line}\n'
+    assert wrong_arrows(texts) == [arrow]
+
+
+@pytest.mark.parametrize(('module', 'line'), [
+    ('solvers.recipe', 'from solvers import loop'), ('surgery.transplant', 'def f():\n    from .expand import expand_score'),
+    ('nets.blocks', 'from nets.voc_fcn8s.net import fcn')])
+def test_a_circle_is_found(module, line):
+    texts = sources()
+    texts[module] += f'\n{line}\n'
+    assert module in circle(texts)
+
+
+def test_what_works_without_caffe_names_it_in_functions_only():
+    """Data sets, surgery and metrics are imported on machines without Caffe."""
+    for module, text in sources().items():
+        if module.startswith(WITHOUT_CAFFE) and module != 'data_layers.layers':
+            top = '\n'.join(ast.unparse(node) for node in ast.parse(text).body if isinstance(node, ast.Import |
+                                                                                             ast.ImportFrom))
+            assert not {target for target in imports(module, top, set()) if package(target) in ('caffe', 'accel')}, module
