@@ -3,7 +3,7 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from tqdm import tqdm
@@ -31,8 +31,16 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f'{self.prog}: {message} (see {self.prog} --help)\n')
 
 
-def add_device_arguments(parser, gpu: str = '--gpu') -> None:
-    """Let a command line choose what `accel.device` computes on; `gpu` names the argument, 'gpu' a positional one."""
+def add_device_arguments(parser: argparse.ArgumentParser, gpu: str = '--gpu') -> None:
+    """Let a command line choose what `accel.device` computes on.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+        Gets the arguments.
+    gpu : str
+        Name of the argument that takes the number of a GPU; without dashes, a positional one.
+    """
     help = 'number of the GPU to use (default: 0, or the CPU when no card answers)'
     if gpu.startswith('-'):
         parser.add_argument(gpu, type=int, metavar='N', help=help)
@@ -41,8 +49,21 @@ def add_device_arguments(parser, gpu: str = '--gpu') -> None:
     parser.add_argument('--cpu', action='store_true', help='compute on the CPU')
 
 
-def run(main, argv=None) -> int:
-    """Call `main(argv)`; return the exit status: 0, or 2 or 1 and one line on stderr."""
+def run(main: Callable[[list[str] | None], int | None], argv: list[str] | None = None) -> int:
+    """Run a command, and turn its exceptions into one line on stderr.
+
+    Parameters
+    ----------
+    main : callable
+        The command; returns its exit status, or None for 0.
+    argv : list of str, optional
+        Its arguments; by default those of the process.
+
+    Returns
+    -------
+    int
+        The exit status: that of `main`, 2 after `BadInput`, 1 after `Failed`, 130 after Ctrl-C.
+    """
     warnings.showwarning = lambda message, *_args, **_options: say(f'warning: {message}')
     try:
         return main(argv) or 0
@@ -54,24 +75,37 @@ def run(main, argv=None) -> int:
         return 130
 
 
-def progress(items=None, **options) -> tqdm:
-    """A `tqdm` bar over `items`: live on a terminal, a plain line every half minute elsewhere."""
+def progress(items: Iterable[Any] | None = None, **options: Any) -> tqdm:
+    """A progress bar: live on a terminal, a line every half minute elsewhere.
+
+    Parameters
+    ----------
+    items : iterable, optional
+        What the bar goes through; without, its `update` is called.
+    **options
+        As for `tqdm`.
+
+    Returns
+    -------
+    tqdm
+        The bar, which gives the items.
+    """
     if sys.stderr.isatty():
         return tqdm(items, dynamic_ncols=True, **options)
     return _Lines(items, mininterval=30.0, delay=5.0, ascii=True, **options)
 
 
-class _Lines(tqdm):
+class _Lines(tqdm):     # type: ignore[misc]    # tqdm comes without types
     """A bar for a file: each update a line of its own."""
 
-    def display(self, msg=None, pos=None) -> None:
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
         if msg != '':
             print(self, file=self.fp, flush=True)
 
-    def clear(self, nolock=False) -> None:
-        """There is nothing to wipe."""
+    def clear(self, nolock: bool = False) -> None:
+        """Lines that are written stay."""
 
-    def moveto(self, n) -> None:
+    def moveto(self, n: int) -> None:
         """The cursor stays where it is."""
 
 
@@ -81,7 +115,7 @@ def say(line: str) -> None:
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of text as aligned columns."""
+    """Rows of text as aligned columns, each as wide as its longest cell and two spaces apart."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return '\n'.join('  '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
                      for row in rows)

@@ -15,7 +15,7 @@ PARTIAL = '.partial'    # how the names of unfinished files end
 
 
 @contextmanager
-def whole(path: str | os.PathLike) -> Iterator[IO[bytes]]:
+def whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A binary file beside `path` that takes its name when the block ends, and is removed when the block fails.
 
     What a killed process leaves has a name that ends in `PARTIAL`; the next one to write `path` replaces it.
@@ -24,6 +24,16 @@ def whole(path: str | os.PathLike) -> Iterator[IO[bytes]]:
     ----------
     path : path
         The file to write, in a folder that exists.
+
+    Yields
+    ------
+    file
+        Open for writing bytes.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
     """
     path = Path(path)
     partial = path.with_name(path.name + PARTIAL)
@@ -35,8 +45,15 @@ def whole(path: str | os.PathLike) -> Iterator[IO[bytes]]:
         partial.unlink(missing_ok=True)
 
 
-def write(path: str | os.PathLike, content: str | Sequence[bytes | np.ndarray]) -> None:
-    """Write text, or bytes and arrays one after the other, as the whole of a file.
+def write(path: str | os.PathLike[str], content: str | Sequence[bytes | np.ndarray]) -> None:
+    """Write a file, whole or not at all.
+
+    Parameters
+    ----------
+    path : path
+        The file, in a folder that exists.
+    content : str, or sequence of bytes or array
+        Text, written as UTF-8; or bytes and contiguous arrays, one after the other.
 
     Raises
     ------
@@ -51,18 +68,33 @@ def write(path: str | os.PathLike, content: str | Sequence[bytes | np.ndarray]) 
         raise BadInput(f'{path}: cannot write: {problem.strerror}') from None
 
 
-def write_json(path: str | os.PathLike, value: Any, indent: int | None = 1) -> None:
-    """Write a value as JSON, as `write` does."""
+def write_json(path: str | os.PathLike[str], value: Any, indent: int | None = 1) -> None:
+    """Write a value as JSON, whole or not at all.
+
+    Parameters
+    ----------
+    path : path
+        The file, in a folder that exists.
+    value
+        What `json.dumps` takes.
+    indent : int, optional
+        Spaces; None for one line.
+
+    Raises
+    ------
+    BadInput
+        The file cannot be written.
+    """
     write(path, json.dumps(value, indent=indent) + '\n')
 
 
-def sha256(path: str | os.PathLike) -> str:
+def sha256(path: str | os.PathLike[str]) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with open(path, 'rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
-def sync(path: str | os.PathLike) -> None:
+def sync(path: str | os.PathLike[str]) -> None:
     """Wait until a file or folder is on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

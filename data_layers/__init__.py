@@ -4,21 +4,42 @@
     >>> val = open_dataset('voc', 'seg11valid')             # doctest: +SKIP
     >>> image, label = val.load(val.ids[0])                 # doctest: +SKIP
 
-Nothing here imports Caffe but `data_layers.layers`, the layer that feeds a net.
+Only `data_layers.layers` imports Caffe.
+
+To read a data set:
+
+- `dataset`: the base of all of them, with the readers, the checks of what they read, and the training stream
+- `voc`, `sbd`, `nyud`, `siftflow`, `pascalcontext`: the published data sets, as their authors distribute them
+- `own`: your own data, described by a dataset.json
+
+To feed a net:
+
+- `layers`: the Caffe layers; `param_str`: their options in a prototxt
+- `augment`: random variations of training samples
+- `prefetch`: worker processes that read samples ahead; `bench`: how fast that is
+
+To look after data on disk, `python -m data_layers`:
+
+- `prepare`: from a download to the layout that is read; `check`: every image and label read, all problems listed
+
+To write segmentations:
+
+- `palette`: index PNGs and the VOC colours; `pictures`: overlays and legends; `submission`: files for VOC's server
 """
 from collections.abc import Sequence
 from pathlib import Path
 
 from cli import BadInput
-from data_layers.dataset import VOID, Dataset, data_home, draw, warn_overlap
-from data_layers.folder import CARD, Folder
+from data_layers.dataset import VOID, Dataset, data_home, draw, is_training, warn_overlap
 from data_layers.nyud import NYUD
+from data_layers.own.folder import CARD, Folder
 from data_layers.pascalcontext import PASCALContext
 from data_layers.sbd import SBD
 from data_layers.siftflow import SIFTFlow
 from data_layers.voc import VOC, VOC2012
 
-__all__ = ['DATASETS', 'VOID', 'Dataset', 'data_home', 'dataset_type', 'draw', 'open_dataset', 'warn_overlap']
+__all__ = ['DATASETS', 'VOID', 'Dataset', 'data_home', 'dataset_type', 'draw', 'is_training', 'open_dataset',
+           'warn_overlap']
 
 DATASETS: dict[str, type[Dataset]] = {dataset.name: dataset for dataset in
                                        (VOC, VOC2012, SBD, NYUD, SIFTFlow, PASCALContext, Folder)}
@@ -26,6 +47,18 @@ DATASETS: dict[str, type[Dataset]] = {dataset.name: dataset for dataset in
 
 def dataset_type(name: str, root: str | Path | None = None) -> type[Dataset]:
     """The class of a data set: one of `DATASETS`, or your own, which `$FCN_DATA/NAME` or `root` describes.
+
+    Parameters
+    ----------
+    name : str
+        Its name; `folder` for your own data in `root`.
+    root : path, optional
+        Its folder, by default below `$FCN_DATA`.
+
+    Returns
+    -------
+    type of Dataset
+        Its classes and means are known before a split is opened.
 
     Raises
     ------
@@ -43,11 +76,23 @@ def dataset_type(name: str, root: str | Path | None = None) -> type[Dataset]:
 
 def open_dataset(name: str, split: str, root: str | Path | None = None,
                  tops: Sequence[str] | None = None) -> Dataset:
-    """Open one split of a data set, by name: see `Dataset` for the arguments.
+    """Open one split of a data set.
+
+    Parameters
+    ----------
+    name : str
+        As for `dataset_type`.
+    split, root, tops
+        As for `Dataset`.
+
+    Returns
+    -------
+    Dataset
+        The split.
 
     Raises
     ------
     BadInput
-        No data set of that name, or what `Dataset` complains of.
+        As of `dataset_type` and `Dataset`.
     """
     return dataset_type(name, root)(split, root, tops)

@@ -1,23 +1,26 @@
 """Look after data sets on disk.
 
 python -m data_layers list                         the data sets, their sources, licences and folders
-python -m data_layers check voc                    read all of it, list everything that is wrong
+python -m data_layers check voc                    read all of it, list all that is wrong
 python -m data_layers check DIR --split train      the data set in a folder, one split
 python -m data_layers prepare sbd --from DIR       bring a download into place
 python -m data_layers bench voc                    how fast a solver is fed from it
 """
+import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import cli
 from data_layers import DATASETS, bench, data_home
 from data_layers.check import check, recognise, text
-from data_layers.folder import CARD
+from data_layers.own.folder import CARD
 from data_layers.prepare import prepare
 
 
 def parser() -> cli.Parser:
+    """The arguments of all commands."""
     top = cli.Parser(prog='python -m data_layers', description=__doc__)
     commands = top.add_subparsers(dest='command', required=True, metavar='COMMAND')
     commands.add_parser('list', help='say where every data set comes from and on which terms')
@@ -44,13 +47,20 @@ def parser() -> cli.Parser:
     return top
 
 
-def add_dataset(command) -> None:
+def add_dataset(command: argparse.ArgumentParser) -> None:
+    """Let a command take a data set: by its name or by its folder."""
     command.add_argument('dataset', metavar='DATASET_OR_DIR', help=f'{", ".join(DATASETS)}, or the folder of one')
     command.add_argument('--root', metavar='DIR', help="the data set's folder (default: its place in $FCN_DATA)")
 
 
-def name_and_root(options) -> tuple[str, str | None]:
-    """The data set that is meant, and its folder if one was given."""
+def name_and_root(options: argparse.Namespace) -> tuple[str, str | None]:
+    """The data set that is meant, and its folder if one was given.
+
+    Raises
+    ------
+    BadInput
+        Neither a data set nor the folder of one.
+    """
     name = options.dataset
     if name in DATASETS or (Path(name).name == name and (data_home() / name / CARD).is_file()):
         return name, options.root
@@ -60,7 +70,8 @@ def name_and_root(options) -> tuple[str, str | None]:
     return recognise(Path(name)), name
 
 
-def main(argv=None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit status."""
     options = parser().parse_args(argv)
     if options.command == 'list':
         print('\n'.join(kind.describe() for kind in DATASETS.values()))
@@ -73,7 +84,8 @@ def main(argv=None) -> int:
     return 0
 
 
-def run_check(options) -> int:
+def run_check(options: argparse.Namespace) -> int:
+    """Check a data set; 1 when something is wrong with it."""
     name, root = name_and_root(options)
     if options.workers is not None and options.workers < 1:
         raise cli.BadInput(f'--workers must be at least 1, not {options.workers}')
@@ -82,7 +94,8 @@ def run_check(options) -> int:
     return 1 if report['problems'] else 0
 
 
-def run_bench(options) -> int:
+def run_bench(options: argparse.Namespace) -> int:
+    """Measure how fast a data set is read."""
     figures = bench.bench(*name_and_root(options), options.split, options.tops and options.tops.split(','),
                           options.images, options.rate, options.workers, options.ahead)
     print(json.dumps(figures, indent=2) if options.json else bench.text(figures))

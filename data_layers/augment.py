@@ -15,7 +15,18 @@ STREAM = 1      # apart from the draws of samples, which come from (seed, positi
 
 
 def check(mirror: bool = False, scale: Sequence[float] | None = None, crop: int | None = None) -> None:
-    """Refuse options of the wrong kind."""
+    """Refuse options of the wrong kind.
+
+    Parameters
+    ----------
+    mirror, scale, crop
+        As for `augment`.
+
+    Raises
+    ------
+    BadInput
+        One is not what `augment` takes.
+    """
     if not isinstance(mirror, bool):
         raise BadInput(f'mirror is {mirror!r}; give True or False')
     if scale is not None and not (isinstance(scale, list | tuple) and len(scale) == 2 and all(
@@ -60,7 +71,20 @@ def augment(sample: Sequence[np.ndarray], seed: int, position: int, mirror: bool
 
 
 def resize(array: np.ndarray, factor: float) -> np.ndarray:
-    """Resize C x H x W by a factor, labels to the nearest pixel."""
+    """Resize an array.
+
+    Parameters
+    ----------
+    array : array
+        C x H x W: an image, float32, resized bilinearly, or a label, uint8, to the nearest pixel.
+    factor : float
+        Of height and width; both stay at least 1.
+
+    Returns
+    -------
+    array
+        C x H' x W', of the same type.
+    """
     _, height, width = array.shape
     size = max(1, round(factor * width)), max(1, round(factor * height))
     how = Image.Resampling.NEAREST if array.dtype == np.uint8 else Image.Resampling.BILINEAR
@@ -68,7 +92,22 @@ def resize(array: np.ndarray, factor: float) -> np.ndarray:
 
 
 def window(array: np.ndarray, side: int, down: float, across: float) -> np.ndarray:
-    """The square at these fractions of the room there is; a smaller image is filled up at the right and below."""
+    """Cut a square out of an array; a smaller array is filled up at the right and below, with 0 or void.
+
+    Parameters
+    ----------
+    array : array
+        C x H x W: an image, float32, or a label, uint8.
+    side : int
+        Of the square, in pixels.
+    down, across : float
+        Where it begins, as fractions, 0 to 1, of the rows and columns where it may.
+
+    Returns
+    -------
+    array
+        C x side x side, of the same type.
+    """
     channels, height, width = array.shape
     top, left = int(down * max(height - side + 1, 1)), int(across * max(width - side + 1, 1))
     result = np.full((channels, side, side), VOID if array.dtype == np.uint8 else 0, array.dtype)

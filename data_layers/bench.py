@@ -5,6 +5,7 @@ wait is all of that. The solver at `rate` sleeps between its steps, as one that 
 """
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from data_layers.prefetch import Prefetcher
 
 
 def bench(name: str, root: str | None = None, split: str | None = None, tops: Sequence[str] | None = None,
-          images: int = 200, rate: float = 20, workers: int | None = None, ahead: int | None = None) -> dict:
+          images: int = 200, rate: float = 20, workers: int | None = None, ahead: int | None = None) -> dict[str, Any]:
     """Measure how a solver is fed from a split, its samples drawn as in training.
 
     Parameters
@@ -31,9 +32,14 @@ def bench(name: str, root: str | None = None, split: str | None = None, tops: Se
     Returns
     -------
     dict
-        Plain values, as `--json` prints them: dataset, root, split, samples, images, workers, ahead, megabytes (mean
+        What `--json` prints: dataset, root, split, samples, images, workers, ahead, megabytes (mean
         of a sample), in_process and fed (images per second without and with workers), start (seconds until the first
         sample from a worker), and wait: rate, and median, p95 and max in milliseconds.
+
+    Raises
+    ------
+    BadInput
+        As of `Prefetcher`, or too few images, or a rate of 0 or less.
     """
     if images < 2 or rate <= 0:
         raise BadInput(f'--images {images} --rate {rate:g}: measure at least 2 images, at a rate above 0')
@@ -59,12 +65,21 @@ def bench(name: str, root: str | None = None, split: str | None = None, tops: Se
 
 
 def consume(reader: Prefetcher, ids: Sequence[str], pause: float = 0) -> tuple[np.ndarray, int]:
-    """Take samples one by one, with a pause in seconds after each.
+    """Take samples one by one.
+
+    Parameters
+    ----------
+    reader : Prefetcher
+        Gives them.
+    ids : sequence of str
+        The samples.
+    pause : float
+        Seconds of sleep after each.
 
     Returns
     -------
     waits : array
-        Seconds until each sample was in its blobs.
+        Float64, one a sample: seconds until it was in its blobs.
     size : int
         Bytes of all samples.
     """
@@ -83,7 +98,7 @@ def consume(reader: Prefetcher, ids: Sequence[str], pause: float = 0) -> tuple[n
     return np.array(waits), size
 
 
-def text(figures: dict) -> str:
+def text(figures: dict[str, Any]) -> str:
     """The figures of `bench` for reading."""
     wait = figures['wait']
     return (f'{figures["dataset"]} {figures["split"]} in {figures["root"]}: {figures["samples"]} samples, '

@@ -1,26 +1,35 @@
-"""Read every image and label of a data set's splits and list everything that is wrong with them, at once."""
+"""Read every image and label of a data set's splits, and list all that is wrong with them at once."""
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from cli import BadInput, progress
 from data_layers import DATASETS, VOID, Dataset, dataset_type
-from data_layers.folder import Folder
+from data_layers.own.folder import Folder
 from workers import spread
-
-_dataset: Dataset       # the one a worker process reads
 
 
 @dataclass
 class Findings:
-    """What one sample, or many, turned out to hold."""
+    """What one sample, or many, turned out to hold.
+
+    Attributes
+    ----------
+    problems : list of str
+        A line each.
+    pixels, images : dict
+        Label top -> for each value 0 ... 255, the number of pixels that have it, and of images.
+    sums : dict
+        Image top -> the sum of each channel, mean included, then the number of pixels.
+    """
     problems: list[str] = field(default_factory=list)
-    pixels: dict[str, np.ndarray] = field(default_factory=dict)     # label top -> pixels of each value (256)
-    images: dict[str, np.ndarray] = field(default_factory=dict)     # label top -> images that have it (256)
-    sums: dict[str, np.ndarray] = field(default_factory=dict)       # image top -> sum of each channel, then their count
+    pixels: dict[str, np.ndarray] = field(default_factory=dict)
+    images: dict[str, np.ndarray] = field(default_factory=dict)
+    sums: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __iadd__(self, other: 'Findings') -> 'Findings':
         self.problems += other.problems
@@ -31,7 +40,7 @@ class Findings:
 
 
 def check(name: str, root: str | Path | None = None, splits: Iterable[str] | None = None,
-          tops: Iterable[str] | None = None, workers: int | None = None) -> dict:
+          tops: Iterable[str] | None = None, workers: int | None = None) -> dict[str, Any]:
     """Check a data set: every sample of its splits, each top on its own.
 
     Parameters
@@ -48,9 +57,14 @@ def check(name: str, root: str | Path | None = None, splits: Iterable[str] | Non
     Returns
     -------
     dict
-        Plain values, as `--json` prints them: dataset, root, splits (number of ids and classes absent from each),
+        What `--json` prints: dataset, root, splits (number of ids and classes absent from each),
         samples, problems and warnings (lines of text), classes (name, share of the labelled pixels, number of images),
         void (share of the pixels), means (of the data and of the recipe, in the channel order of the blob).
+
+    Raises
+    ------
+    BadInput
+        The data set has no split that can be opened; or a sample killed the process that read it.
     """
     dataset, members, problems = open_splits(name, root, splits, tops)
     jobs = {id: False for ids in members.values() for id in ids}
@@ -76,8 +90,29 @@ def check(name: str, root: str | Path | None = None, splits: Iterable[str] | Non
     }
 
 
-def open_splits(name, root, splits, tops) -> tuple[Dataset, dict[str, Counter], list[str]]:
-    """Open the splits: the data set to read from, how often each split lists an id, and what is wrong so far."""
+def open_splits(name: str, root: str | Path | None, splits: Iterable[str] | None, tops: Iterable[str] | None,
+                ) -> tuple[Dataset, dict[str, Counter[str]], list[str]]:
+    """Open the splits to be checked.
+
+    Parameters
+    ----------
+    name, root, splits, tops
+        As for `check`.
+
+    Returns
+    -------
+    dataset : Dataset
+        To read from, with those of the tops whose folder is there.
+    members : dict
+        Split -> how often it lists each id.
+    problems : list of str
+        Splits and folders that are missing.
+
+    Raises
+    ------
+    BadInput
+        None of the splits can be opened.
+    """
     kind = dataset_type(name, root)
     tops = tuple(tops or (*kind.means, *kind.classes))
     opened, problems = {}, []
@@ -99,43 +134,67 @@ def open_splits(name, root, splits, tops) -> tuple[Dataset, dict[str, Counter], 
 
 def inspect_all(dataset: Dataset, jobs: dict[str, bool], workers: int | None) -> Iterator[tuple[str, Findings]]:
     """Inspect the samples of `jobs` (id -> whether it has labels), in order, in several processes."""
-    return spread(inspect, jobs.items(), workers, lambda job: f'{dataset.name} {job[0]}', set_dataset, (dataset,))
+    return spread(inspect, jobs.items(), workers, lambda job: f'{dataset.name} {job[0]}', (dataset,))
 
 
-def set_dataset(dataset: Dataset) -> None:
-    global _dataset
-    _dataset = dataset
+def inspect(dataset: Dataset, job: tuple[str, bool]) -> tuple[str, Findings]:
+    """Read all tops of one sample.
 
+    Parameters
+    ----------
+    dataset : Dataset
+        To read from.
+    job : (str, bool)
+        The id, and whether the sample has labels.
 
-def inspect(job: tuple[str, bool]) -> tuple[str, Findings]:
-    """Read all tops of one sample."""
+    Returns
+    -------
+    id : str
+        The same.
+    found : Findings
+        Of this sample; what cannot be read is among its problems.
+    """
     id, labelled = job
     found, sample = Findings(), {}
-    for top in _dataset.tops:
-        if labelled or top in _dataset.means:
+    for top in dataset.tops:
+        if labelled or top in dataset.means:
             try:
-                sample[top] = _dataset.read(top, id)
+                sample[top] = dataset.read(top, id)
             except BadInput as problem:
                 found.problems.append(str(problem))
     try:
         if sample:
-            _dataset.check_sizes(id, sample)
+            dataset.check_sizes(id, sample)
     except BadInput as problem:
         found.problems.append(str(problem))
     for top, array in sample.items():
-        if top in _dataset.classes:
+        if top in dataset.classes:
             found.pixels[top] = np.bincount(array.ravel(), minlength=256)
             found.images[top] = (found.pixels[top] > 0).astype(int)
         else:
-            found.sums[top] = channel_sums(array, _dataset.means[top])
+            found.sums[top] = channel_sums(array, dataset.means[top])
             if (array == array[:, :1, :1]).all():
-                found.problems.append(f'{_dataset.name} {id}: {_dataset.file(top, id)} has one {top} value everywhere; '
+                found.problems.append(f'{dataset.name} {id}: {dataset.file(top, id)} has one {top} value everywhere; '
                                       'restore it from the download')
     return id, found
 
 
 def channel_sums(blob: np.ndarray, means: tuple[float, ...]) -> np.ndarray:
-    """Sum of each channel, mean included, and the number of pixels; holes in the depth (exactly 0) do not count."""
+    """Sum up the channels of an image.
+
+    Parameters
+    ----------
+    blob : array
+        C x H x W, mean subtracted.
+    means : tuple of float
+        One a channel.
+
+    Returns
+    -------
+    array
+        C + 1, float64: the sum of each channel, mean included, and the number of pixels, at least 1. Holes in depth
+        (one channel, exactly 0) do not count.
+    """
     pixels = blob.reshape(len(blob), -1).astype(np.float64)
     if len(pixels) == 1:
         pixels = pixels[:, pixels[0] != 0]
@@ -144,20 +203,33 @@ def channel_sums(blob: np.ndarray, means: tuple[float, ...]) -> np.ndarray:
 
 
 def absent(dataset: Dataset, images: dict[str, np.ndarray]) -> dict[str, list[str]]:
-    """Label top -> names of the classes that no image has."""
+    """Label top -> names of the classes that no image has, given `Findings.images`."""
     return {top: [name for name, count in zip(dataset.classes[top], counts, strict=False) if not count]
             for top, counts in images.items()}
 
 
-def frequencies(names: tuple[str, ...], pixels: np.ndarray, images: np.ndarray) -> list[dict]:
-    """Name, share of the labelled pixels and number of images of every class."""
+def frequencies(names: tuple[str, ...], pixels: np.ndarray, images: np.ndarray) -> list[dict[str, Any]]:
+    """How frequent every class is.
+
+    Parameters
+    ----------
+    names : tuple of str
+        The classes.
+    pixels, images : array
+        256 each: the pixels of each label value, and the images that have it.
+
+    Returns
+    -------
+    list of dict
+        For every class: name, share of the labelled pixels (as a fraction of 1), number of images.
+    """
     labelled = max(pixels[:len(names)].sum(), 1)
     return [{'name': name, 'share': float(pixels[index] / labelled), 'images': int(images[index])}
             for index, name in enumerate(names)]
 
 
-def suspicions(dataset: Dataset, members: dict[str, Counter], total: Findings) -> list[str]:
-    """What need not be wrong but should be known."""
+def suspicions(dataset: Dataset, members: dict[str, Counter[str]], total: Findings) -> list[str]:
+    """What need not be wrong but should be known, a line each; `members` is as of `open_splits`."""
     lines = []
     for split, ids in members.items():
         if (published := dataset.published.get(split, len(ids))) != len(ids):
@@ -191,13 +263,13 @@ def recognise(folder: Path) -> str:
     # VOC 2011 and 2012 look alike: tell them by the folder's name.
     names = [name for name, place in found if name not in ('voc', 'voc2012') or
              (name == 'voc2012') == ('2012' in place.name)]
-    if len(names) == 1 or Folder.name in names:     # where that is described, it is what is meant
+    if len(names) == 1 or Folder.name in names:     # a folder with a description is what it says
         return names[0] if len(names) == 1 else Folder.name
     what = f'several data sets ({", ".join(names)})' if names else 'no data set known here'
     raise BadInput(f'{folder} holds {what}; name one of {", ".join(DATASETS)} and give the folder with --root')
 
 
-def text(report: dict) -> str:
+def text(report: dict[str, Any]) -> str:
     """The report of `check` for reading."""
     lines = [f'{report["dataset"]}: {dataset_type(report["dataset"], report["root"]).title} in {report["root"]}, '
              f'{report["samples"]} samples']

@@ -1,16 +1,19 @@
 """What every data set has in common: one split on disk, read sample by sample as the nets take it.
 
 A data set is a subclass of `Dataset` that says where its files lie (`file`), how their labels are stored (`read_label`)
-and which ids a split has (`split_ids`). Everything else, above all the checks that keep bad data away from Caffe
-(whose CPU loss indexes out of bounds on a wrong label), is here.
+and which ids a split has (`split_ids`). The rest, above all the checks that keep bad data away from Caffe (whose CPU
+loss indexes out of bounds on a wrong label), is here.
 
 Images leave as float32, C x H x W, BGR, mean subtracted; labels as uint8, 1 x H x W, class indices with 255 for void.
 """
+import json
 import os
+import re
 import warnings
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.io
@@ -19,8 +22,10 @@ from PIL import Image
 from cli import BadInput
 
 VOID = 255
+IMAGES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp'}    # how the names of photographs end
 CHECKOUT = Path(__file__).resolve().parent.parent
 VOC_MEAN = (104.00699, 116.66877, 122.67892)    # BGR, the mean of ImageNet that the VGG and CaffeNet weights expect
+TRAINING = re.compile('(?<![a-z])train|(?<!s)train(val)?(?![a-z])')
 
 
 def data_home() -> Path:
@@ -30,8 +35,35 @@ def data_home() -> Path:
 
 @lru_cache(1024)     # those that are read ahead are asked for again and again
 def draw(seed: int, position: int, n: int) -> int:
-    """The sample, of n, at a position of the training stream: a pure function, so that a resumed run is exact."""
+    """Draw the sample at a position of the training stream: a pure function, so that a resumed run is exact.
+
+    Parameters
+    ----------
+    seed, position : int
+        Of the stream; the first sample is at position 0.
+    n : int
+        Samples in the split.
+
+    Returns
+    -------
+    int
+        The index of the sample, 0 ... n - 1, each as probable as the others.
+    """
     return int(np.random.default_rng((seed, position)).integers(n))
+
+
+def is_training(split: str) -> bool:
+    """Whether samples of a split are drawn at random: a word of its name begins with train, or ends with it.
+
+    Words that end with strain (`strain`, `constrain`) do not count, and one may also end with trainval.
+
+    >>> [split for split in ('train', 'trainval', 'train_aug', 'sbd_train', '2012-train', 'mytrain', 'voctrainval')
+    ...  if not is_training(split)]
+    []
+    >>> [split for split in ('val', 'constrained', 'strain', 'restrained', 'constrain') if is_training(split)]
+    []
+    """
+    return TRAINING.search(split) is not None
 
 
 class Dataset:
@@ -74,7 +106,8 @@ class Dataset:
     classes: dict[str, tuple[str, ...]]
     unlabelled: tuple[str, ...] = ()    # splits whose labels are kept back
     default_tops: tuple[str, ...] = ('data', 'label')
-    published: dict[str, int] = {}      # split -> number of ids the papers' authors had
+    published: dict[str, int] = {}      # split -> number of ids the papers' authors had; empty: see `splits`
+    list_suffix = '.txt'                # of the splits' lists of ids
     training, scored = 'train', 'val'   # the splits of the papers' recipe
     left_out: str | None = None         # a class that some publications leave out of the scores
     void = VOID
@@ -98,6 +131,7 @@ class Dataset:
 
     @property
     def mean(self) -> tuple[float, ...]:
+        """The mean of the first image top, in the channel order of its blob, on the scale 0 ... 255."""
         return next(iter(self.means.values()))
 
     @classmethod
@@ -110,55 +144,173 @@ class Dataset:
 
     @classmethod
     def lists(cls, root: Path) -> Path:
-        """The folder of the splits' lists of ids, below the data set's folder."""
+        """The folder of the splits' lists of ids.
+
+        Parameters
+        ----------
+        root : path
+            The data set's folder, as `locate` gives it.
+
+        Returns
+        -------
+        path
+            `root` itself, if not overridden.
+        """
         return root
 
     @classmethod
     def splits(cls, root: str | Path | None = None) -> list[str]:
-        """Names of the splits present."""
-        folder = cls.lists(cls.locate(root))
-        return [split for split in cls.published if (folder / f'{split}.txt').is_file()]
+        """Names of the splits present: those `published` whose list is there, or without any published, all lists.
+
+        Parameters
+        ----------
+        root : path, optional
+            As for the class.
+
+        Returns
+        -------
+        list of str
+            In the order of `published`, or sorted.
+
+        Raises
+        ------
+        BadInput
+            The data set is not there.
+        """
+        present = cls.listed(root)
+        return [split for split in cls.published if split in present] if cls.published else present
 
     def split_ids(self, split: str) -> list[str]:
-        path = self.lists(self.root) / f'{split}.txt'
-        if not path.is_file():
-            present = ', '.join(self.splits(self.root)) or 'none'
-            raise BadInput(f'{self.name} has no split {split}: {path} is missing (present: {present})')
-        return read_lines(path)
+        """Read the ids of a split.
+
+        Parameters
+        ----------
+        split : str
+            Its name.
+
+        Returns
+        -------
+        list of str
+            In the order of the split's list, repeated where that repeats them.
+
+        Raises
+        ------
+        BadInput
+            The list is missing or cannot be read.
+        """
+        return read_lines(self.list_of(split))
 
     def trained_on(self) -> list[str]:
         """The ids that the papers' nets for this data set learn from, as far as they are here."""
         return self.split_ids(self.training) if self.training in self.splits(self.root) else []
 
     def file(self, top: str, id: str) -> Path:
-        """The file a top of a sample is read from."""
+        """The file a top of a sample is read from.
+
+        Parameters
+        ----------
+        top : str
+            One of `means` or `classes`.
+        id : str
+            The sample.
+
+        Returns
+        -------
+        path
+            The file, whether or not it exists.
+        """
         raise NotImplementedError
 
     @classmethod
     def read_image(cls, top: str, path: Path) -> np.ndarray:
-        """Read an image top, C x H x W, from a file of the data set or of a user: a photograph, if not overridden."""
+        """Read an image top from a file of the data set or of a user: a photograph, if not overridden.
+
+        Parameters
+        ----------
+        top : str
+            One of `means`.
+        path : path
+            The file.
+
+        Returns
+        -------
+        array
+            C x H x W, float32, mean subtracted; of a photograph, C is 3, BGR.
+
+        Raises
+        ------
+        BadInput
+            The file is missing, corrupt or of another kind.
+        """
         return read_photo(path, cls.means[top])
 
     def read_label(self, top: str, path: Path) -> np.ndarray:
-        """Read a label top: H x W class indices."""
+        """Read a label top from a file of the data set.
+
+        Parameters
+        ----------
+        top : str
+            One of `classes`.
+        path : path
+            The file.
+
+        Returns
+        -------
+        array
+            H x W, uint8: indices into `classes[top]`, or 255 for void.
+
+        Raises
+        ------
+        BadInput
+            The file is missing, corrupt or of another kind, or holds a value that is neither a class nor void.
+        """
         raise NotImplementedError
 
     # What the rest of the program calls.
 
     def load(self, id: str) -> tuple[np.ndarray, ...]:
-        """Read a sample, one array a top, all of one height and width.
+        """Read a sample.
+
+        Parameters
+        ----------
+        id : str
+            One of `ids`.
+
+        Returns
+        -------
+        tuple of array
+            One for each of `tops`, all of one height and width: images C x H x W, float32, mean subtracted; labels
+            1 x H x W, uint8, class indices with 255 for void.
 
         Raises
         ------
         BadInput
-            A file is missing, damaged, of another size than its image, or has labels outside the classes.
+            A file is missing, corrupt, of another size than its image, or has labels outside the classes.
         """
         sample = tuple(self.read(top, id) for top in self.tops)
         self.check_sizes(id, dict(zip(self.tops, sample, strict=True)))
         return sample
 
     def read(self, top: str, id: str) -> np.ndarray:
-        """Read one top of a sample, as `load` does."""
+        """Read one top of a sample, as `load` does.
+
+        Parameters
+        ----------
+        top : str
+            One of `means` or `classes`.
+        id : str
+            The sample.
+
+        Returns
+        -------
+        array
+            C x H x W, float32, of an image; 1 x H x W, uint8, of a label.
+
+        Raises
+        ------
+        BadInput
+            Its file is missing, corrupt, or has labels outside the classes.
+        """
         try:
             path = self.file(top, id)
             return self.read_label(top, path)[np.newaxis] if top in self.classes else self.read_image(top, path)
@@ -166,7 +318,20 @@ class Dataset:
             raise BadInput(f'{self.name} {id}: {problem}') from None
 
     def check_sizes(self, id: str, sample: dict[str, np.ndarray]) -> None:
-        """Refuse a sample whose tops differ in height or width."""
+        """Refuse a sample whose tops differ in height or width.
+
+        Parameters
+        ----------
+        id : str
+            The sample.
+        sample : dict of str to array
+            Top -> its array, ... x H x W.
+
+        Raises
+        ------
+        BadInput
+            Names the two files that differ.
+        """
         first, *others = sample
         height, width = sample[first].shape[-2:]
         for top in others:
@@ -176,7 +341,7 @@ class Dataset:
                                f'is {width}x{height}; replace the wrong one, they must agree')
 
     def image(self, id: str) -> np.ndarray:
-        """The photograph of a sample, H x W x 3, RGB, uint8: for pictures."""
+        """Read the photograph of a sample, H x W x 3, RGB, uint8: for pictures."""
         try:
             return read_rgb(self.file(next(iter(self.means)), id))
         except BadInput as problem:
@@ -184,7 +349,23 @@ class Dataset:
 
     @classmethod
     def locate(cls, root: str | Path | None) -> Path:
-        """The folder of the data set, given one that is it or holds it."""
+        """Find the folder of the data set.
+
+        Parameters
+        ----------
+        root : path, optional
+            A folder that is it or holds it; by default the usual place below `$FCN_DATA`.
+
+        Returns
+        -------
+        path
+            The first of `places` below `root` with a `marker`.
+
+        Raises
+        ------
+        BadInput
+            No such folder; says what to download.
+        """
         start = Path(root) if root else data_home() / cls.home
         for place in cls.places:
             if (start / place / cls.marker).is_dir():
@@ -192,13 +373,44 @@ class Dataset:
         raise cls.absent(start, cls.marker)
 
     @classmethod
+    def listed(cls, root: str | Path | None = None) -> list[str]:
+        """Names of all lists of ids that are there, sorted."""
+        return sorted(path.stem for path in cls.lists(cls.locate(root)).glob(f'*{cls.list_suffix}'))
+
+    def list_of(self, split: str) -> Path:
+        """The list of ids of a split.
+
+        Raises
+        ------
+        BadInput
+            It is missing; names the splits that are present.
+        """
+        path = self.lists(self.root) / f'{split}{self.list_suffix}'
+        if not path.is_file():
+            present = ', '.join(self.splits(self.root)) or 'none'
+            raise BadInput(f'{self.name} has no split {split}: {path} is missing (present: {present})')
+        return path
+
+    @classmethod
     def absent(cls, folder: Path, what: str) -> BadInput:
+        """The complaint that a folder holds no such data set, since `what` is missing there."""
         return BadInput(f'no {cls.title} in {folder} (there is no {what}): download {cls.source}, then run '
                         f'python -m data_layers prepare {cls.name} --from FOLDER_WITH_THE_DOWNLOAD')
 
 
 def warn_overlap(training: Dataset, scored: Dataset) -> int:
-    """Warn when two splits share samples, so that a score would not be a held-out one; return how many they share."""
+    """Warn when two splits share samples, so that a score would not be a held-out one.
+
+    Parameters
+    ----------
+    training, scored : Dataset
+        The two splits, perhaps of different data sets with common ids.
+
+    Returns
+    -------
+    int
+        How many samples they share.
+    """
     shared = sorted(set(training.ids) & set(scored.ids))
     if shared:
         warnings.warn(f'{scored.name} {scored.split} shares {len(shared)} of its {len(scored)} samples ({shared[0]}, '
@@ -210,7 +422,13 @@ def warn_overlap(training: Dataset, scored: Dataset) -> int:
 # Readers: each names its file when it fails.
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file, stripped, without empty ones."""
+    """Read the lines of a text file, stripped, without empty ones.
+
+    Raises
+    ------
+    BadInput
+        The file is missing or not UTF-8.
+    """
     try:
         lines = path.read_text(encoding='utf-8').splitlines()
     except (OSError, UnicodeDecodeError) as problem:
@@ -218,18 +436,54 @@ def read_lines(path: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    BadInput
+        The file is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError, RecursionError) as problem:
+        raise unreadable(path, problem) from None
+
+
 def read_pixels(path: Path) -> Image.Image:
-    """Decode a picture file whole."""
+    """Decode a picture file whole.
+
+    Returns
+    -------
+    Image
+        Loaded, in the mode that the file has.
+
+    Raises
+    ------
+    BadInput
+        The file is missing or corrupt.
+    """
     try:
         with Image.open(path) as picture:
             picture.load()
-    except Exception as problem:  # a damaged file makes the decoders raise almost anything
+    except Exception as problem:  # a corrupt file makes the decoders raise almost anything
         raise unreadable(path, problem) from None
     return picture
 
 
 def read_rgb(path: Path) -> np.ndarray:
-    """Read a photograph of any colour mode (grey, CMYK, palette, with alpha) as H x W x 3, RGB, uint8."""
+    """Read a photograph of any colour mode: grey, CMYK, palette, with alpha.
+
+    Returns
+    -------
+    array
+        H x W x 3, RGB, uint8; perhaps read-only.
+
+    Raises
+    ------
+    BadInput
+        The file is missing or corrupt, or has more than 8 bits a channel.
+    """
     picture = read_pixels(path)
     if picture.mode[0] in 'IF':     # 16 or 32 bit: a conversion would clip, not scale
         raise BadInput(f'{path} has more than 8 bits a channel; save it as an 8 bit picture')
@@ -237,12 +491,41 @@ def read_rgb(path: Path) -> np.ndarray:
 
 
 def read_photo(path: Path, mean: Sequence[float]) -> np.ndarray:
-    """Read a photograph as the nets take it: 3 x H x W, float32, BGR, mean subtracted."""
+    """Read a photograph as the nets take it.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    mean : sequence of float
+        B, G and R, on the scale 0 ... 255.
+
+    Returns
+    -------
+    array
+        3 x H x W, float32, BGR, mean subtracted.
+
+    Raises
+    ------
+    BadInput
+        As of `read_rgb`.
+    """
     return to_blob(read_rgb(path)[:, :, ::-1], mean)
 
 
 def read_indices(path: Path) -> np.ndarray:
-    """Read a mask whose pixels are class indices, a palette or grey picture, as H x W integers."""
+    """Read a mask whose pixels are class indices, a palette or grey picture.
+
+    Returns
+    -------
+    array
+        H x W, of the integer type that the file has.
+
+    Raises
+    ------
+    BadInput
+        The file is missing or corrupt, or a picture in colours.
+    """
     picture = read_pixels(path)
     if picture.mode not in ('P', 'L', 'I', 'I;16'):
         raise BadInput(f'{path} is a {picture.mode} picture, not class indices; save the mask as a palette or grey PNG '
@@ -250,13 +533,31 @@ def read_indices(path: Path) -> np.ndarray:
     return np.asarray(picture)
 
 
-def read_mat(path: Path, key: str):
-    """Read one variable of a MATLAB file."""
+def read_mat(path: Path, key: str) -> Any:
+    """Read one variable of a MATLAB file.
+
+    Parameters
+    ----------
+    path : path
+        The file, of version 7 or older.
+    key : str
+        Name of the variable.
+
+    Returns
+    -------
+    array
+        As `scipy.io.loadmat` gives it, structs as objects.
+
+    Raises
+    ------
+    BadInput
+        The file is missing, corrupt, of version 7.3, or lacks the variable.
+    """
     try:
         variables = scipy.io.loadmat(path, variable_names=[key], struct_as_record=False)
     except NotImplementedError:
         raise BadInput(f'{path} is a MATLAB 7.3 file; save it again in MATLAB with the option -v7') from None
-    except Exception as problem:  # a damaged file makes the reader raise almost anything
+    except Exception as problem:  # a corrupt file makes the reader raise almost anything
         raise unreadable(path, problem) from None
     if key not in variables:
         raise BadInput(f'{path} has no variable {key}; it is not a file of this data set')
@@ -264,6 +565,7 @@ def read_mat(path: Path, key: str):
 
 
 def unreadable(path: Path, problem: Exception) -> BadInput:
+    """The complaint about a file that is missing or that a reader failed on with `problem`."""
     if isinstance(problem, FileNotFoundError):
         return BadInput(f'{path} is missing; restore it from the download')
     reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
@@ -273,7 +575,20 @@ def unreadable(path: Path, problem: Exception) -> BadInput:
 # From stored values to what the net takes.
 
 def to_blob(image: np.ndarray, mean: Sequence[float]) -> np.ndarray:
-    """H x W x C pixels, already in the channel order of `mean`, to C x H x W float32 with the mean subtracted."""
+    """Turn pixels into what a net takes.
+
+    Parameters
+    ----------
+    image : array
+        H x W x C, on the scale 0 ... 255, already in the channel order of `mean`.
+    mean : sequence of float
+        One value a channel.
+
+    Returns
+    -------
+    array
+        C x H x W, float32, mean subtracted.
+    """
     blob = np.empty((image.shape[2], *image.shape[:2]), np.float32)
     for channel, value in enumerate(mean):      # in double, rounded once
         np.subtract(image[:, :, channel], value, out=blob[channel], dtype=np.float64, casting='same_kind')
@@ -323,13 +638,31 @@ def to_classes(values: np.ndarray, count: int, path: Path, first: int = 0,
 
 
 def to_integers(values: np.ndarray, path: Path) -> np.ndarray:
-    """Label values, H x W of any numeric type (MATLAB likes doubles), as int64."""
+    """Turn stored label values of any numeric type into integers; MATLAB stores doubles.
+
+    Parameters
+    ----------
+    values : array
+        H x W.
+    path : path
+        Where they come from, for the complaint.
+
+    Returns
+    -------
+    array
+        H x W, int64.
+
+    Raises
+    ------
+    BadInput
+        A value is not an integer, or the array is not a plane of numbers.
+    """
     if values.ndim != 2 or values.size == 0 or values.dtype.kind not in 'iufb':
         raise BadInput(f'{path} holds no plane of labels but an array of shape {values.shape} and type {values.dtype}; '
                        'restore it from the download')
     with np.errstate(invalid='ignore'):     # NaN: found by the comparison
         whole = values.astype(np.int64)
     if (different := whole != values).any():
-        raise BadInput(f'{path} has label value {values[different][0]:g}, which is no integer; restore it from the '
+        raise BadInput(f'{path} has label value {values[different][0]:g}, which is not an integer; restore it from the '
                        'download')
     return whole

@@ -10,19 +10,23 @@ In a prototxt:
       }
     }
 
-`param_str` is described in `data_layers.param_str`. Splits whose name contains 'train' are drawn
-at random with replacement; the sample at a position of that stream depends on the seed and the position alone (`draw`),
-so that `seek` resumes it exactly. Other splits are gone through in order, over and over; `rewind` starts them again.
+`param_str` is described in `data_layers.param_str`. Training splits are drawn at random with replacement: those with a
+word in their name that begins with train or ends with it, such as train, trainval, train_aug or sbd_train, but not
+constrained (`is_training`). The sample at a position of that stream depends on the seed and the position alone
+(`draw`), so that `seek` resumes it exactly. Other splits are gone through in order, over and over; `rewind` starts them
+again.
 
 Data-parallel ranks share one stream: of `size` ranks, each takes every `size`th sample (`set_rank`), and positions
 count the samples of all of them. In-order splits are dealt out in the same way, so of N samples, rank r scores
 len(range(r, N, size)).
 """
+from typing import Any
+
 import caffe
 import numpy as np
 
 from cli import BadInput
-from data_layers import augment, draw, param_str, warn_overlap
+from data_layers import augment, draw, is_training, param_str, warn_overlap
 from data_layers.prefetch import Prefetcher, Sample
 
 SEED = 1337
@@ -30,10 +34,10 @@ _layers: list['SegmentationData'] = []     # in the order of their making; Caffe
 _rank, _size = 0, 1
 
 
-class SegmentationData(caffe.Layer):
+class SegmentationData(caffe.Layer):    # type: ignore[misc]    # pycaffe comes without types
     """Load samples of a data set into the tops; the net is reshaped for every batch."""
 
-    def setup(self, bottom, top):
+    def setup(self, bottom: Any, top: Any) -> None:
         options = param_str.parse(self.param_str)
         self.seed = options.pop('seed', SEED)
         self.batch_size = options.pop('batch_size', 1)
@@ -41,7 +45,7 @@ class SegmentationData(caffe.Layer):
         augment.check(**self.variation)
         self.reader = Prefetcher(options.pop('dataset'), batch=self.batch_size, **options)
         self.dataset = self.reader.dataset
-        self.random = 'train' in self.dataset.split
+        self.random = is_training(self.dataset.split)
         self.position = 0           # of the next sample of all ranks
         self.fetched: tuple[range, list[Sample]] = range(0), []     # positions and what the net gets there
         if bottom or len(top) != len(self.dataset.tops):
@@ -52,15 +56,15 @@ class SegmentationData(caffe.Layer):
                            'them out of its param_str')
         if not self.random and (training := newest_training()):
             warn_overlap(training.dataset, self.dataset)
-        close()     # nets made before are done with, or start their workers anew: a chain of runs piles none up
+        close()     # a net made before may be in use no more; if it is, its workers start again
         _layers.append(self)
 
-    def reshape(self, bottom, top):
+    def reshape(self, bottom: Any, top: Any) -> None:
         # Caffe reshapes once in setting up and again before every forward, so this must not advance.
         for number, array in enumerate(self.fetch()[0]):        # a vector of blobs cannot be iterated over
             top[number].reshape(self.batch_size, *array.shape)
 
-    def forward(self, bottom, top):
+    def forward(self, bottom: Any, top: Any) -> None:
         for item, sample in enumerate(self.fetch()):
             for number, array in enumerate(sample):
                 top[number].data[item] = array
@@ -69,22 +73,33 @@ class SegmentationData(caffe.Layer):
         # Not before the first forward pass: a net that is only made needs no workers.
         self.reader.expect(self.upcoming(self.reader.ahead))
 
-    def backward(self, top, propagate_down, bottom):
+    def backward(self, top: Any, propagate_down: Any, bottom: Any) -> None:
         pass
 
     def positions(self, count: int) -> range:
-        """Those of the samples that this rank takes next."""
+        """The positions of the `count` samples that this rank takes next."""
         first = self.position + _rank
         return range(first, first + count * _size, _size)
 
     def upcoming(self, count: int) -> list[str]:
-        """The ids of the samples that this rank takes next."""
+        """The ids of the `count` samples that this rank takes next."""
         ids = self.dataset.ids
         return [ids[draw(self.seed, position, len(ids)) if self.random else position % len(ids)]
                 for position in self.positions(count)]
 
     def fetch(self) -> list[Sample]:
-        """The samples of the next batch, all of one size."""
+        """Read the samples of the next batch.
+
+        Returns
+        -------
+        list of tuple of array
+            `batch_size` samples, as of `Dataset.load`, varied in training, all of one height and width.
+
+        Raises
+        ------
+        BadInput
+            As of `Prefetcher.take`, or the samples differ in size.
+        """
         positions, ids = self.positions(self.batch_size), self.upcoming(self.batch_size)
         if self.fetched[0] != positions:
             self.fetched = range(0), []     # stays so when reading fails
@@ -98,7 +113,7 @@ class SegmentationData(caffe.Layer):
         return self.fetched[1]
 
     def check_size(self, first_id: str, first: Sample, id: str, sample: Sample) -> None:
-        """Refuse a sample that does not fit into a batch with the first."""
+        """Refuse a sample that has another height or width than the first of its batch."""
         height, width = first[0].shape[-2:]
         h, w = sample[0].shape[-2:]
         if (h, w) != (height, width):
@@ -108,10 +123,10 @@ class SegmentationData(caffe.Layer):
                            f'batch_size out and set iter_size: {self.batch_size} in the solver')
 
 
-class ClassWeights(caffe.Layer):
+class ClassWeights(caffe.Layer):    # type: ignore[misc]
     """Scores as they are; on the way back, the gradient at every pixel times the weight of its true class.
 
-    Between the scores and their loss, this makes a loss that weighs the classes; the loss shown stays the plain one.
+    Between the scores and their loss, this makes a loss that weighs the classes; the loss shown stays unweighted.
 
         layer {
           name: "weighted"  type: "Python"  bottom: "score"  bottom: "label"  top: "weighted"
@@ -119,17 +134,17 @@ class ClassWeights(caffe.Layer):
         }
     """
 
-    def setup(self, bottom, top):
+    def setup(self, bottom: Any, top: Any) -> None:
         weights = param_str.parse_weights(self.param_str, bottom[0].channels)
         self.weights = np.append(weights, np.zeros(256 - len(weights), np.float32))     # void has no gradient
 
-    def reshape(self, bottom, top):
+    def reshape(self, bottom: Any, top: Any) -> None:
         top[0].reshape(*bottom[0].data.shape)
 
-    def forward(self, bottom, top):
+    def forward(self, bottom: Any, top: Any) -> None:
         top[0].data[...] = bottom[0].data
 
-    def backward(self, top, propagate_down, bottom):
+    def backward(self, top: Any, propagate_down: Any, bottom: Any) -> None:
         np.multiply(top[0].diff, self.weights[bottom[1].data.astype(np.uint8)], out=bottom[0].diff)
 
 
@@ -142,6 +157,11 @@ def set_rank(rank: int, size: int) -> None:
     """Make all layers of this process, present and to come, those of one of `size` data-parallel ranks.
 
     At position p, rank r draws the samples p + r, p + r + size, ...: together, the ranks draw each position once.
+
+    Parameters
+    ----------
+    rank, size : int
+        0 <= rank < size.
     """
     global _rank, _size
     if not 0 <= rank < size:

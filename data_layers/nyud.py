@@ -21,6 +21,8 @@ NUM_CLASSES = len(CLASSES)
 
 
 class NYUD(Dataset):
+    """NYUDv2, with the image tops `color`, `hha` and `depth`: see `Dataset`."""
+
     name = 'nyud'
     title = 'NYUDv2'
     source = ('nyud.tar.gz from http://dl.caffe.berkeleyvision.org/nyud.tar.gz, which has every part; or '
@@ -40,11 +42,13 @@ class NYUD(Dataset):
     training, scored = 'trainval', 'test'
 
     @classmethod
-    def splits(cls, root=None) -> list[str]:
+    def splits(cls, root: str | Path | None = None) -> list[str]:
+        """The published splits present; trainval also when train and val are."""
         present = super().splits(root)
         return present + ['trainval'] * ({'train', 'val'} <= {*present} and 'trainval' not in present)
 
     def split_ids(self, split: str) -> list[str]:
+        """The ids of a split, from its list; those of trainval also from train and val."""
         if split == 'trainval' and not (self.root / 'trainval.txt').is_file():
             return super().split_ids('train') + super().split_ids('val')
         return super().split_ids(split)
@@ -55,6 +59,7 @@ class NYUD(Dataset):
 
     @classmethod
     def read_image(cls, top: str, path: Path) -> np.ndarray:
+        """Read an image top: `color`, BGR, and `hha`, in its order, are 3 x H x W; `depth` is as of `log_depth`."""
         if top == 'hha':
             return to_blob(read_rgb(path), cls.means['hha'])
         if top == 'depth':
@@ -66,7 +71,18 @@ class NYUD(Dataset):
 
 
 def read_depth(path: Path) -> np.ndarray:
-    """Read a 16 bit depth picture: H x W, millimetres, 0 where there is no measurement."""
+    """Read a 16 bit depth picture.
+
+    Returns
+    -------
+    array
+        H x W integers: millimetres, 0 where depth is unknown.
+
+    Raises
+    ------
+    BadInput
+        The file is missing or corrupt, or has 8 bits.
+    """
     picture = read_pixels(path)
     if not picture.mode.startswith('I'):
         raise BadInput(f'{path} is a {picture.mode} picture, not a 16 bit one; depth is stored in millimetres')
@@ -74,7 +90,20 @@ def read_depth(path: Path) -> np.ndarray:
 
 
 def log_depth(depth: np.ndarray, mean: float) -> np.ndarray:
-    """H x W millimetres to 1 x H x W, float32: natural logarithm minus its mean, and 0 where depth is unknown."""
+    """Turn depth into what a net takes.
+
+    Parameters
+    ----------
+    depth : array
+        H x W, millimetres, 0 where depth is unknown.
+    mean : float
+        Of the natural logarithm of the depth in millimetres.
+
+    Returns
+    -------
+    array
+        1 x H x W, float32: the logarithm minus its mean, and 0 where depth is unknown.
+    """
     blob = np.full(depth.shape, mean)
     np.log(depth, out=blob, where=depth > 0)
     return (blob - mean).astype(np.float32)[np.newaxis]

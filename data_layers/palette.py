@@ -6,9 +6,17 @@ from PIL import Image
 
 
 def voc_palette() -> np.ndarray:
-    """The 256 colours of VOC, 256 x 3, uint8, RGB.
+    """The 256 colours of VOC.
 
     The bits of the index are dealt out three at a time to R, G and B, the first three to bit 7, the next to bit 6, ...
+
+    Returns
+    -------
+    array
+        256 x 3, uint8, RGB: a colour for each class index.
+
+    Examples
+    --------
 
     >>> voc_palette()[[0, 1, 2, 15, 255]].tolist()
     [[0, 0, 0], [128, 0, 0], [0, 128, 0], [192, 128, 128], [224, 224, 192]]
@@ -24,12 +32,32 @@ PALETTE = voc_palette()
 
 
 def colorize(labels: np.ndarray) -> np.ndarray:
-    """Colour class indices: H x W, uint8, to H x W x 3, uint8, RGB."""
-    return PALETTE[labels]
+    """Colour class indices.
+
+    Parameters
+    ----------
+    labels : array
+        H x W, uint8.
+
+    Returns
+    -------
+    array
+        H x W x 3, uint8, RGB.
+    """
+    colours: np.ndarray = PALETTE[labels]
+    return colours
 
 
 def save_indexed(path: str | Path, labels: np.ndarray) -> None:
-    """Write class indices, H x W, uint8, as a PNG with the VOC palette, whose pixel values are the indices."""
+    """Write class indices as a PNG with the VOC palette, whose pixel values are the indices.
+
+    Parameters
+    ----------
+    path : path
+        The file to write.
+    labels : array
+        H x W, uint8.
+    """
     if labels.ndim != 2 or labels.dtype != np.uint8:
         raise ValueError(f'labels must be H x W uint8, not {labels.shape} {labels.dtype}')
     picture = Image.fromarray(labels)

@@ -1,10 +1,11 @@
-"""What the Python layers of `data_layers.layers` are told in a prototxt: `param_str`, a literal that is never run as code.
+"""`param_str`, the options of the Python layers of `data_layers.layers` in a prototxt: a literal, never run as code.
 
 The data layer's is a dict: `dataset` and `split` as for `open_dataset`, and optionally `tops`, `root`, `seed`,
 `batch_size` (1; more needs images of one size), as for `Prefetcher`, `workers` and `ahead`, and in training, as for
 `augment`, `mirror`, `scale` and `crop`. That of `ClassWeights` is a tuple, one weight a class.
 """
 import ast
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,18 +17,55 @@ MODULE, DATA_LAYER = 'data_layers.layers', 'SegmentationData'      # as prototxt
 
 
 def write(**options: Any) -> str:
-    """The `param_str` of a data layer with these options.
+    """The `param_str` of a data layer.
 
-    >>> write(dataset='voc', split='val')
-    "{'dataset': 'voc', 'split': 'val'}"
+    Parameters
+    ----------
+    **options
+        What `parse` takes: str, int, bool, and lists or tuples of them. They are written in the order given.
+
+    Returns
+    -------
+    str
+        The options as a literal dict.
+
+    Examples
+    --------
+    >>> write(dataset='voc', split='val', tops=('data', 'label'))
+    "{'dataset': 'voc', 'split': 'val', 'tops': ('data', 'label')}"
     """
     return str(options)
 
 
-def parse(param_str: str) -> dict:
-    """Read a layer's `param_str`: a literal dict with the keys dataset and split, and optionally the others."""
+def write_weights(weights: Iterable[float]) -> str:
+    """The `param_str` of `ClassWeights` with one weight a class.
+
+    >>> write_weights([0.4, 1.0, 2.5])
+    '(0.4, 1.0, 2.5)'
+    """
+    return str(tuple(weights))
+
+
+def parse(param_str: str) -> dict[str, Any]:
+    """Read the `param_str` of a data layer.
+
+    Parameters
+    ----------
+    param_str : str
+        A literal dict with the keys dataset and split, and optionally the others.
+
+    Returns
+    -------
+    dict
+        The options, as they are written.
+
+    Raises
+    ------
+    BadInput
+        It is not such a literal, or has a key that is unknown or a value of the wrong kind.
+    """
     try:
-        options = ast.literal_eval(param_str)
+        options: Any = ast.literal_eval(param_str)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         options = None
     if not isinstance(options, dict):
@@ -47,7 +85,25 @@ def parse(param_str: str) -> dict:
 
 
 def parse_weights(param_str: str, count: int) -> np.ndarray:
-    """Read the `param_str` of `ClassWeights`: a literal of `count` positive numbers."""
+    """Read the `param_str` of `ClassWeights`.
+
+    Parameters
+    ----------
+    param_str : str
+        A literal of positive numbers, one a class.
+    count : int
+        Number of classes.
+
+    Returns
+    -------
+    array
+        The weights, `count`, float32.
+
+    Raises
+    ------
+    BadInput
+        It is not such a literal.
+    """
     try:
         weights = np.asarray(ast.literal_eval(param_str), np.float32)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):

@@ -1,8 +1,9 @@
 """PASCAL-Context: whole-scene labels for VOC 2010, of which the 59 most frequent classes are learnt.
 
 The files number 459 classes (labels.txt); the task names 59 of them (59_labels.txt), in the order of the net's output
-after background, which is everything else. The two lists are joined by name, and three names differ between them.
+after background, which is all the rest. The two lists are joined by name, and three names differ between them.
 """
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ VOC2010 = ('VOC2010', '../pascal/VOC2010', '../VOC2010', '../pascal/VOCdevkit/VO
 
 
 class PASCALContext(Dataset):
+    """PASCAL-Context, the 59 class task: see `Dataset`."""
+
     name = 'pascalcontext'
     title = 'PASCAL-Context'
     source = ('trainval.tar.gz, labels.txt and 59_labels.txt from https://cs.stanford.edu/~roozbeh/pascal-context/, '
@@ -39,7 +42,7 @@ class PASCALContext(Dataset):
     published = {'train': 4998, 'val': 5105}
     left_out = 'background'     # by the scores of the 59 class task
 
-    def __init__(self, split, root=None, tops=None):
+    def __init__(self, split: str, root: str | Path | None = None, tops: Sequence[str] | None = None) -> None:
         folder = self.locate(root)
         self.voc = self.voc2010(folder)
         names, self.class_of = join_names(folder / 'labels.txt', folder / '59_labels.txt')
@@ -48,7 +51,18 @@ class PASCALContext(Dataset):
 
     @classmethod
     def voc2010(cls, root: Path) -> Path:
-        """The folder of VOC 2010, beside the labels or where VOC lies in `$FCN_DATA`."""
+        """Find the folder of VOC 2010, beside the labels or where VOC lies in `$FCN_DATA`.
+
+        Parameters
+        ----------
+        root : path
+            The folder of the labels.
+
+        Raises
+        ------
+        BadInput
+            No such folder; says what to download.
+        """
         for place in VOC2010:
             if (root / place / 'ImageSets/Main').is_dir():
                 return root / place
@@ -67,11 +81,17 @@ class PASCALContext(Dataset):
         if wrong.size:
             raise BadInput(f'{path} has label value {wrong[0]}, which is not in labels.txt (1 to '
                            f'{len(self.class_of) - 1}); restore it from the download')
-        return self.class_of[numbers]
+        classes: np.ndarray = self.class_of[numbers]
+        return classes
 
 
 def join_names(all_path: Path, task_path: Path) -> tuple[tuple[str, ...], np.ndarray]:
     """Join the numbered names of labels.txt with those of the task.
+
+    Parameters
+    ----------
+    all_path, task_path : path
+        labels.txt and 59_labels.txt.
 
     Returns
     -------
@@ -79,6 +99,11 @@ def join_names(all_path: Path, task_path: Path) -> tuple[tuple[str, ...], np.nda
         The task's classes, background first.
     class_of : array
         uint8: the class of every number in the label files, 0 (background) for the numbers that are not in the task.
+
+    Raises
+    ------
+    BadInput
+        A file is missing or corrupt, or the two do not fit together.
     """
     numbers = {name: number for number, name in read_numbered(all_path)}
     names = [name for _, name in read_numbered(task_path) if name != 'background']
@@ -94,7 +119,13 @@ def join_names(all_path: Path, task_path: Path) -> tuple[tuple[str, ...], np.nda
 
 
 def read_numbered(path: Path) -> list[tuple[int, str]]:
-    """Read a file of lines `number: name`; names come without their spaces."""
+    """Read a file of lines `number: name`; names come without their spaces.
+
+    Raises
+    ------
+    BadInput
+        The file is missing, or a line is not of that form.
+    """
     pairs = []
     for line in read_lines(path):
         number, _, name = line.partition(':')

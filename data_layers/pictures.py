@@ -1,27 +1,55 @@
-"""Segmentations as pictures: the VOC colours over the photograph, and which class each colour is."""
+"""A user's photographs, and their segmentations as pictures: the VOC colours over the photograph, above a legend."""
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from cli import BadInput
-from data_layers.dataset import VOID, read_rgb
+from data_layers.dataset import IMAGES, VOID, read_rgb
 from data_layers.palette import PALETTE, colorize, save_indexed
 
 OPACITY = 0.6
 MARGIN, SWATCH = 6, 16  # pixels
-IMAGES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp'}
 
 
 def blend(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """An RGB image under the colours of its labels; background and void stay bare."""
+    """Lay the colours of its labels over a photograph; background and void stay bare.
+
+    Parameters
+    ----------
+    image : array
+        H x W x 3, uint8, RGB.
+    labels : array
+        H x W, uint8 class indices.
+
+    Returns
+    -------
+    array
+        H x W x 3, uint8, RGB.
+    """
     shown = ((labels != 0) & (labels != VOID))[..., None]
     mixed = (1 - OPACITY) * image + OPACITY * colorize(labels)
     return np.where(shown, mixed, image).round().astype(np.uint8)
 
 
-def legend(labels: np.ndarray, classes, width: int) -> Image.Image:
-    """A strip `width` pixels wide that names the colour of each class found in `labels`."""
+def legend(labels: np.ndarray, classes: Sequence[str], width: int) -> Image.Image:
+    """A strip that names the colour of each class found in `labels`.
+
+    Parameters
+    ----------
+    labels : array
+        Class indices, of any shape.
+    classes : sequence of str
+        Their names.
+    width : int
+        Of the strip, in pixels; it is as high as the names need.
+
+    Returns
+    -------
+    Image
+        RGB, on white.
+    """
     font = ImageFont.load_default(13)
     found = [int(k) for k in np.unique(labels) if k < len(classes)]
     places, x, y = [], MARGIN, MARGIN
@@ -39,8 +67,23 @@ def legend(labels: np.ndarray, classes, width: int) -> Image.Image:
     return strip
 
 
-def overlay(image: np.ndarray, labels: np.ndarray, classes) -> Image.Image:
-    """The photograph (H x W x 3 uint8 RGB) under its labels (H x W), above a legend."""
+def overlay(image: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Image.Image:
+    """A photograph under the colours of its labels, above a legend.
+
+    Parameters
+    ----------
+    image : array
+        H x W x 3, uint8, RGB.
+    labels : array
+        H x W, uint8 class indices.
+    classes : sequence of str
+        Their names.
+
+    Returns
+    -------
+    Image
+        RGB, as wide as the photograph.
+    """
     strip = legend(labels, classes, image.shape[1])
     result = Image.new('RGB', (image.shape[1], image.shape[0] + strip.height))
     result.paste(Image.fromarray(blend(image, labels)))
@@ -48,9 +91,25 @@ def overlay(image: np.ndarray, labels: np.ndarray, classes) -> Image.Image:
     return result
 
 
-def image_files(paths) -> list[Path]:
-    """The image files among `paths`, folders searched one level deep, sorted."""
-    found = []
+def image_files(paths: Iterable[Path]) -> list[Path]:
+    """The image files that a user names.
+
+    Parameters
+    ----------
+    paths : iterable of path
+        Files, and folders, which are searched one level deep.
+
+    Returns
+    -------
+    list of path
+        In the order of `paths`, those of a folder sorted.
+
+    Raises
+    ------
+    BadInput
+        A file is missing, a folder has no image, or two images have one name.
+    """
+    found: list[Path] = []
     for path in paths:
         inside = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGES) if path.is_dir() else [path]
         if not inside:
@@ -66,15 +125,34 @@ def image_files(paths) -> list[Path]:
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
-    """Probabilities over the first axis."""
-    e = np.exp(scores - scores.max(0))
-    return e / e.sum(0)
+    """Turn scores into probabilities, which sum to 1 over the first axis; the shape stays."""
+    exponentials = np.exp(scores - scores.max(0))
+    probabilities: np.ndarray = exponentials / exponentials.sum(0)
+    return probabilities
 
 
-def write_segmentation(stem: Path, photo: Path, scores: np.ndarray, classes, probabilities: bool = False) -> None:
-    """Write what K x H x W scores say of a photograph, in files that begin with `stem`.
+def write_segmentation(stem: Path, photo: Path, scores: np.ndarray, classes: Sequence[str],
+                       probabilities: bool = False) -> None:
+    """Write the segmentation of a photograph.
 
-    `.png` has the classes, `_overlay.jpg` the photograph under their colours, `.npz` the probabilities if wanted.
+    Parameters
+    ----------
+    stem : path
+        What the names of the files begin with: `.png` has the classes, `_overlay.jpg` the photograph under their
+        colours, `.npz` the probabilities.
+    photo : path
+        The photograph, H x W.
+    scores : array
+        K x H x W.
+    classes : sequence of str
+        Names of the K classes.
+    probabilities : bool
+        Whether to write the `.npz`: `probabilities`, K x H x W, float32.
+
+    Raises
+    ------
+    BadInput
+        As of `read_rgb`.
     """
     labels = scores.argmax(0).astype(np.uint8)
     save_indexed(f'{stem}.png', labels)

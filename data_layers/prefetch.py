@@ -6,7 +6,7 @@ stdout. The arrays travel in shared memory, anonymous files that the workers wri
 sample costs no copy. When the reader dies, of whatever cause, its pipes close, the workers see the end of their input
 and exit, and the memory goes with the last of them; no name is left behind in /dev/shm.
 
-How many there are is said, in this order, by the `workers` and `ahead` of a layer's `param_str`, by the environment
+How many there are is set, in this order, by the `workers` and `ahead` of a layer's `param_str`, by the environment
 variables FCN_WORKERS and FCN_AHEAD, and by `WORKERS` and `AHEAD`. With 0 workers, samples are read when needed.
 """
 import json
@@ -19,7 +19,7 @@ import traceback
 import weakref
 from collections import deque
 from collections.abc import Sequence
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -39,7 +39,7 @@ Sample = tuple[np.ndarray, ...]
 
 class Worker(NamedTuple):
     """A process that reads samples."""
-    process: subprocess.Popen
+    process: subprocess.Popen[bytes]
     requests: IO[bytes]
     replies: IO[bytes]
 
@@ -82,7 +82,13 @@ class Prefetcher:
         self.maps: list[mmap.mmap | None] = []
 
     def expect(self, ids: Sequence[str]) -> None:
-        """Have the first `ahead` of these samples read, to be taken next. Samples taken before become invalid."""
+        """Have samples read that are to be taken next.
+
+        Parameters
+        ----------
+        ids : sequence of str
+            The samples, in order; the first `ahead` are read. Samples taken before become invalid.
+        """
         if not self.workers:
             return
         if not self.processes:
@@ -94,7 +100,12 @@ class Prefetcher:
             self._request(id)
 
     def take(self, ids: Sequence[str]) -> list[Sample]:
-        """These samples, at most `batch`, from the queue if they are next there.
+        """Take samples, from the queue if they are next there.
+
+        Parameters
+        ----------
+        ids : sequence of str
+            The samples, at most `batch`.
 
         Returns
         -------
@@ -131,19 +142,19 @@ class Prefetcher:
         try:
             pipe.write(json.dumps([number, number % self.ahead, id]).encode() + b'\n')
             pipe.flush()
-        except BrokenPipeError:     # the worker died: said when the sample is taken
+        except BrokenPipeError:     # the worker died: reported when the sample is taken
             pass
         self.queue.append((number, id))
 
-    def _reply(self) -> tuple[int, str, dict]:
-        """Wait for the first of the queue: its number, id, and what the worker says of it."""
+    def _reply(self) -> tuple[int, str, dict[str, Any]]:
+        """Wait for the reply to the first of the queue: its number, id, and what the worker wrote."""
         number, id = self.queue.popleft()
         answered = -1
         while answered < number:    # skips what an interrupted call left unread
             line = self.processes[number % self.workers].replies.readline()
             if not line.endswith(b'\n'):
                 self.close()
-                raise BadInput(f'{self.dataset.name} {id}: the worker process reading it died, probably for want of '
+                raise BadInput(f'{self.dataset.name} {id}: the worker process reading it died, probably out of '
                                'memory; use fewer (FCN_WORKERS, 0 for none) or read fewer ahead (FCN_AHEAD)')
             answered, reply = json.loads(line)
         return number, id, reply
@@ -162,7 +173,7 @@ class Prefetcher:
             raise RuntimeError(f'reading {self.dataset.name} {id} failed in a worker process:\n{reply["failed"]}')
         return self._arrays(number % self.ahead, reply['arrays'])
 
-    def _arrays(self, slot: int, layout: list[list]) -> Sample:
+    def _arrays(self, slot: int, layout: list[tuple[str, list[int]]]) -> Sample:
         """The arrays, given as (dtype, shape), that lie one after the other in a slot."""
         shared, size = self.maps[slot], os.fstat(self.slots[slot]).st_size
         if shared is None or len(shared) < size:    # the old map stays as long as an array needs it
@@ -177,10 +188,26 @@ class Prefetcher:
 def setting(name: str, given: int | None, default: int, least: int, most: int) -> int:
     """A number given, or that of the environment variable FCN_NAME, or the default.
 
+    Parameters
+    ----------
+    name : str
+        Of the setting, in lower case.
+    given : int, optional
+        Comes first.
+    default : int
+        Comes last.
+    least, most : int
+        The range.
+
+    Returns
+    -------
+    int
+        The number.
+
     Raises
     ------
     BadInput
-        It is no whole number from `least` to `most`.
+        It is not a whole number from `least` to `most`.
     """
     variable = f'FCN_{name.upper()}'
     value = os.environ.get(variable) or default if given is None else given
@@ -193,8 +220,21 @@ def setting(name: str, given: int | None, default: int, least: int, most: int) -
     return number
 
 
-def start(options: dict, slots: Sequence[int]) -> Worker:
-    """Start a process that reads samples of the data set described by `options` into these files."""
+def start(options: dict[str, Any], slots: Sequence[int]) -> Worker:
+    """Start a worker process.
+
+    Parameters
+    ----------
+    options : dict
+        As for `open_dataset`.
+    slots : sequence of int
+        Descriptors of the files that it writes samples to.
+
+    Returns
+    -------
+    Worker
+        It opens the data set at its first request.
+    """
     path = os.pathsep.join(filter(None, (str(CHECKOUT), os.environ.get('PYTHONPATH'))))
     # Signals to the whole job are for the solver, which may have a step to finish. A process inherits what is blocked.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
@@ -209,9 +249,9 @@ def start(options: dict, slots: Sequence[int]) -> Worker:
 
 
 def end(workers: Sequence[Worker], slots: Sequence[int]) -> None:
-    """End worker processes and free their memory."""
+    """End worker processes and close the files of shared memory, whose descriptors are `slots`."""
     for worker in workers:
-        worker.process.kill()       # it holds nothing that could be left half done
+        worker.process.kill()       # it writes no files that could be left unfinished
         for pipe in (worker.requests, worker.replies):
             try:
                 pipe.close()
@@ -231,7 +271,7 @@ def main(argv: Sequence[str]) -> None:
     dataset = None
     for line in sys.stdin:
         number, slot, id = json.loads(line)
-        reply: dict
+        reply: dict[str, Any]
         try:
             dataset = dataset or open_dataset(**options)
             reply = {'arrays': write(slots[slot], dataset.load(id))}
@@ -243,7 +283,20 @@ def main(argv: Sequence[str]) -> None:
 
 
 def write(file: int, arrays: Sample) -> list[tuple[str, tuple[int, ...]]]:
-    """Write arrays one after the other to the start of a file; return the dtype and shape of each."""
+    """Write arrays one after the other to the start of a file.
+
+    Parameters
+    ----------
+    file : int
+        Its descriptor.
+    arrays : tuple of array
+        A sample.
+
+    Returns
+    -------
+    list of (str, tuple of int)
+        The dtype and shape of each.
+    """
     offset = 0
     for array in arrays:
         rest = np.ascontiguousarray(array).data.cast('B')

@@ -1,8 +1,8 @@
 """Bring what a user downloads, archives or unpacked folders, into the layout that the data layers read.
 
 Only the files that the data layers need are taken, each written beside its place and renamed, so that a run that was
-stopped goes on where it was. Nothing is ever written outside the data set's folder: an archive with a member that
-leads out of it, or is a link, is refused.
+stopped goes on where it was. All files are written inside the data set's folder: an archive with a member that points
+outside it, or is a link, is refused.
 """
 import os
 import shutil
@@ -67,26 +67,44 @@ def prepare(name: str, source: Path, target: Path | None = None) -> str:
     Raises
     ------
     BadInput
-        Nothing of the data set is there, or an archive is damaged or leads out of the folder.
+        Nothing of the data set is there, or an archive is corrupt or points outside the folder.
     """
     if name not in PARTS:
         raise BadInput(f'nothing is to be prepared of {name!r}: choose from {", ".join(PARTS)}')
     kind = DATASETS[name]
     target = target or data_home() / kind.home
-    done: Counter = Counter()
+    done: Counter[str] = Counter()
     for path in archives(name, source):
         done += unpack(path, PARTS[name], target)
     if source.is_dir():
         done += copy_tree(source, PARTS[name], target)
     if not done:
         raise BadInput(f'{source} has nothing of {kind.title}: download {kind.source}')
-    notes = FINISH.get(name, lambda folder: [])(target)
+    notes = (FINISH[name](target) if name in FINISH else [])
     return '\n'.join([f'{target}: {done["new"]} files new, {done["kept"]} already there', *notes, kind.describe(),
                       f'now run: python -m data_layers check {name}'])
 
 
 def archives(name: str, source: Path) -> list[Path]:
-    """The archives of a data set in a folder, or the one given."""
+    """The archives of a data set.
+
+    Parameters
+    ----------
+    name : str
+        The data set.
+    source : path
+        A folder, or one archive, whatever its name.
+
+    Returns
+    -------
+    list of path
+        Sorted.
+
+    Raises
+    ------
+    BadInput
+        `source` is missing.
+    """
     if not source.exists():
         raise BadInput(f'{source} is missing; --from takes the folder with the download of {DATASETS[name].title}')
     if source.is_file():
@@ -96,12 +114,26 @@ def archives(name: str, source: Path) -> list[Path]:
 
 
 def place(parts: tuple[str, ...], wanted: dict[str, str]) -> PurePosixPath | None:
-    """Where a file goes in the data set, given its path in the download; None for a file that is not needed.
+    """Where a file goes in the data set.
 
+    Parameters
+    ----------
+    parts : tuple of str
+        Its path in the download.
+    wanted : dict
+        As `PARTS` has it: folder or file in the download -> its place in the data set.
+
+    Returns
+    -------
+    path or None
+        Below the data set's folder; None for a file that is not needed.
+
+    Examples
+    --------
     >>> place(('TrainVal', 'VOCdevkit', 'VOC2011', 'JPEGImages', '1.jpg'), {'VOC2011/JPEGImages': 'JPEGImages'})
     PurePosixPath('JPEGImages/1.jpg')
     """
-    if parts[-1].startswith('._') or parts[-1].endswith(files.PARTIAL):   # litter of macOS archives, of a stopped run
+    if parts[-1].startswith('._') or parts[-1].endswith(files.PARTIAL):   # made by macOS, and by a stopped run
         return None
     for anchor, here in wanted.items():
         anchored = tuple(anchor.split('/'))
@@ -115,7 +147,22 @@ def place(parts: tuple[str, ...], wanted: dict[str, str]) -> PurePosixPath | Non
 
 
 def put(stream: IO[bytes], size: int, path: Path) -> str:
-    """Write a file, unless it is there with that size: 'new' or 'kept'."""
+    """Write a file, unless it is there with the same size.
+
+    Parameters
+    ----------
+    stream : file
+        The content.
+    size : int
+        Its bytes.
+    path : path
+        The file; its folder is made.
+
+    Returns
+    -------
+    str
+        'new' or 'kept'.
+    """
     if path.is_file() and path.stat().st_size == size:
         return 'kept'
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,13 +172,29 @@ def put(stream: IO[bytes], size: int, path: Path) -> str:
 
 
 def write_ids(path: Path, ids: list[str]) -> str:
+    """Write the list of a split; return a line that says so."""
     files.write(path, ''.join(f'{id}\n' for id in ids))
     return f'wrote {path}: {len(ids)} ids'
 
 
-def copy_tree(source: Path, wanted: dict[str, str], target: Path) -> Counter:
-    """Copy the wanted files of an unpacked download."""
-    done: Counter = Counter()
+def copy_tree(source: Path, wanted: dict[str, str], target: Path) -> Counter[str]:
+    """Copy the wanted files of an unpacked download.
+
+    Parameters
+    ----------
+    source : path
+        The download, a folder.
+    wanted : dict
+        As for `place`.
+    target : path
+        The data set's folder.
+
+    Returns
+    -------
+    Counter
+        How many files were 'new' and 'kept'.
+    """
+    done: Counter[str] = Counter()
     top = source.resolve()
     found = (Path(folder, name) for folder, _, names in os.walk(top) for name in names)
     for path in progress(found, desc=f'files of {source}', unit='file'):
@@ -144,15 +207,35 @@ def copy_tree(source: Path, wanted: dict[str, str], target: Path) -> Counter:
     return done
 
 
-def unpack(archive: Path, wanted: dict[str, str], target: Path) -> Counter:
-    """Unpack the wanted files of an archive, and refuse one whose members lead out of it."""
-    done: Counter = Counter()
+def unpack(archive: Path, wanted: dict[str, str], target: Path) -> Counter[str]:
+    """Unpack the wanted files of an archive.
+
+    Parameters
+    ----------
+    archive : path
+        A tar or zip file.
+    wanted : dict
+        As for `place`.
+    target : path
+        The data set's folder.
+
+    Returns
+    -------
+    Counter
+        How many files were 'new' and 'kept'.
+
+    Raises
+    ------
+    BadInput
+        The archive is corrupt, or a member is a link or points outside the folder.
+    """
+    done: Counter[str] = Counter()
     try:
         for name, size, stream in members(archive):
             parts = PurePosixPath(name.replace('\\', '/')).parts
             if not parts or parts[0] == '/' or '..' in parts or ':' in parts[0]:
-                raise BadInput(f'{archive} is refused: its member {name!r} leads out of the folder; get it from its '
-                               'original source')
+                raise BadInput(f'{archive} is refused: its member {name!r} points outside the folder; get it from '
+                               'its original source')
             if goal := place(parts, wanted):
                 if stream is None:
                     raise BadInput(f'{archive} is refused: its member {name!r} is a link or a device where a file '
@@ -165,7 +248,17 @@ def unpack(archive: Path, wanted: dict[str, str], target: Path) -> Counter:
 
 
 def members(archive: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
-    """Name, size and content of an archive's members but folders; no content for what is no file."""
+    """Go through the members of an archive that are not folders.
+
+    Yields
+    ------
+    name : str
+        Path in the archive.
+    size : int
+        Bytes.
+    content : file or None
+        None for links and devices.
+    """
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as packed:
             for entry in progress(packed.infolist(), desc=archive.name, unit='file'):
@@ -185,6 +278,7 @@ def members(archive: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
 # What follows the copying.
 
 def finish_voc(folder: Path) -> list[str]:
+    """Write the list of seg11valid, once VOC 2011 and SBD are there; return what to tell the user, a line each."""
     lists, train = folder / 'ImageSets/Segmentation', sbd_train(folder)
     if not train.is_file() or not (lists / 'val.txt').is_file():
         return ['seg11valid, the scored split, will be computed once SBD is prepared too']
@@ -192,6 +286,7 @@ def finish_voc(folder: Path) -> list[str]:
 
 
 def finish_nyud(folder: Path) -> list[str]:
+    """Write what the distribution of Gupta et al. lacks, labels and lists; return what to tell the user."""
     notes = []
     truth, metadata = folder / 'benchmarkData/groundTruth', folder / 'benchmarkData/metadata'
     if truth.is_dir() and (metadata / 'classMapping40.mat').is_file():
@@ -209,7 +304,25 @@ def finish_nyud(folder: Path) -> list[str]:
 
 
 def map_ground_truth(truth: Path, mapping: Path, target: Path) -> str:
-    """Turn the labels of all 894 classes, as Gupta et al. distribute them, into those of the 40 class task."""
+    """Turn the labels of all 894 classes, as Gupta et al. distribute them, into those of the 40 class task.
+
+    Parameters
+    ----------
+    truth, mapping : path
+        Folder of the labels, and the file that maps the classes.
+    target : path
+        Folder of the new labels; those that are there are kept.
+
+    Returns
+    -------
+    str
+        How many were written.
+
+    Raises
+    ------
+    BadInput
+        A file is corrupt or of another kind.
+    """
     class_of = np.concatenate([[0], np.ravel(read_mat(mapping, 'mapClass'))]).astype(np.uint8)
     count = 0
     for path in progress(sorted(truth.glob('img_*.mat')), desc='40 classes', unit='image'):
@@ -228,6 +341,7 @@ def map_ground_truth(truth: Path, mapping: Path, target: Path) -> str:
 
 
 def finish_siftflow(folder: Path) -> list[str]:
+    """Write the lists of test and of trainval, which is all other images with annotations; return what to tell."""
     notes, test = [], folder / 'test.txt'
     if not test.is_file():
         if not (folder / 'TestSet1.txt').is_file():
@@ -249,6 +363,7 @@ def is_annotated(dataset: Dataset, id: str) -> bool:
 
 
 def finish_sbd(folder: Path) -> list[str]:
+    """Write the list of seg11valid, when VOC 2011 is there already; return what to tell the user, a line each."""
     voc = (folder / '../../pascal/VOC2011').resolve()
     return finish_voc(voc) if (voc / 'ImageSets/Segmentation/val.txt').is_file() else []
 

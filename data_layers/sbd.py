@@ -13,6 +13,8 @@ from data_layers.voc import CLASSES, NUM_CLASSES
 
 
 class SBD(Dataset):
+    """SBD: see `Dataset`."""
+
     name = 'sbd'
     title = 'Semantic Boundaries Dataset'
     source = ('benchmark.tgz from '
@@ -39,7 +41,18 @@ class SBD(Dataset):
 
 
 def segmentation(path: Path) -> np.ndarray:
-    """The field GTcls.Segmentation of a MATLAB file: H x W class indices."""
+    """Read the field GTcls.Segmentation of a MATLAB file.
+
+    Returns
+    -------
+    array
+        H x W class indices.
+
+    Raises
+    ------
+    BadInput
+        The file is missing, corrupt, or has no such field.
+    """
     try:
         return np.asarray(read_mat(path, 'GTcls')[0, 0].Segmentation)
     except (AttributeError, IndexError, TypeError):

@@ -17,6 +17,8 @@ CATEGORIES = 'spatial_envelope_256x256_static_8outdoorcategories'   # the one fo
 
 
 class SIFTFlow(Dataset):
+    """SIFT Flow, with the label tops `sem` and `geo`: see `Dataset`."""
+
     name = 'siftflow'
     title = 'SIFT Flow'
     source = 'SiftFlowDataset.zip from http://www.cs.unc.edu/~jtighe/Papers/ECCV10/siftflow/SiftFlowDataset.zip'

@@ -19,9 +19,14 @@ class Submission:
     dataset : Dataset
         VOC 2012 test.
     trained : type of Dataset
-        What the net tells apart; its classes must be VOC's.
-    out : Path
+        What the net scores; its classes must be VOC's.
+    out : path
         Gets `results/VOC2012/...`; pack that folder for the server.
+
+    Raises
+    ------
+    BadInput
+        The net scores other classes.
     """
 
     def __init__(self, dataset: Dataset, trained: type[Dataset], out: Path) -> None:
@@ -35,16 +40,29 @@ class Submission:
         return [self.dataset.file('data', id) for id in self.dataset.ids]
 
     def write(self, id: str, scores: np.ndarray) -> None:
-        """Write the classes that K x H x W scores say."""
+        """Write the segmentation of an image.
+
+        Parameters
+        ----------
+        id : str
+            The image.
+        scores : array
+            K x H x W; the class of a pixel is the one with the highest score.
+        """
         save_indexed(self.folder / f'{id}.png', scores.argmax(0).astype(np.uint8))
 
     def check(self) -> str:
-        """Look at every file as the server will; say that all is well.
+        """Check every file as the server will.
+
+        Returns
+        -------
+        str
+            How many masks there are, and what to do with them.
 
         Raises
         ------
         BadInput
-            Lists the files that are missing, too many, of another size than their image, or not class indices.
+            Lists the files that are missing, of no test image, of another size than their image, or not class indices.
         """
         problems = [f'{path.name} is of no test image' for path in sorted(self.folder.iterdir())
                     if path.suffix != '.png' or path.stem not in set(self.dataset.ids)]
@@ -57,7 +75,7 @@ class Submission:
             with Image.open(photo) as image:
                 size = image.size
             if mask.mode != 'P' or mask.size != size or np.asarray(mask).max() >= len(self.dataset.classes['label']):
-                problems.append(f'{path.name} is no {size[0]}x{size[1]} palette picture of class indices')
+                problems.append(f'{path.name} is not a {size[0]}x{size[1]} palette picture of class indices')
         if problems:
             raise BadInput(f'{self.folder}: ' + '; '.join(problems))
         return f'{len(self.dataset)} masks checked; pack {self.folder.parents[2]} as results.tgz for the server'

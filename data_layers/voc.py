@@ -18,6 +18,8 @@ LICENCE = ('photographs from flickr, to be used under its terms; the annotations
 
 
 class VOC2012(Dataset):
+    """PASCAL VOC 2012, segmentation: see `Dataset`."""
+
     name = 'voc2012'
     title = 'PASCAL VOC 2012'
     source = ('VOCtrainval_11-May-2012.tar from http://host.robots.ox.ac.uk/pascal/VOC/voc2012/ '
@@ -37,8 +39,9 @@ class VOC2012(Dataset):
         return root / 'ImageSets/Segmentation'
 
     @classmethod
-    def splits(cls, root=None) -> list[str]:
-        return sorted(path.stem for path in cls.lists(cls.locate(root)).glob('*.txt'))
+    def splits(cls, root: str | Path | None = None) -> list[str]:
+        """Names of all lists that are there, the published ones or a user's."""
+        return cls.listed(root)
 
     def file(self, top: str, id: str) -> Path:
         return self.root / (f'JPEGImages/{id}.jpg' if top == 'data' else f'SegmentationClass/{id}.png')
@@ -48,6 +51,8 @@ class VOC2012(Dataset):
 
 
 class VOC(VOC2012):
+    """PASCAL VOC 2011, segmentation, with the papers' validation split seg11valid: see `Dataset`."""
+
     name = 'voc'
     title = 'PASCAL VOC 2011'
     source = 'VOCtrainval_25-May-2011.tar from http://host.robots.ox.ac.uk/pascal/VOC/voc2011/'
@@ -57,11 +62,13 @@ class VOC(VOC2012):
     scored = 'seg11valid'
 
     @classmethod
-    def splits(cls, root=None) -> list[str]:
+    def splits(cls, root: str | Path | None = None) -> list[str]:
+        """Names of all lists that are there, and seg11valid where it can be computed."""
         computed = ['seg11valid'] if sbd_train(cls.locate(root)).is_file() else []
         return sorted({*super().splits(root), *computed})
 
     def split_ids(self, split: str) -> list[str]:
+        """The ids of a split, from its list, or computed for seg11valid."""
         if split != 'seg11valid' or (self.lists(self.root) / 'seg11valid.txt').is_file():
             return super().split_ids(split)
         train = sbd_train(self.root)
@@ -72,17 +79,40 @@ class VOC(VOC2012):
         return seg11valid(super().split_ids('val'), read_lines(train))
 
     def trained_on(self) -> list[str]:
+        """The ids of SBD train, which the papers' nets learn from."""
         train = sbd_train(self.root)
         return read_lines(train) if train.is_file() else super().trained_on()
 
 
 def sbd_train(root: Path) -> Path:
-    """SBD's list of training images: of the SBD beside VOC 2011, or of the one in `$FCN_DATA`."""
+    """Where SBD's list of training images is.
+
+    Parameters
+    ----------
+    root : path
+        The folder of VOC 2011.
+
+    Returns
+    -------
+    path
+        Of the SBD beside VOC 2011, or of the one in `$FCN_DATA`, which may be missing.
+    """
     beside = root / '../../sbdd/dataset/train.txt'
     return beside if beside.is_file() else data_home() / 'sbdd/dataset/train.txt'
 
 
 def seg11valid(val: list[str], sbd_train: list[str]) -> list[str]:
-    """The papers' validation split: VOC 2011 val, in its order, without the images of SBD train."""
+    """The papers' validation split.
+
+    Parameters
+    ----------
+    val, sbd_train : list of str
+        Ids of VOC 2011 val and of SBD train.
+
+    Returns
+    -------
+    list of str
+        VOC 2011 val, in its order, without the images of SBD train.
+    """
     trained_on = set(sbd_train)
     return [id for id in val if id not in trained_on]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from cli import BadInput
 from data_layers import data_home
-from data_layers.folder import CARD, Card
+from data_layers.own.folder import CARD, Card
 
 NAME = 'brain'
 TEMPLATES = Path('/usr/share/mricron/templates')

@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from cli import BadInput
-from data_layers import DATASETS, classlist, data_home, layouts
-from data_layers.folder import CARD
-from data_layers.survey import Survey, survey
+from data_layers import DATASETS, data_home
+from data_layers.own import classlist, layouts
+from data_layers.own.folder import CARD
+from data_layers.own.survey import Survey, survey
 
 SEED = 1337
 PIXELS = 500 * 375          # of a photograph of VOC, for which the published rates are

@@ -20,7 +20,6 @@ from solvers.metrics import ConfusionMatrix
 from workers import spread
 
 FACTORS = (128, 64, 32, 16, 8, 4)
-_dataset: Dataset       # the one a worker process reads
 
 
 def coarse(labels: np.ndarray, factor: int) -> np.ndarray:
@@ -42,16 +41,11 @@ def fill(labels: np.ndarray, void: int = VOID) -> np.ndarray:
     return labels[tuple(nearest)]
 
 
-def set_dataset(dataset: Dataset) -> None:
-    global _dataset
-    _dataset = dataset
-
-
-def count(id: str) -> list[np.ndarray]:
+def count(dataset: Dataset, id: str) -> list[np.ndarray]:
     """Confusion matrices of one image against itself made coarse: factors x classes x classes for each label top."""
     result = []
-    for top, classes in _dataset.classes.items():
-        labels = _dataset.read(top, id)[0]
+    for top, classes in dataset.classes.items():
+        labels = dataset.read(top, id)[0]
         filled = fill(labels)
         matrices = [ConfusionMatrix(classes) for _ in FACTORS]
         for matrix, factor in zip(matrices, FACTORS, strict=True):
@@ -76,7 +70,7 @@ def upper_bound(dataset: Dataset, workers: int | None = None) -> dict[str, dict[
         Label top -> factor -> mean IU, as a fraction of 1.
     """
     total: list[np.ndarray] = []
-    counted = spread(count, dataset.ids, workers, lambda id: f'{dataset.name} {id}', set_dataset, (dataset,))
+    counted = spread(count, dataset.ids, workers, lambda id: f'{dataset.name} {id}', (dataset,))
     for counts in cli.progress(counted, total=len(dataset), desc='upper bound', unit='image'):
         total = [a + b for a, b in zip(total, counts, strict=True)] if total else counts
     result: dict[str, dict[int, float]] = {}

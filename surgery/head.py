@@ -432,7 +432,7 @@ def balance(energy: dict[str, float], trunk: Plan) -> tuple[dict[str, float], fl
 def open_data(name: str | None, root: Path, classes: int) -> Data:
     """Look at the data set that a head is to be trained on; without a name, your own if `root` describes it, or VOC."""
     from data_layers import open_dataset
-    from data_layers.folder import CARD
+    from data_layers.own.folder import CARD
     name = name or ('folder' if (root / CARD).is_file() else 'voc')
     splits = SPLITS.get(name, ('train', 'val'))
     train, test = (open_dataset(name, split, root) for split in splits)

@@ -1,4 +1,4 @@
-"""python -m data_layers check: every fault of a data set is found, in one run, and none where there is none."""
+"""python -m data_layers check: every fault of a data set is found, in one run, and good data sets have none."""
 import json
 import re
 from collections import Counter

@@ -108,6 +108,16 @@ def test_a_solver_draws_one_sample_an_iteration_and_scoring_does_not_disturb_it(
     assert np.isfinite(run.net.blobs['loss'].data)
 
 
+@pytest.mark.parametrize('split, drawn', [('train_aug', True), ('sbd_train', True), ('constrained', False)])
+def test_the_name_of_a_split_decides_whether_it_is_drawn(tmp_path, root, split, drawn):
+    ids = ['2007_000001', '2007_000002', '2008_000003'] * 2
+    save_lines(tmp_path / f'VOC2011/ImageSets/Segmentation/{split}.txt', ids)
+    net(tmp_path, dataset='voc', split=split, root=root, seed=3)
+    layer = layers._layers[-1]
+    in_order = layer.upcoming(6) == ids
+    assert layer.random == drawn and in_order != drawn
+
+
 def test_bad_data_reach_the_caller_of_step_and_forward(tmp_path, root):
     path = tmp_path / 'VOC2011/JPEGImages/2008_000003.jpg'
     good = path.read_bytes()
@@ -120,7 +130,7 @@ def test_bad_data_reach_the_caller_of_step_and_forward(tmp_path, root):
         for _ in range(3):
             feed.forward()
     path.write_bytes(good)
-    feed.forward()      # mended: goes on with the sample it failed on
+    feed.forward()      # fixed: goes on with the sample it failed on
     np.testing.assert_array_equal(feed.blobs['data'].data[0], open_dataset('voc', 'val', root).load('2008_000003')[0])
     save_jpeg(path, np.zeros((20, 20, 3), np.uint8))
     with pytest.raises(BadInput, match='2008_000003.png is 36x36 pixels but .*2008_000003.jpg is 20x20'):

@@ -130,10 +130,10 @@ def test_an_error_is_raised_for_the_sample_it_belongs_to(reader, root):
             reader.take([ids[3]])
         assert str(read_ahead.value) == str(directly.value) and str(path) in str(directly.value)
     path.write_bytes(good)
-    assert_follows(reader, 3, 5)        # mended: goes on with the sample it failed on
+    assert_follows(reader, 3, 5)        # fixed: goes on with the sample it failed on
 
 
-def test_a_mended_sample_is_read_anew(reader, root):
+def test_a_fixed_sample_is_read_anew(reader, root):
     id = reader.dataset.ids[3]
     path = Path(root, 'JPEGImages', f'{id}.jpg')
     good = path.read_bytes()

@@ -111,7 +111,7 @@ def test_a_truncated_archive_is_named_and_what_was_whole_stays(home, tmp_path, c
 @pytest.mark.parametrize('name', ['../evil.txt', '/tmp/evil.txt', 'VOC2011/JPEGImages/../../../../evil.jpg',
                                   'VOC2011/JPEGImages/..', r'VOC2011\..\..\evil.txt', 'C:/evil.txt'])
 @pytest.mark.parametrize('kind', ['tar', 'zip'])
-def test_archives_that_lead_out_of_their_folder_are_refused(home, tmp_path, name, kind):
+def test_archives_that_point_outside_their_folder_are_refused(home, tmp_path, name, kind):
     archive = tmp_path / f'downloads/VOC2011.{kind}'
     if kind == 'tar':
         tar_with(archive, member('VOC2011/JPEGImages/1.jpg'), member(name))
@@ -120,7 +120,7 @@ def test_archives_that_lead_out_of_their_folder_are_refused(home, tmp_path, name
             packed.writestr('VOC2011/JPEGImages/1.jpg', b'x')
             packed.writestr(name, b'x')
     before = {path for path in tmp_path.rglob('*') if home not in path.parents}
-    with pytest.raises(BadInput, match='VOC2011.* is refused: its member .* leads out of the folder'):
+    with pytest.raises(BadInput, match='VOC2011.* is refused: its member .* points outside the folder'):
         prepare('voc', archive)
     assert {path for path in tmp_path.rglob('*') if home not in path.parents} - {home} == before
 

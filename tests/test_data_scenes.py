@@ -126,7 +126,7 @@ def test_context_joins_the_lists_by_name(tmp_path):
             assert (label[0][stored == number] == names.index(name)).all()
 
 
-def test_context_refuses_unknown_numbers_and_damaged_lists(tmp_path):
+def test_context_refuses_unknown_numbers_and_corrupt_lists(tmp_path):
     write_pascalcontext(tmp_path)
     folder = tmp_path / 'pascal-context'
     for value in (460, 65535):

@@ -119,10 +119,10 @@ def rgb_mask(root):
 
 
 def truncate(name):
-    def damage(root):
+    def spoil(root):
         path = root / name
         path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
-    return damage
+    return spoil
 
 
 def remove(name):
@@ -136,7 +136,7 @@ def fill(name, content):
 PHOTO, MASK = 'JPEGImages/2007_000001.jpg', 'SegmentationClass/2007_000001.png'
 
 
-@pytest.mark.parametrize('damage, complaint', [
+@pytest.mark.parametrize('spoil, complaint', [
     (value_21, f'{MASK} has label value 21 .first at row 3, column 5.*0 to 20.*255'),
     (other_size, f'{MASK} is 56x41 pixels but .*{PHOTO} is 56x40'),
     (rgb_mask, f'{MASK} is a RGB picture, not class indices'),
@@ -148,9 +148,9 @@ PHOTO, MASK = 'JPEGImages/2007_000001.jpg', 'SegmentationClass/2007_000001.png'
     (fill(MASK, b'\x89PNG\r\n\x1a\nnonsense'), f'{MASK} cannot be read'),
     (fill(PHOTO, b'hello'), f'{PHOTO} cannot be read'),
 ])
-def test_bad_files_are_refused_by_name(voc, damage, complaint):
+def test_bad_files_are_refused_by_name(voc, spoil, complaint):
     root, _ = voc
-    damage(root)
+    spoil(root)
     with pytest.raises(BadInput, match=f'^voc 2007_000001: .*{complaint}') as caught:
         open_dataset('voc', 'train', root).load('2007_000001')
     assert '\n' not in str(caught.value)
@@ -164,7 +164,7 @@ def test_bad_files_are_refused_by_name(voc, damage, complaint):
     ({'GTcls': {'Boundaries': 1}}, 'has no GTcls.Segmentation'),
     ({'GTcls': {'Segmentation': np.full((40, 56), 21, np.uint8)}}, 'label value 21'),
     ({'GTcls': {'Segmentation': np.full((40, 56), 0.5)}}, 'label value 0.5'),
-    ({'GTcls': {'Segmentation': np.full((40, 56), np.nan)}}, 'label value nan, which is no integer'),
+    ({'GTcls': {'Segmentation': np.full((40, 56), np.nan)}}, 'label value nan, which is not an integer'),
     ({'GTcls': {'Segmentation': np.zeros((40, 56, 3))}}, 'no plane of labels'),
     ({'GTcls': {'Segmentation': 'text'}}, 'no plane of labels'),
 ])
@@ -204,7 +204,7 @@ def test_wrong_calls_are_refused(voc, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('id', ['../../secret', '/etc/passwd', 'a/b', '..', r'a\b'])
-def test_ids_that_lead_out_of_the_folder_are_refused(voc, id):
+def test_ids_that_point_outside_the_folder_are_refused(voc, id):
     root, _ = voc
     save_lines(root / 'ImageSets/Segmentation/val.txt', [id])
     with pytest.raises(BadInput, match='not a file name'):
@@ -268,6 +268,8 @@ def test_palette_is_that_of_voc(tmp_path):
 def test_only_layers_imports_caffe():
     code = ('import sys; sys.modules["caffe"] = None\n'
             'import pkgutil, importlib, data_layers\n'
-            'for module in pkgutil.iter_modules(data_layers.__path__):\n'
-            '    if module.name not in ("layers", "__main__"): importlib.import_module("data_layers." + module.name)')
+            'for module in pkgutil.walk_packages(data_layers.__path__, "data_layers."):\n'
+            '    if module.name not in ("data_layers.layers", "data_layers.__main__"): '
+            'importlib.import_module(module.name)\n'
+            'assert "data_layers.own.survey" in sys.modules')
     subprocess.run([sys.executable, '-c', code], check=True, cwd=CHECKOUT)

@@ -1,5 +1,6 @@
 """Someone's own data: found in a folder, looked at, described, read."""
 import json
+import re
 
 import numpy as np
 import pytest
@@ -7,12 +8,15 @@ from PIL import Image
 
 import cli
 from cli import BadInput
-from data_layers import classlist, dataset_type, layouts, open_dataset
+from data_layers import dataset_type, open_dataset
 from data_layers.__main__ import main as data_layers_main
 from data_layers.augment import augment
-from data_layers.folder import Card, draw_polygons, read_stored
+from data_layers.dataset import CHECKOUT
+from data_layers.own import classlist, layouts
+from data_layers.own.folder import Card
+from data_layers.own.masks import draw_polygons, read_stored
+from data_layers.own.survey import survey
 from data_layers.palette import PALETTE, save_indexed
-from data_layers.survey import survey
 from tests.helpers import own
 from tests.helpers.datasets import save_jpeg, save_lines, save_png
 
@@ -128,8 +132,10 @@ def test_a_wrong_description_is_refused(change, key, tmp_path):
     Card(tmp_path, 'index', ('road', 'car'), {'0': 'road', '1': 'car'}, (1.0, 2.0, 3.0)).write(root / 'dataset.json')
     card = json.loads((root / 'dataset.json').read_text())
     (root / 'dataset.json').write_text(json.dumps(card | change))
-    with pytest.raises(BadInput, match=f'{root / "dataset.json"} has a {key} of the wrong kind'):
+    with pytest.raises(BadInput, match=f'{root / "dataset.json"} has a {key} of the wrong kind') as caught:
         open_dataset('roads', 'train')
+    told, = re.findall(r'as the beginning of (\S+) tells', str(caught.value))
+    assert f'"{key}"' in (CHECKOUT / told).read_text().split('"""')[1]
 
 
 def test_wrong_names_and_lists_are_refused(tmp_path):
@@ -176,14 +182,16 @@ def test_polygons_are_drawn_in_their_order(tmp_path):
 
 
 @pytest.mark.parametrize('text, complaint', [
-    ('{', 'cannot be read'), ('[]', 'no file of labelme'), ('{"imageWidth": 3}', "'imageHeight' is missing"),
+    ('{', 'cannot be read'), ('[]', 'not a labelme file'), ('{"imageWidth": 3}', "'imageHeight' is missing"),
     ('{"imageWidth": 1e9, "imageHeight": 1e9, "shapes": []}', 'a size of'),
-    ('{"imageWidth": 3, "imageHeight": 3, "shapes": [{"label": "a", "points": [[1]]}]}', 'has points that are none'),
-    ('{"imageWidth": 3, "imageHeight": 3, "shapes": [{"label": "a", "points": [[1, NaN]]}]}', 'points that are none'),
+    ('{"imageWidth": 3, "imageHeight": 3, "shapes": [{"label": "a", "points": [[1]]}]}',
+     'has points that are not two numbers'),
+    ('{"imageWidth": 3, "imageHeight": 3, "shapes": [{"label": "a", "points": [[1, NaN]]}]}',
+     'points that are not two numbers'),
     ('{"imageWidth": 3, "imageHeight": 3, "shapes": [{"label": "a", "points": [[1, 2]], "shape_type": "point"}]}',
      'a point has no area; draw polygon'),
     ('{"imageWidth": 3, "imageHeight": 3, "shapes": [{"label": "a", "points": [[1, 2]]}]}', 'a polygon has 1 points')])
-def test_damaged_polygons_are_refused(text, complaint, tmp_path):
+def test_corrupt_polygons_are_refused(text, complaint, tmp_path):
     (tmp_path / 'a.json').write_text(text)
     with pytest.raises(BadInput, match=rf'a.json .*{complaint}'):
         draw_polygons(tmp_path / 'a.json')
@@ -197,7 +205,7 @@ def test_labelme_folder(tmp_path):
     found = look(tmp_path)
     assert found.layout.name == "labelme's polygons" and not found.mistakes
     assert found.card.classes == ('background', 'car')
-    assert any('for want of a mask: unlabelled.jpg' in note for note in found.layout.notes)
+    assert any('without a mask: unlabelled.jpg' in note for note in found.layout.notes)
     save_lines(tmp_path / 'labels.txt', ['__ignore__', '_background_', 'car', 'road'])
     assert look(tmp_path).card.classes == ('background', 'car', 'road')
     save_lines(tmp_path / 'labels.txt', ['_background_', 'road'])

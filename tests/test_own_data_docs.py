@@ -32,7 +32,7 @@ def copy(tmp_path):
     for name in ('nets', 'solvers', 'data_layers', 'surgery', 'report', 'accel'):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns('__pycache__'))
-    for name in ('cli.py', 'Makefile'):
+    for name in ('cli.py', 'files.py', 'workers.py', 'Makefile'):
         shutil.copy(ROOT / name, folder)
     own.write(tmp_path / 'home/balloons', count=3, classes=2)
     save_lines(tmp_path / 'home/balloons/classes.txt', ['background', 'balloon'])

@@ -191,7 +191,7 @@ def test_make_knows_the_new_nets(tmp_path):
     copy.mkdir()
     for name in ('nets', 'solvers', 'data_layers', 'surgery'):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns('__pycache__'))
-    for name in ('cli.py', 'Makefile'):
+    for name in ('cli.py', 'files.py', 'workers.py', 'Makefile'):
         shutil.copy(ROOT / name, copy)
     own.write(tmp_path / 'photos')
     environment = {**os.environ, 'PYTHONPATH': str(copy)}

@@ -42,7 +42,7 @@ def test_everything_wrong_is_found_at_once(submission):
 
 def test_a_value_that_is_no_class_is_found(submission):
     save_indexed(submission.folder / '2008_000011.png', np.full((9, 7), 21, np.uint8))
-    with pytest.raises(cli.BadInput, match='2008_000011.png is no 7x9'):
+    with pytest.raises(cli.BadInput, match='2008_000011.png is not a 7x9'):
         submission.check()
 
 

@@ -40,7 +40,7 @@ def write(root, masks='index', count=5, **options):
 
 
 def polygons(path, size, shapes):
-    """A file of labelme: `shapes` are (label, shape_type, points)."""
+    """A labelme file: `shapes` are (label, shape_type, points)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({
         'version': '5.5.0', 'flags': {}, 'imagePath': f'{path.stem}.jpg', 'imageData': None, 'imageWidth': size[1],

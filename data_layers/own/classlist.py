@@ -1,4 +1,4 @@
-"""The list of classes that comes with someone's own data, in any of the forms in use.
+"""The list of classes that comes with your own data, in any of the usual forms.
 
 A class a line: `road`, or with its number in the masks, `7 road`, `7: road`, or with its colour, `128 64 128 road`,
 `road 128 64 128`, `road,128,64,128`, `road:128,64,128::`, or with both, `7 128 64 128 road`. Without numbers, the first
@@ -21,7 +21,19 @@ LINE = re.compile(r'((?:\d+[\s,;:]+)*)(.*?)((?:[\s,;:]+\d+)*)[\s,;:]*')
 
 
 class Entry(NamedTuple):
-    """One line: the name, None for void, and what stands for it in the masks."""
+    """One line of a list.
+
+    Attributes
+    ----------
+    name : str or None
+        Of the class; None for void.
+    written : str
+        The name as the list has it.
+    number : int
+        What stands for it in index masks.
+    colour : tuple of int, optional
+        What stands for it in colour masks: R, G and B.
+    """
     name: str | None
     written: str
     number: int
@@ -36,17 +48,30 @@ class ClassList(NamedTuple):
 
     @property
     def coloured(self) -> bool:
+        """Whether the list gives colours."""
         return self.entries[0].colour is not None
 
 
 def find(folder: Path) -> ClassList | None:
-    """The list of classes in a folder, under one of its usual names."""
+    """Find the list of classes in a folder, under one of the usual names `NAMES`, and read it.
+
+    Raises
+    ------
+    BadInput
+        As of `read`.
+    """
     path = next((folder / name for name in NAMES if (folder / name).is_file()), None)
     return read(path) if path else None
 
 
 def read(path: Path) -> ClassList:
-    """Read a list of classes."""
+    """Read a list of classes.
+
+    Raises
+    ------
+    BadInput
+        The file cannot be read, has no class, or a line has another form than the others or than any known.
+    """
     rows = []
     for line in read_lines(path):
         words = [word for word in re.split(r'[\s,;:]+', line.lower()) if word]
@@ -72,6 +97,29 @@ def read(path: Path) -> ClassList:
 def parse(line: str, path: Path) -> tuple[str, int | None, tuple[int, ...] | None]:
     """The name, number and colour of a line.
 
+    Parameters
+    ----------
+    line : str
+        Not empty.
+    path : path
+        Where it comes from, for the complaint.
+
+    Returns
+    -------
+    name : str
+        Of the class, as written.
+    number : int or None
+        What stands for it in index masks.
+    colour : tuple of int or None
+        R, G and B.
+
+    Raises
+    ------
+    BadInput
+        The line has no name, or numbers that are neither a number nor a colour.
+
+    Examples
+    --------
     >>> parse('7: traffic light', Path('classes.txt'))
     ('traffic light', 7, None)
     >>> parse('road,128,64,128', Path('classes.txt'))

@@ -14,10 +14,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from cli import BadInput
-from data_layers import classlist
-from data_layers.classlist import ClassList
-from data_layers.dataset import read_lines
-from data_layers.pictures import IMAGES
+from data_layers.dataset import IMAGES, read_lines
+from data_layers.own import classlist
+from data_layers.own.classlist import ClassList
 
 HELD_OUT = 5        # of so many photographs, one is scored and not trained on
 LOSSLESS = {'.png', '.bmp', '.tif', '.tiff', '.webp'}
@@ -43,9 +42,20 @@ Pair = tuple[str, str]      # photograph and mask, below the folder
 
 @dataclass
 class Layout:
-    """What lies in a folder: `splits` maps split -> id -> pair; `classes` is the list of classes if there is one.
+    """What the names in a folder say.
 
-    `closed`: the numbers of `classes` are all that count, others are void.
+    Attributes
+    ----------
+    name : str
+        Of the layout, as people call it.
+    splits : dict
+        Split -> id -> pair.
+    classes : ClassList, optional
+        From a list in the folder, or known from the layout.
+    closed : bool
+        Whether values that `classes` lacks are void.
+    notes : list of str
+        What a user should know, a line each.
     """
     name: str
     splits: dict[str, dict[str, Pair]]
@@ -59,12 +69,17 @@ def find(folder: Path, seed: int, classes: ClassList | None = None) -> Layout:
 
     Parameters
     ----------
-    folder : Path
+    folder : path
         With photographs and masks, at any depth.
     seed : int
         Of the split, if one must be drawn.
     classes : ClassList, optional
         The classes; by default those of a list in `folder`.
+
+    Returns
+    -------
+    Layout
+        With a train and a val split at least.
 
     Raises
     ------
@@ -82,9 +97,27 @@ def find(folder: Path, seed: int, classes: ClassList | None = None) -> Layout:
 
 
 def find_pairs(folder: Path) -> tuple[dict[tuple[str, str], Pair], list[str]]:
-    """(Split by folder or '', key) -> pair; and what is left over."""
-    files = list_files(folder)
-    pictures = [path for path in files if path.suffix.lower() in IMAGES]
+    """Find the mask of every photograph.
+
+    Parameters
+    ----------
+    folder : path
+        With photographs and masks, at any depth.
+
+    Returns
+    -------
+    pairs : dict
+        (Split by folder or '', name of the photograph) -> pair.
+    notes : list of str
+        What is left out.
+
+    Raises
+    ------
+    BadInput
+        Two photographs have one name.
+    """
+    paths = list_files(folder)
+    pictures = [path for path in paths if path.suffix.lower() in IMAGES]
     masks = find_masks(pictures)
     photos: dict[tuple[str, str], PurePosixPath] = {}
     for path in (path for path in pictures if path not in masks):
@@ -94,20 +127,20 @@ def find_pairs(folder: Path) -> tuple[dict[tuple[str, str], Pair], list[str]]:
                            'different names')
         photos[place] = path
     found = defaultdict(list)
-    for path in (path for path in files if path in masks or path.suffix.lower() == '.json'):
+    for path in (path for path in paths if path in masks or path.suffix.lower() == '.json'):
         whole, short = ((split_of(path), stem) for stem in (path.stem, MASK_NAME.sub('', path.stem)))
         found[whole if whole in photos else short].append(path)
     pairs = {place: (str(photos[place]), str(min(found[place], key=preference)))
              for place in photos if place in found}
     bare = sorted(str(path) for place, path in photos.items() if place not in found)
     lost = sorted(str(paths[0]) for place, paths in found.items() if place not in photos and paths[0] in masks)
-    notes = [f'left out {what}: {paths[0]}{f" and {len(paths) - 1} more" if len(paths) > 1 else ""}'
-             for paths, what in ((bare, 'for want of a mask'), (lost, 'for want of a photograph')) if paths]
+    notes = [f'left out, without a {what}: {names[0]}{f" and {len(names) - 1} more" if len(names) > 1 else ""}'
+             for names, what in ((bare, 'mask'), (lost, 'photograph')) if names]
     return pairs, notes
 
 
 def list_files(folder: Path) -> list[PurePosixPath]:
-    """The pictures and JSON files below a folder, sorted; not the hidden ones, nor those that are neither side."""
+    """The pictures and JSON files below a folder, sorted, without hidden ones and those that are neither side."""
     found = []
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith('.') and not OTHER_FOLDER.search(name)]
@@ -128,11 +161,11 @@ def in_mask_folder(path: PurePosixPath) -> bool | None:
 
 
 def find_masks(pictures: list[PurePosixPath]) -> set[PurePosixPath]:
-    """Which pictures are masks: by their folder, or by their name beside a photograph's."""
+    """Those of the pictures that are masks: by their folder, or by their name beside a photograph's."""
     names = {(path.parent, IMAGE_NAME.sub('', path.stem)) for path in pictures}
     photos = {(path.parent, path.stem) for path in pictures if path.suffix.lower() in ('.jpg', '.jpeg')}
 
-    def beside(path):
+    def beside(path: PurePosixPath) -> bool:
         return ((path.parent, MASK_NAME.sub('', path.stem)) in names if MASK_NAME.search(path.stem) else
                 path.suffix.lower() in LOSSLESS and (path.parent, path.stem) in photos)
 
@@ -140,8 +173,8 @@ def find_masks(pictures: list[PurePosixPath]) -> set[PurePosixPath]:
     return {path for path in pictures if by_folder[path] or by_folder[path] is None and beside(path)}
 
 
-def preference(path: PurePosixPath) -> tuple:
-    """Of several masks of one photograph the smallest counts: pictures before polygons, all ids before training ids."""
+def preference(path: PurePosixPath) -> tuple[bool, bool, str]:
+    """Sort key of several masks of one photograph: pictures before polygons, all ids before training ids."""
     return path.suffix.lower() == '.json', 'train' in path.stem.lower(), str(path)
 
 
@@ -153,8 +186,31 @@ def split_of(path: PurePosixPath) -> str:
     return ''
 
 
-def find_splits(folder: Path, pairs: dict[tuple[str, str], Pair], seed: int) -> tuple[dict, list[str]]:
-    """Deal the pairs out to train, val and perhaps test; and what there is to say of it."""
+def find_splits(folder: Path, pairs: dict[tuple[str, str], Pair], seed: int,
+                ) -> tuple[dict[str, dict[str, Pair]], list[str]]:
+    """Deal the pairs out to train, val and perhaps test.
+
+    Parameters
+    ----------
+    folder : path
+        Where lists of splits may lie.
+    pairs : dict
+        As of `find_pairs`.
+    seed : int
+        Of the split, if one must be drawn.
+
+    Returns
+    -------
+    splits : dict
+        Split -> id -> pair.
+    notes : list of str
+        Where the splits come from.
+
+    Raises
+    ------
+    BadInput
+        As of `read_ids` and `draw_split`.
+    """
     count = Counter(key for _, key in pairs)    # ids name the files of results, so none may come twice
     ids = {(split, key): key if count[key] == 1 else f'{split}_{key}' for split, key in pairs}
     by_id = {ids[place]: pair for place, pair in pairs.items()}
@@ -175,7 +231,27 @@ def find_splits(folder: Path, pairs: dict[tuple[str, str], Pair], seed: int) -> 
 
 
 def read_lists(folder: Path, by_id: dict[str, Pair]) -> tuple[dict[str, list[str]], list[str]]:
-    """The splits that lists beside the pictures name; with one list alone, the rest is the other split."""
+    """Read the splits that lists beside the pictures name; with one list alone, the rest is the other split.
+
+    Parameters
+    ----------
+    folder : path
+        Where the lists may lie, or in its `LISTS`.
+    by_id : dict
+        Id -> pair.
+
+    Returns
+    -------
+    splits : dict
+        Split -> ids; empty without lists.
+    notes : list of str
+        Where the lists are.
+
+    Raises
+    ------
+    BadInput
+        As of `read_ids`.
+    """
     splits: dict[str, list[str]] = {}
     for place in LISTS:
         for split, words in SPLITS.items():
@@ -190,7 +266,25 @@ def read_lists(folder: Path, by_id: dict[str, Pair]) -> tuple[dict[str, list[str
 
 
 def read_ids(path: Path, by_id: dict[str, Pair]) -> list[str]:
-    """The ids of a list, whose lines begin with an id or the file of a photograph."""
+    """Read the ids of a list, whose lines begin with an id or the file of a photograph.
+
+    Parameters
+    ----------
+    path : path
+        The list.
+    by_id : dict
+        Id -> pair.
+
+    Returns
+    -------
+    list of str
+        In the order of the list, each once.
+
+    Raises
+    ------
+    BadInput
+        The list cannot be read, or names what has no pair.
+    """
     found = []
     for line in read_lines(path):
         names = [PurePosixPath(text).name for text in (line, line.split()[0])]
@@ -204,7 +298,27 @@ def read_ids(path: Path, by_id: dict[str, Pair]) -> list[str]:
 
 
 def draw_split(ids: list[str], seed: int) -> tuple[dict[str, list[str]], str]:
-    """Every fifth photograph, drawn by a seed, is held out."""
+    """Hold out every fifth photograph, drawn by a seed.
+
+    Parameters
+    ----------
+    ids : list of str
+        All photographs.
+    seed : int
+        Of the draw.
+
+    Returns
+    -------
+    splits : dict
+        `train` and `val` -> ids, sorted.
+    note : str
+        Says so.
+
+    Raises
+    ------
+    BadInput
+        There is only one photograph.
+    """
     if len(ids) < 2:
         raise BadInput(f'there is one photograph with a mask, {ids[0]}; at least two are needed, one is held out to be '
                        'scored')
@@ -216,7 +330,7 @@ def draw_split(ids: list[str], seed: int) -> tuple[dict[str, list[str]], str]:
 
 
 def recognise(folder: Path, layout: Layout) -> None:
-    """Give a layout its name, and the classes that are known from it when no list is there."""
+    """Give a layout its name, and the classes that it implies when `folder` has no list."""
     photo, mask = map(PurePosixPath, next(iter(next(iter(layout.splits.values())).values())))
     if mask.suffix.lower() == '.json':
         layout.name = "labelme's polygons"
@@ -236,6 +350,6 @@ def recognise(folder: Path, layout: Layout) -> None:
 
 
 def known(folder: Path, names: dict[int, str]) -> ClassList:
-    """The classes of a known layout, as if a list in `folder` named them: number -> name."""
+    """The classes of a known layout, number -> name, as if a list in `folder` named them."""
     return ClassList(folder / classlist.NAMES[0],
                      [classlist.Entry(name, name, number, None) for number, name in names.items()], True)

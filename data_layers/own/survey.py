@@ -1,4 +1,4 @@
-"""A first look at someone's own data: every photograph and mask is read, and what is usually wrong is told apart.
+"""A first look at your own data: every photograph and mask is read, and the usual mistakes are told apart.
 
 The mistakes people make with masks have each a cause and a remedy: colours where class numbers are expected, 0 and 255
 for no and yes, numbers that begin at 1, masks of another size than their photograph, a class that the list lacks.
@@ -13,41 +13,75 @@ import numpy as np
 from PIL import Image
 
 from cli import BadInput, progress
-from data_layers.classlist import ClassList
 from data_layers.dataset import VOID, read_rgb
-from data_layers.folder import GROUND, Card, Colourful, read_stored
-from data_layers.layouts import Layout
+from data_layers.own.classlist import ClassList, Entry
+from data_layers.own.folder import Card
+from data_layers.own.layouts import Layout
+from data_layers.own.masks import GROUND, Colourful, read_stored
 from workers import spread
 
+Job = tuple[str, str, str, str]     # split, id, photograph and mask
 BLURRED = 20        # values that no class has, from which on they are taken for the traces of a lossy format
 ORIENTATION = 274   # the tag of EXIF
 
 
 @dataclass
 class Found:
-    """What one photograph and its mask hold."""
-    label: str                                          # file of the mask
-    size: tuple[int, int] = (0, 0)                      # width, height of the photograph
-    masked: tuple[int, int] = (0, 0)                    # and of the mask
-    turned: bool = False                                # EXIF says that the photograph is to be turned
-    sums: np.ndarray = field(default_factory=lambda: np.zeros(3))   # of B, G and R
-    values: dict[str, int] = field(default_factory=dict)            # stored value -> pixels
-    colourful: bool = False                             # class numbers were expected, colours found
-    problem: str | None = None                          # why nothing more is known
+    """What one photograph and its mask hold.
+
+    Attributes
+    ----------
+    label : str
+        File of the mask, below the folder.
+    size, masked : (int, int)
+        Width and height of the photograph and of the mask, in pixels.
+    turned : bool
+        Whether EXIF says that the photograph is to be turned.
+    sums : array
+        3, float64: the sums of B, G and R.
+    values : dict
+        Value stored in the mask -> pixels.
+    colourful : bool
+        Whether class numbers were expected and colours found.
+    problem : str, optional
+        Why a file could not be read.
+    """
+    label: str
+    size: tuple[int, int] = (0, 0)
+    masked: tuple[int, int] = (0, 0)
+    turned: bool = False
+    sums: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    values: dict[str, int] = field(default_factory=dict)
+    colourful: bool = False
+    problem: str | None = None
 
 
 @dataclass
 class Survey:
-    """What a folder holds."""
+    """What a folder holds.
+
+    Attributes
+    ----------
+    folder : path
+        With the photographs and masks.
+    layout : Layout
+        What the names say.
+    card : Card
+        The description that follows.
+    found : dict
+        Split -> id -> what the photograph and its mask hold.
+    mistakes : list of str
+        A line each; the description can be used if it is empty.
+    """
     folder: Path
     layout: Layout
     card: Card
-    found: dict[str, dict[str, Found]]      # split -> id
+    found: dict[str, dict[str, Found]]
     mistakes: list[str]
 
     @property
     def pixels(self) -> int:
-        """Of a photograph, the median."""
+        """Pixels of a training photograph, the median."""
         return int(median(one.size[0] * one.size[1] for one in self.found['train'].values()))
 
     def counts(self, split: str) -> list[Counter[str | None]]:
@@ -63,6 +97,11 @@ class Survey:
 
         The frequency of a class is its share of the labelled pixels in the training photographs that show it; one that
         none shows weighs 1.
+
+        Returns
+        -------
+        list of float
+            In the order of the classes.
         """
         counts = self.counts('train')
         shares = []
@@ -97,15 +136,30 @@ class Survey:
 def survey(folder: Path, layout: Layout, workers: int | None = None) -> Survey:
     """Read every photograph and mask of a layout, in parallel.
 
+    Parameters
+    ----------
+    folder : path
+        With the photographs and masks.
+    layout : Layout
+        As of `layouts.find`; gets notes about classes that no training photograph shows.
+    workers : int, optional
+        Processes; by default one a core.
+
     Returns
     -------
     Survey
         With the `mistakes`, each a line that says what is wrong and what to do.
+
+    Raises
+    ------
+    BadInput
+        The masks are of two kinds; or a file killed the process that read it.
     """
     masks = mask_kind(folder, layout)
-    jobs = [(folder, masks, split, id, *pair) for split, pairs in layout.splits.items() for id, pair in pairs.items()]
+    jobs = [(split, id, *pair) for split, pairs in layout.splits.items() for id, pair in pairs.items()]
     found: dict[str, dict[str, Found]] = {split: {} for split in layout.splits}
-    for split, id, one in progress(inspect_all(jobs, workers), total=len(jobs), desc='look at', unit='image'):
+    inspected = inspect_all(folder, masks, jobs, workers)
+    for split, id, one in progress(inspected, total=len(jobs), desc='look at', unit='image'):
         found[split][id] = one
     every = [one for split in found.values() for one in split.values()]
     classes, values = meanings(layout, masks, every)
@@ -121,15 +175,33 @@ def survey(folder: Path, layout: Layout, workers: int | None = None) -> Survey:
 
 
 def mask_kind(folder: Path, layout: Layout) -> str:
-    """How the masks are to be read: 'index', 'colour' or 'polygons'."""
-    files = [folder / pair[1] for pairs in layout.splits.values() for pair in pairs.values()]
-    drawn = [path for path in files if path.suffix.lower() == '.json']
+    """How the masks are to be read.
+
+    Parameters
+    ----------
+    folder : path
+        With the masks.
+    layout : Layout
+        Which files are masks.
+
+    Returns
+    -------
+    str
+        One of `masks.KINDS`.
+
+    Raises
+    ------
+    BadInput
+        The masks are of two kinds.
+    """
+    paths = [folder / pair[1] for pairs in layout.splits.values() for pair in pairs.values()]
+    drawn = [path for path in paths if path.suffix.lower() == '.json']
     if drawn:
-        if len(drawn) < len(files):
-            other = next(path for path in files if path not in drawn)
+        if len(drawn) < len(paths):
+            other = next(path for path in paths if path not in drawn)
             raise BadInput(f'{folder} has masks of two kinds, {drawn[0]} and {other}; leave one kind there')
         return 'polygons'
-    modes = {mode_of(path) for path in files}
+    modes = {mode_of(path) for path in paths}
     if layout.classes and layout.classes.coloured and (
             modes & {'RGB', 'RGBA'} or ('P' in modes and not layout.classes.numbered)):
         return 'colour'
@@ -137,23 +209,40 @@ def mask_kind(folder: Path, layout: Layout) -> str:
 
 
 def mode_of(path: Path) -> str:
-    """Of a picture, from its first bytes."""
+    """The mode of a picture, from its first bytes; '' when it is none that can be read."""
     try:
         with Image.open(path) as picture:
             return picture.mode
-    except Exception:   # said when it is read
+    except Exception:   # reported when it is read
         return ''
 
 
-def inspect_all(jobs: list[tuple], workers: int | None) -> Iterator[tuple[str, str, Found]]:
+def inspect_all(folder: Path, masks: str, jobs: list[Job], workers: int | None) -> Iterator[tuple[str, str, Found]]:
     """Inspect all pairs, in order, in several processes."""
     few = len(jobs) < 16        # for which no process is worth its start
-    return spread(inspect, jobs, 1 if few else workers, lambda job: job[0] / job[4])
+    return spread(inspect, jobs, 1 if few else workers, lambda job: folder / job[2], (folder, masks))
 
 
-def inspect(job: tuple) -> tuple[str, str, Found]:
-    """Read one photograph and its mask."""
-    folder, masks, split, id, photo, label = job
+def inspect(folder: Path, masks: str, job: Job) -> tuple[str, str, Found]:
+    """Read one photograph and its mask.
+
+    Parameters
+    ----------
+    folder : path
+        Where both are.
+    masks : str
+        The kind of the masks, one of `masks.KINDS`.
+    job : (str, str, str, str)
+        Split, id, photograph and mask.
+
+    Returns
+    -------
+    split, id : str
+        The same.
+    found : Found
+        What they hold; what cannot be read is its problem.
+    """
+    split, id, photo, label = job
     found = Found(label)
     try:
         image = read_rgb(folder / photo)
@@ -175,7 +264,24 @@ def inspect(job: tuple) -> tuple[str, str, Found]:
 
 
 def meanings(layout: Layout, masks: str, found: list[Found]) -> tuple[tuple[str, ...], dict[str, str | None]]:
-    """The classes, in the order of the net's output, and what each value stored in the masks means."""
+    """What the values stored in the masks mean.
+
+    Parameters
+    ----------
+    layout : Layout
+        With the list of classes, if there is one.
+    masks : str
+        The kind of the masks, one of `masks.KINDS`.
+    found : list of Found
+        Of all masks.
+
+    Returns
+    -------
+    classes : tuple of str
+        In the order of the net's output.
+    values : dict
+        Value, as dataset.json writes it -> its class, or None for void.
+    """
     seen = sorted({key for one in found if not one.colourful for key in one.values}, key=natural)
     values: dict[str, str | None]
     if layout.classes:
@@ -194,21 +300,40 @@ def meanings(layout: Layout, masks: str, found: list[Found]) -> tuple[tuple[str,
     return classes, values
 
 
-def key_of(entry, masks: str) -> str:
+def key_of(entry: Entry, masks: str) -> str:
     """How dataset.json writes what stands for a class in the masks."""
     if masks == 'colour':
-        return ' '.join(map(str, entry.colour))
+        return ' '.join(map(str, entry.colour or ()))
     return entry.written if masks == 'polygons' else str(entry.number)
 
 
-def natural(key: str) -> tuple:
-    """Sorts numbers as numbers."""
+def natural(key: str) -> tuple[int, int, str]:
+    """Sort key: numbers as numbers, before words."""
     return (0, int(key), '') if key.isdecimal() else (1, 0, key)
 
 
 def mistakes(folder: Path, layout: Layout, masks: str, values: dict[str, str | None], classes: tuple[str, ...],
              found: list[Found]) -> list[str]:
-    """What is wrong with the masks, a line each: the mistake, where it shows, the remedy."""
+    """What is wrong with the masks.
+
+    Parameters
+    ----------
+    folder : path
+        With the photographs and masks.
+    layout : Layout
+        With the list of classes, if there is one.
+    masks : str
+        The kind of the masks, one of `masks.KINDS`.
+    values, classes
+        As of `meanings`.
+    found : list of Found
+        Of all masks.
+
+    Returns
+    -------
+    list of str
+        A line each: the mistake, where it shows, the remedy.
+    """
     lines = [one.problem for one in found if one.problem]
     lines += different_sizes(folder, found)
     if any(one.colourful for one in found):
@@ -227,7 +352,7 @@ def mistakes(folder: Path, layout: Layout, masks: str, values: dict[str, str | N
 
 
 def different_sizes(folder: Path, found: list[Found]) -> list[str]:
-    """Masks of another size than their photograph."""
+    """The line, if any, about masks of another size than their photograph."""
     wrong = [one for one in found if one.size != one.masked and not one.problem]
     if not wrong:
         return []
@@ -240,7 +365,7 @@ def different_sizes(folder: Path, found: list[Found]) -> list[str]:
 
 
 def colours_for_numbers(folder: Path, layout: Layout, found: list[Found]) -> str:
-    """RGB masks, and nothing that says which colour is which class."""
+    """The line about RGB masks without a list that says which colour is which class."""
     wrong = [one for one in found if one.colourful]
     most = sum((Counter(one.values) for one in wrong), Counter[str]()).most_common(BLURRED + 1)
     begin = (f'{some(len(wrong), "mask holds", "masks hold")} colours, not class numbers ({folder / wrong[0].label}), '
@@ -256,7 +381,7 @@ def colours_for_numbers(folder: Path, layout: Layout, found: list[Found]) -> str
 
 
 def no_and_yes(folder: Path, path: Path, classes: ClassList | None, found: list[Found]) -> str | None:
-    """Masks of 0 and 255 alone, when 255 would be void."""
+    """The line, if any, about masks of 0 and 255 alone, when 255 would be void."""
     seen = {key for one in found for key in one.values}
     if str(VOID) not in seen or not seen <= {'0', str(VOID)} or (
             classes and any(entry.number == VOID for entry in classes.entries)):
@@ -268,8 +393,8 @@ def no_and_yes(folder: Path, path: Path, classes: ClassList | None, found: list[
             f'"255 {names[1]}" into {path}')
 
 
-def off_by_one(folder: Path, classes: ClassList | None, strange: Counter, found: list[Found]) -> str | None:
-    """Masks that count from 1 where the list counts from 0."""
+def off_by_one(folder: Path, classes: ClassList | None, strange: Counter[str], found: list[Found]) -> str | None:
+    """The line, if any, about masks that count from 1 where the list counts from 0."""
     if classes is None or classes.numbered or set(strange) != {str(len(classes.entries))}:
         return None
     first = any('0' in one.values for one in found)
@@ -281,9 +406,9 @@ def off_by_one(folder: Path, classes: ClassList | None, strange: Counter, found:
             + (', or "0 background" if 0 is to be learnt' if first else ''))
 
 
-def missing_class(folder: Path, classes: ClassList | None, path: Path, masks: str, strange: Counter,
+def missing_class(folder: Path, classes: ClassList | None, path: Path, masks: str, strange: Counter[str],
                   found: list[Found]) -> str:
-    """Values that no class of the list has."""
+    """The line about values that no class of the list has; `strange` is how many masks have each."""
     key, count = strange.most_common(1)[0]
     one = next(one for one in found if key in one.values)
     what = {'index': 'value', 'colour': 'colour', 'polygons': 'name'}[masks]

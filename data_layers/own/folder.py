@@ -1,0 +1,198 @@
+"""Your own data: photographs and masks wherever they lie, described by a folder that `python -m nets new` writes.
+
+`$FCN_DATA/roads` describes the data set `roads`. It holds `dataset.json`, for example
+
+    {"folder": "/home/me/roads",                    where the pictures are
+     "masks": "index",                              or "colour", or "polygons"
+     "classes": ["road", "car"],                    in the order of the net's output
+     "values": {"0": null, "1": "road", "2": "car", "3": "car"},
+     "mean": [104.0, 116.7, 122.7]}                 BGR, of the training photographs
+
+and a list for each split, `train.tsv` and `val.tsv`: lines of id, photograph and mask, separated by tabs, paths below
+`folder`. `values` says what each value stored in a mask means: a class, or null for void. Several values may mean one
+class. The values of index masks are numbers, those of colour masks look like "128 64 128", those of polygons are names.
+"""
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+import files
+from cli import BadInput
+from data_layers.dataset import VOC_MEAN, VOID, Dataset, read_json, read_lines
+from data_layers.own.masks import KINDS, read_stored
+
+CARD = 'dataset.json'
+
+
+@dataclass(frozen=True)
+class Card:
+    """What dataset.json says.
+
+    Attributes
+    ----------
+    folder : path
+        Where the pictures are; relative to the folder of dataset.json.
+    masks : str
+        Their kind, one of `masks.KINDS`.
+    classes : tuple of str
+        In the order of the net's output.
+    values : dict
+        Value stored in a mask -> its class, or None for void.
+    mean : tuple of float
+        B, G and R, on the scale 0 ... 255.
+    """
+    folder: Path
+    masks: str
+    classes: tuple[str, ...]
+    values: dict[str, str | None]
+    mean: tuple[float, ...]
+
+    def write(self, path: Path) -> None:
+        """Write dataset.json.
+
+        Raises
+        ------
+        BadInput
+            The file cannot be written.
+        """
+        known = {**asdict(self), 'folder': str(self.folder)}
+        files.write(path, json.dumps(known, indent=1, ensure_ascii=False) + '\n')
+
+
+def read_card(root: Path) -> Card:
+    """Read the dataset.json of a folder, and check what it says, key by key.
+
+    Raises
+    ------
+    BadInput
+        The file is missing, not JSON, or has wrong keys or values.
+    """
+    path = root / CARD
+    known = read_json(path)
+    keys = ('folder', 'masks', 'classes', 'values', 'mean')
+    if not isinstance(known, dict) or set(known) != set(keys):
+        raise BadInput(f'{path} must have the keys {", ".join(keys)} and no others; correct it, or remove it and run '
+                       'python -m nets new again')
+    folder, masks, classes, values, mean = (known[key] for key in keys)
+    fit = {
+        'folder': isinstance(folder, str) and folder != '',
+        'masks': masks in KINDS,
+        'classes': (isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+                    and 1 <= len(classes) <= VOID and len({*classes}) == len(classes)),
+        'values': isinstance(values, dict) and isinstance(classes, list) and
+        all(name is None or name in classes for name in values.values()),
+        'mean': (isinstance(mean, list) and len(mean) == 3 and
+                 all(isinstance(value, int | float) and 0 <= value <= 255 for value in mean)),
+    }
+    if wrong := [key for key in keys if not fit[key]]:
+        raise BadInput(f'{path} has a {wrong[0]} of the wrong kind, {str(known[wrong[0]])[:80]!r}; correct it as the '
+                       'beginning of data_layers/own/folder.py tells')
+    return Card(root / folder, masks, tuple(classes), values, tuple(mean))
+
+
+class Folder(Dataset):
+    """Your own data, as a dataset.json and lists of ids describe them: see `Dataset`, and `at` for its classes."""
+
+    name = 'folder'
+    title = 'your own photographs and masks'
+    source = 'python -m nets new NAME --data DIR'
+    licence = 'yours'
+    layout = f'{CARD} and a list for each split, written by python -m nets new'
+    home = 'NAME'
+    marker = CARD
+    means: dict[str, tuple[float, ...]] = {'data': VOC_MEAN}    # of a data set: see `at`
+    classes: dict[str, tuple[str, ...]] = {'label': ()}
+    list_suffix = '.tsv'
+    place: Path | None = None
+    card: Card
+
+    @classmethod
+    def at(cls, root: Path | None, name: str | None = None) -> type['Folder']:
+        """Make the data set that a folder describes: a subclass with its classes, its mean and its place.
+
+        Parameters
+        ----------
+        root : path, optional
+            The folder of dataset.json.
+        name : str, optional
+            What messages call the data set.
+
+        Raises
+        ------
+        BadInput
+            As of `locate` and `read_card`.
+        """
+        place = cls.locate(root)
+        card = read_card(place)
+        about = dict(name=name or cls.name, place=place, card=card, means={'data': card.mean},
+                     classes={'label': card.classes})
+        return type('Folder', (cls,), about)
+
+    @classmethod
+    def locate(cls, root: str | Path | None) -> Path:
+        """The folder of dataset.json: `root`, or the one that the class was made for by `at`.
+
+        Raises
+        ------
+        BadInput
+            Neither is given, or there is no dataset.json.
+        """
+        place = Path(root) if root else cls.place
+        if place is None:
+            raise BadInput(f'the data set {cls.name} may lie anywhere: say where with --root, or call it by its name')
+        if not (place / CARD).is_file():
+            raise BadInput(f'{place} has no {CARD}; python -m nets new NAME --data {place} looks at your data and '
+                           'writes one')
+        return place
+
+    def __init__(self, split: str, root: str | Path | None = None, tops: Sequence[str] | None = None) -> None:
+        self.paths: dict[str, tuple[Path, Path]] = {}   # of all splits: which one an id is of does not matter
+        for present in self.splits(root):
+            self.paths |= self.entries(self.locate(root) / f'{present}.tsv')
+        super().__init__(split, root, tops)
+
+    def entries(self, path: Path) -> dict[str, tuple[Path, Path]]:
+        """Read the list of a split.
+
+        Parameters
+        ----------
+        path : path
+            Its file, of lines of id, photograph and mask, separated by tabs.
+
+        Returns
+        -------
+        dict
+            Id -> photograph and mask, below `card.folder`.
+
+        Raises
+        ------
+        BadInput
+            The file cannot be read, or a line has another form.
+        """
+        found = {}
+        for line in read_lines(path):
+            fields = line.split('\t')
+            if len(fields) != 3:
+                raise BadInput(f'{path} has the line {line[:80]!r}, which is not an id, a photograph and a mask, '
+                               'separated by tabs')
+            found[fields[0]] = self.card.folder / fields[1], self.card.folder / fields[2]
+        return found
+
+    def split_ids(self, split: str) -> list[str]:
+        return list(self.entries(self.list_of(split)))
+
+    def file(self, top: str, id: str) -> Path:
+        return self.paths[id][top != 'data']
+
+    def read_label(self, top: str, path: Path) -> np.ndarray:
+        positions, keys = read_stored(path, self.card.masks)
+        number = {name: index for index, name in enumerate(self.card.classes)} | {None: VOID}
+        if strange := [key for key in keys if key not in self.card.values]:
+            row, column = np.argwhere(positions == keys.index(strange[0]))[0]
+            raise BadInput(f'{path} has the label {strange[0]} (at row {row}, column {column}), which is not among the '
+                           f'values of {self.root / CARD}; correct the mask, or say there which class it is')
+        classes: np.ndarray = np.array([number[self.card.values[key]] for key in keys], np.uint8)[positions]
+        return classes
