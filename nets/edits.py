@@ -72,7 +72,7 @@ def weigh(net: Net, weights: Iterable[float]) -> Net:
             layer.bottom[0] = f'{scores}_weighted'
             weighted = net.layer.add(name=layer.bottom[0], type='Python', bottom=[scores, label], top=[layer.bottom[0]])
             weighted.python_param.module, weighted.python_param.layer = param_str.MODULE, WEIGHTED
-            weighted.python_param.param_str = str(tuple(weights))
+            weighted.python_param.param_str = param_str.write_weights(weights)
         net.layer.add().CopyFrom(layer)
     return net
 
