@@ -42,29 +42,33 @@ def imports(module: str, text: str, modules: set[str]) -> set[str]:
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = [*module.split('.')[:-node.level + (f'{module}.__init__' in modules or is_package(module, modules))
-                                       or None], *([node.module] if node.module else [])] if node.level else [
-                                           node.module]
-            stem = '.'.join(map(str, base))
+            stem = stem_of(node, module, modules)
             found.update(f'{stem}.{alias.name}' if f'{stem}.{alias.name}' in modules else stem for alias in node.names)
         elif isinstance(node, ast.Call) and called(node) in LOADERS:
-            found.update(argument.value for argument in node.args[:1] if is_text(argument))
+            found.update(filter(None, map(text_of, node.args[:1])))
         elif isinstance(node, ast.List | ast.Tuple):
-            found.update(after.value for before, after in zip(node.elts, node.elts[1:], strict=False)
-                         if is_text(before) and before.value == '-m' and is_text(after))
+            words = list(map(text_of, node.elts))
+            found.update(after for before, after in zip(words, words[1:], strict=False) if before == '-m' and after)
     return found
 
 
-def is_package(module: str, modules: set[str]) -> bool:
-    return any(other.startswith(f'{module}.') for other in modules)
+def stem_of(node: ast.ImportFrom, module: str, modules: set[str]) -> str:
+    """What a `from ... import` takes from; leading dots count from the module's own package."""
+    if not node.level:
+        return str(node.module)
+    is_package = any(other.startswith(f'{module}.') for other in modules)
+    parts = module.split('.')
+    parent = parts[:len(parts) - node.level + is_package]
+    return '.'.join([*parent, *([node.module] if node.module else [])])
 
 
 def called(node: ast.Call) -> str:
     return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, 'id', '')
 
 
-def is_text(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+def text_of(node: ast.expr) -> str:
+    """A string literal, or nothing."""
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ''
 
 
 def package(module: str) -> str:
@@ -115,7 +119,8 @@ def test_an_arrow_up_is_found(module, line, arrow):
 
 
 @pytest.mark.parametrize(('module', 'line'), [
-    ('solvers.recipe', 'from solvers import loop'), ('surgery.transplant', 'def f():\n    from .expand import expand_score'),
+    ('solvers.recipe', 'from solvers import loop'),
+    ('surgery.transplant', 'def f():\n    from .expand import expand_score'),
     ('nets.blocks', 'from nets.voc_fcn8s.net import fcn')])
 def test_a_circle_is_found(module, line):
     texts = sources()
@@ -127,6 +132,6 @@ def test_what_works_without_caffe_names_it_in_functions_only():
     """Data sets, surgery and metrics are imported on machines without Caffe."""
     for module, text in sources().items():
         if module.startswith(WITHOUT_CAFFE) and module != 'data_layers.layers':
-            top = '\n'.join(ast.unparse(node) for node in ast.parse(text).body if isinstance(node, ast.Import |
-                                                                                             ast.ImportFrom))
-            assert not {target for target in imports(module, top, set()) if package(target) in ('caffe', 'accel')}, module
+            statements = [node for node in ast.parse(text).body if isinstance(node, ast.Import | ast.ImportFrom)]
+            named = imports(module, '\n'.join(map(ast.unparse, statements)), set())
+            assert not {'caffe', 'accel'} & set(map(package, named)), module

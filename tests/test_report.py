@@ -90,7 +90,8 @@ def test_an_evaluation_is_what_the_weights_score_and_its_predictions_say_the_sam
 
 def test_an_evaluation_is_made_once_and_again_when_the_weights_change(run, monkeypatch):
     first = evaluation.evaluate_run(Run(run))
-    monkeypatch.setattr(evaluation, 'write_record', lambda *_: {'again': True})
+    for step, result in (('load', None), ('evaluate', None), ('write_record', {'again': True})):
+        monkeypatch.setattr(evaluation, step, lambda *_, result=result, **__: result)
     assert evaluation.evaluate_run(Run(run)) == first
     with (run / 'weights.caffemodel').open('ab') as file:
         file.write(b'\0')
