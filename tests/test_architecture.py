@@ -37,7 +37,7 @@ def name_of(path: str) -> str:
 
 def imports(module: str, text: str, modules: set[str]) -> set[str]:
     """The modules that a module names: in import statements at any depth, to importlib and runpy, and after `-m`."""
-    found = set()
+    found: set[str] = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
