@@ -15,8 +15,8 @@ import numpy as np
 
 from cli import BadInput
 
-from .builder import Builder
-from .caffemodel import by
+from ..builder import Builder
+from ..caffemodel import by
 
 LARGEST = 2 ** 28               # numbers in a constant that a graph may compute
 MAP = ((0,), (1,), (2,), (3,))  # the axes of a value that is the blob as it is
