@@ -10,8 +10,8 @@ import numpy as np
 
 from cli import BadInput
 
-from .builder import Builder
-from .caffemodel import by
+from ..builder import Builder
+from ..caffemodel import by
 
 State = dict[str, np.ndarray]
 
