@@ -142,16 +142,16 @@ def read_layers(path: str | os.PathLike[str]) -> list[Layer]:
 
 def _foreign(head: bytes) -> str:
     """What a file that starts with `head` is, if it is one of the things often taken for weights."""
-    text = head.lstrip()
+    start = head.lstrip()
     if not head:
         return 'the file is empty'
     if head.startswith(b'\x89HDF'):
         return 'it is HDF5; load it in Caffe and save it as binary protobuf'
     if head.startswith(b'version https://git-lfs'):
         return 'it is a Git LFS pointer, not the file itself'
-    if text[:1] == b'<':
+    if start[:1] == b'<':
         return 'it is a web page, so the download went wrong'
-    if text.startswith((b'name:', b'layer', b'input', b'#')):
+    if start.startswith((b'name:', b'layer', b'input', b'#')):
         return 'it is a text prototxt; the weights are a file of their own'
     if head.startswith((b'PK\x03\x04', b'\x1f\x8b')):
         return 'it is an archive; unpack it first'

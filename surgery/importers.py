@@ -9,12 +9,12 @@ from cli import BadInput, table
 
 from .builder import Builder
 from .caffemodel import by, write_weights
-from .input_form import RANGES, InputForm, fold_input
+from .net_input import RANGES, NetInput, fold_input
 from .proof import TOLERANCE, Mismatch
 from .prototxt import write_prototxt
 
 
-class Form(NamedTuple):
+class ModelInput(NamedTuple):
     """What an imported model takes.
 
     Attributes
@@ -66,9 +66,9 @@ def import_model(path: str | os.PathLike[str], folder: Path, size: tuple[int, in
     path, kind = Path(path), Path(path).suffix.lower()
     try:
         if kind == '.onnx':
-            facts = _onnx(path, folder, Form(size, input_range or 'raw', order), gpu)
+            facts = _onnx(path, folder, ModelInput(size, input_range or 'raw', order), gpu)
         elif kind in ('.safetensors', '.pth', '.pt', '.bin'):
-            facts = _state(path, folder, Form(size, input_range or 'imagenet', order))
+            facts = _state(path, folder, ModelInput(size, input_range or 'imagenet', order))
         else:
             raise BadInput('neither .onnx nor .safetensors nor .pth')
     except (BadInput, Mismatch) as problem:
@@ -78,17 +78,17 @@ def import_model(path: str | os.PathLike[str], folder: Path, size: tuple[int, in
     return _readable(facts)
 
 
-def _onnx(path: Path, folder: Path, form: Form, gpu: int | None) -> dict[str, Any]:
+def _onnx(path: Path, folder: Path, takes: ModelInput, gpu: int | None) -> dict[str, Any]:
     from .onnx_import import import_graph, read_onnx
     from .onnx_import.compare import compare
-    graph = import_graph(read_onnx(path), form.size)
+    graph = import_graph(read_onnx(path), takes.size)
     outputs = graph.outputs | graph.scores
-    facts, pixels, names = _write(graph.builder, list(outputs.values()), folder, form, path.name)
+    facts, pixels, names = _write(graph.builder, list(outputs.values()), folder, takes, path.name)
     blobs = dict(zip(outputs, names, strict=True))
-    scale, mean, deviation = RANGES[form.input_range]
+    scale, mean, deviation = RANGES[takes.input_range]
     job = {'new': [str((folder / name).resolve()) for name in ('deploy.prototxt', 'weights.caffemodel')],
            'outputs': blobs, 'mean': pixels.mean, 'onnx': str(path.resolve()), 'input': graph.input, 'scale': scale,
-           'offset': mean, 'deviation': deviation, 'swap': form.order == 'rgb' and pixels.order == 'bgr',
+           'offset': mean, 'deviation': deviation, 'swap': takes.order == 'rgb' and pixels.order == 'bgr',
            'channels_last': graph.channels_last, 'gpu': gpu}
     with tempfile.TemporaryDirectory(prefix='surgery-') as place:
         facts['onnxruntime'] = compare(job, Path(place))
@@ -99,18 +99,18 @@ def _onnx(path: Path, folder: Path, form: Form, gpu: int | None) -> dict[str, An
     return facts
 
 
-def _state(path: Path, folder: Path, form: Form) -> dict[str, Any]:
+def _state(path: Path, folder: Path, takes: ModelInput) -> dict[str, Any]:
     from .torch_import import build_classifier, read_state
-    builder, top = build_classifier(read_state(path), form.size)
-    facts, _, names = _write(builder, [top], folder, form, path.name)
+    builder, top = build_classifier(read_state(path), takes.size)
+    facts, _, names = _write(builder, [top], folder, takes, path.name)
     facts['outputs'] = {names[0]: names[0]}
     return facts
 
 
-def _write(builder: Builder, outputs: list[str], folder: Path, form: Form,
-           source: str) -> tuple[dict[str, Any], InputForm, list[str]]:
+def _write(builder: Builder, outputs: list[str], folder: Path, takes: ModelInput,
+           source: str) -> tuple[dict[str, Any], NetInput, list[str]]:
     """Write prototxt and caffemodel; facts for the report, what the net takes, and what its outputs are called."""
-    pixels = fold_input(builder, form.input_range, form.order)
+    pixels = fold_input(builder, takes.input_range, takes.order)
     names = builder.finish(outputs)
     mean = ', '.join(f'{m:g}' for m in pixels.mean)
     kind = 'blue, green, red pixels' if pixels.order == 'bgr' else 'pixels'

@@ -16,7 +16,7 @@ RANGES: dict[str, tuple[float, tuple[float, ...], tuple[float, ...]]] = {
 }
 
 
-class InputForm(NamedTuple):
+class NetInput(NamedTuple):
     """How to make a net's input of pixels from 0 to 255.
 
     Attributes
@@ -31,7 +31,7 @@ class InputForm(NamedTuple):
     order: str
 
 
-def fold_input(builder: Builder, input_range: str, order: str) -> InputForm:
+def fold_input(builder: Builder, input_range: str, order: str) -> NetInput:
     """Make a net that takes what its author's did take blue, green, red pixels less a mean.
 
     Only channel order and scale go into the first convolutions. The mean is left to be subtracted, so that padding with
@@ -48,7 +48,7 @@ def fold_input(builder: Builder, input_range: str, order: str) -> InputForm:
 
     Returns
     -------
-    InputForm
+    NetInput
 
     Raises
     ------
@@ -65,7 +65,7 @@ def fold_input(builder: Builder, input_range: str, order: str) -> InputForm:
     if swap or (factors != 1).any():
         _convert_channels(builder, factors, swap)
     ordered = means[::-1] if swap else means
-    return InputForm(tuple(round(float(m), 6) for m in ordered), 'bgr' if channels == 3 else 'as is')
+    return NetInput(tuple(round(float(m), 6) for m in ordered), 'bgr' if channels == 3 else 'as is')
 
 
 def _convert_channels(builder: Builder, factors: np.ndarray, swap: bool) -> None:
