@@ -63,7 +63,7 @@ def import_graph(model: Any, size: tuple[int, int] | None = None) -> ImportedGra
     entry = inputs[0].name
     shape, axes = _input_form(inputs[0], size, _channels_last(graph, entry))
     opset = next((o.version for o in model.opset_import if o.domain in ('', 'ai.onnx')), 13)
-    state = State(Builder(graph.name or 'imported', shape), opset, known, {entry: Value('data', shape, axes)},
+    state = State(Builder(str(graph.name) or 'imported', shape), opset, known, {entry: Value('data', shape, axes)},
                   _readers(graph), any(sum(name not in known for name in node.input) > 1 for node in graph.node))
     needed = _needed(graph)
     for proto in graph.node:
