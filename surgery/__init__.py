@@ -1,6 +1,6 @@
 """Turn classifiers into fully convolutional nets, and move parameters between nets.
 
-`transplant`, `fill_bilinear` and `expand_score` take `caffe.Net`s or plain mappings of layer name to arrays;
+`transplant`, `fill_bilinear` and `expand_score` take `caffe.Net`s or mappings of layer name to arrays;
 `read_weights` and `write_weights` do `.caffemodel` files. None of them needs Caffe.
 
     >>> import numpy as np

@@ -20,8 +20,13 @@ def bilinear_kernel(size: int) -> np.ndarray:
 
     Returns
     -------
-    ndarray, (size, size), float64
+    ndarray of float64, size x size
         `(1 - |i-c|/f) (1 - |j-c|/f)` with the centre `c = f-1` for an odd size, else `f-0.5`.
+
+    Raises
+    ------
+    ValueError
+        The size is less than 1.
 
     Examples
     --------
@@ -31,7 +36,7 @@ def bilinear_kernel(size: int) -> np.ndarray:
            [0.25, 0.5 , 0.25]])
     """
     if size < 1:
-        raise ValueError(f'a kernel of size {size}')
+        raise ValueError(f'a kernel of size {size}; expected 1 or more')
     factor = (size + 1) // 2
     centre = factor - 1 if size % 2 else factor - 0.5
     ramp = 1 - abs(np.arange(size) - centre) / factor
@@ -48,7 +53,7 @@ def fill_bilinear(net: Any, layers: Iterable[str] | None = None) -> dict[str, tu
     net : caffe.Net, or mapping of str to list of ndarray
         Written in place.
     layers : iterable of str, optional
-        Which layers; every Deconvolution of a `caffe.Net` by default. A mapping does not know
+        Which layers; every Deconvolution of a `caffe.Net` by default. A mapping does not say
         its layers' types, so there they must be named.
 
     Returns
@@ -77,7 +82,7 @@ def fill_bilinear(net: Any, layers: Iterable[str] | None = None) -> dict[str, tu
             raise BadInput(f'layer {name}: its weights are {by(shape)}; bilinear upsampling needs a square kernel')
         if shape[0] != shape[1] and 1 not in shape[:2]:
             raise BadInput(f'layer {name}: its weights are {by(shape)}; bilinear upsampling needs as many input as '
-                           'output channels, or one of either, or one group a channel')
+                           'output channels, or one of either, or one group per channel')
         shapes[name] = shape
     for name, shape in shapes.items():
         weights = params[name][0]
@@ -91,4 +96,4 @@ def _deconvolutions(net: Any) -> list[str]:
         return [str(name) for name, layer in zip(net._layer_names, net.layers, strict=True)
                 if layer.type == 'Deconvolution']
     except AttributeError:
-        raise TypeError('a plain mapping does not know which layers are Deconvolutions: name them') from None
+        raise TypeError('a mapping does not say which layers are Deconvolutions: name them') from None

@@ -1,6 +1,6 @@
 """Read and write `.caffemodel` files without Caffe and without protobuf.
 
-A caffemodel is a serialized `NetParameter`. Of its wire format only this much carries weights:
+A caffemodel is a serialized `NetParameter`, of which only this much carries weights:
 
     NetParameter      layers = 2 (V1LayerParameter)  layer = 100 (LayerParameter)
     LayerParameter    name = 1   type = 2   blobs = 7
@@ -8,9 +8,6 @@ A caffemodel is a serialized `NetParameter`. Of its wire format only this much c
     V0LayerParameter  name = 1   type = 2   blobs = 50
     BlobProto         num, channels, height, width = 1..4   data = 5 (packed float)   diff = 6
                       shape = 7 (BlobShape: dim = 1)   double_data = 8   double_diff = 9
-
-Fields are walked in the file itself and numbers go from the file straight into arrays, so that VGG-16's 528 MB
-take 528 MB of memory and no second copy.
 """
 import math
 import os
@@ -22,10 +19,27 @@ import numpy as np
 import files
 from cli import BadInput, table
 
+from .wire import (
+    BYTES,
+    FIXED32,
+    FIXED64,
+    VARINT,
+    Malformed,
+    byte_count,
+    encode,
+    field,
+    fields,
+    numbers,
+    skip,
+    tag,
+    text,
+    varint,
+)
+
 Weights = dict[str, list[np.ndarray]]
 
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 LARGEST = 2 ** 31 - 1                       # bytes in a protobuf message, so in a file that Caffe can read
+MOST_AXES = 32                              # of a blob
 
 # V1LayerParameter.LayerType
 V1_TYPES = {
@@ -39,20 +53,26 @@ V1_TYPES = {
 
 
 class Layer(NamedTuple):
-    """One layer of a caffemodel: its name, its type ('' when the file names none) and its blobs (float32)."""
+    """One layer of a caffemodel.
+
+    Attributes
+    ----------
+    name : str
+        Its name.
+    type : str
+        Its type in Caffe; '' where the file does not say it.
+    blobs : list of ndarray
+        Its parameters, float32.
+    """
 
     name: str
     type: str
     blobs: list[np.ndarray]
 
 
-class Malformed(Exception):
-    """The bytes are not what the wire format allows."""
-
-
 # ---------------------------------------------------------------------------------------------------- reading
 
-def read_weights(path: str | os.PathLike) -> Weights:
+def read_weights(path: str | os.PathLike[str]) -> Weights:
     """Read the parameters of a `.caffemodel`, of either generation.
 
     Parameters
@@ -63,13 +83,14 @@ def read_weights(path: str | os.PathLike) -> Weights:
     Returns
     -------
     dict of str to list of ndarray
-        Layer name to its blobs, in file order; float32. Legacy blobs keep their four axes
+        Layer name to its blobs, in file order; float32. Legacy blobs keep their 4 axes
         (an `O x I` inner product is `1 x 1 x O x I` there). Layers without blobs are left out.
 
     Raises
     ------
     BadInput
-        The file is missing, truncated, not a caffemodel, holds no weights, or a name twice with different shapes.
+        The file is missing, truncated, not a caffemodel, holds no weights, or has two layers of one name with different
+        shapes.
     """
     weights: Weights = {}
     for layer in read_layers(path):
@@ -84,8 +105,24 @@ def read_weights(path: str | os.PathLike) -> Weights:
     return weights
 
 
-def read_layers(path: str | os.PathLike) -> list[Layer]:
-    """Read every layer of a `.caffemodel`, those without parameters too; see `read_weights`."""
+def read_layers(path: str | os.PathLike[str]) -> list[Layer]:
+    """Read every layer of a `.caffemodel`, those without parameters too.
+
+    Parameters
+    ----------
+    path : path
+        As for `read_weights`.
+
+    Returns
+    -------
+    list of Layer
+        In file order.
+
+    Raises
+    ------
+    BadInput
+        The file is missing, truncated, or not a caffemodel.
+    """
     try:
         with open(path, 'rb') as file:
             size = os.fstat(file.fileno()).st_size
@@ -97,24 +134,24 @@ def read_layers(path: str | os.PathLike) -> list[Layer]:
     except OSError as problem:
         raise BadInput(f'{path}: cannot read the weights: {problem.strerror}') from None
     except (Malformed, UnicodeDecodeError) as problem:
-        raise BadInput(f'{path}: not a caffemodel, or a damaged one ({problem}); fetch it again') from None
+        raise BadInput(f'{path}: not a caffemodel, or a corrupt one ({problem}); fetch it again') from None
     if not layers:
-        raise BadInput(f'{path}: not a caffemodel: there is no layer in it')
+        raise BadInput(f'{path}: not a caffemodel: it has no layer')
     return layers
 
 
 def _foreign(head: bytes) -> str:
     """What a file that starts with `head` is, if it is one of the things often taken for weights."""
-    text = head.lstrip()
+    start = head.lstrip()
     if not head:
         return 'the file is empty'
     if head.startswith(b'\x89HDF'):
         return 'it is HDF5; load it in Caffe and save it as binary protobuf'
     if head.startswith(b'version https://git-lfs'):
         return 'it is a Git LFS pointer, not the file itself'
-    if text[:1] == b'<':
+    if start[:1] == b'<':
         return 'it is a web page, so the download went wrong'
-    if text.startswith((b'name:', b'layer', b'input', b'#')):
+    if start.startswith((b'name:', b'layer', b'input', b'#')):
         return 'it is a text prototxt; the weights are a file of their own'
     if head.startswith((b'PK\x03\x04', b'\x1f\x8b')):
         return 'it is an archive; unpack it first'
@@ -122,69 +159,69 @@ def _foreign(head: bytes) -> str:
 
 
 def _net(file: BinaryIO, size: int) -> Iterator[Layer]:
-    for number, wire, length in _fields(file, size):
+    for number, wire, length in fields(file, size):
         if number in (2, 100) and wire == BYTES:
             yield _layer(file, file.tell() + length, v1=number == 2)
         elif number in (1, 2, 3, 6, 8, 100) and wire != BYTES:    # what another kind of protobuf file would have here
             raise Malformed(f'field {number} is not of a NetParameter')
         else:
-            _skip(file, wire, length)
+            skip(file, wire, length)
 
 
 def _layer(file: BinaryIO, end: int, v1: bool) -> Layer:
     name_at, type_at, blobs_at = (4, 5, 6) if v1 else (1, 2, 7)
     name, kind, blobs = '', '', []
-    for number, wire, length in _fields(file, end):
+    for number, wire, length in fields(file, end):
         if number == name_at and wire == BYTES:
-            name = _text(file, length)
+            name = text(file, length)
         elif number == type_at and wire == (VARINT if v1 else BYTES):
-            kind = V1_TYPES.get(length, str(length)) if v1 else _text(file, length)
+            kind = V1_TYPES.get(length, str(length)) if v1 else text(file, length)
         elif number == blobs_at and wire == BYTES:
             blobs.append(_blob(file, file.tell() + length))
         elif v1 and number == 1 and wire == BYTES:                # a V0 layer inside
             name, kind, blobs = _v0_layer(file, file.tell() + length)
         else:
-            _skip(file, wire, length)
+            skip(file, wire, length)
     for i, blob in enumerate(blobs):
         if isinstance(blob, str):
             raise Malformed(f'layer {name!r}, blob {i}: {blob}')
     return Layer(name, kind, blobs)
 
 
-def _v0_layer(file: BinaryIO, end: int) -> tuple[str, str, list]:
+def _v0_layer(file: BinaryIO, end: int) -> tuple[str, str, list[Any]]:
     name, kind, blobs = '', '', []
-    for number, wire, length in _fields(file, end):
+    for number, wire, length in fields(file, end):
         if number == 1 and wire == BYTES:
-            name = _text(file, length)
+            name = text(file, length)
         elif number == 2 and wire == BYTES:
-            kind = _text(file, length)
+            kind = text(file, length)
         elif number == 50 and wire == BYTES:
             blobs.append(_blob(file, file.tell() + length))
         else:
-            _skip(file, wire, length)
+            skip(file, wire, length)
     return name, kind, blobs
 
 
 def _blob(file: BinaryIO, end: int) -> Any:
-    """The blob as a float32 array, or a string that says why it is none (the layer's name may come later)."""
+    """The blob as a float32 array, or a string that says what is wrong with it (the layer's name may come later)."""
     legacy: dict[int, int] = {}
     shape: list[int] | None = None
     parts: list[np.ndarray] = []
-    for number, wire, length in _fields(file, end):
+    for number, wire, length in fields(file, end):
         if number in (1, 2, 3, 4) and wire == VARINT:
             legacy[number] = length
         elif number == 5 and wire in (BYTES, FIXED32):
-            parts.append(_numbers(file, '<f4', length))
+            parts.append(numbers(file, '<f4', length))
         elif number == 8 and wire in (BYTES, FIXED64):
-            parts.append(_numbers(file, '<f8', length))
+            parts.append(numbers(file, '<f8', length))
         elif number == 7 and wire == BYTES:
             shape = [*(shape or ()), *_dims(file, file.tell() + length)]
         else:
-            _skip(file, wire, length)
+            skip(file, wire, length)
     dims = [legacy.get(i, 0) for i in (1, 2, 3, 4)] if legacy else shape or []
     data = parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else np.zeros(0, np.float32)
     count = math.prod(dims)
-    if len(dims) > 32 or any(d < 0 or d > LARGEST for d in dims) or count != data.size:
+    if len(dims) > MOST_AXES or any(d < 0 or d > LARGEST for d in dims) or count != data.size:
         return f'its shape {by(dims)} takes {count} numbers, the file has {data.size}'
     with np.errstate(over='ignore'):                              # doubles beyond float32 become infinite, as in Caffe
         return data.astype(np.float32, copy=False).reshape(dims)
@@ -192,73 +229,23 @@ def _blob(file: BinaryIO, end: int) -> Any:
 
 def _dims(file: BinaryIO, end: int) -> list[int]:
     dims: list[int] = []
-    for number, wire, length in _fields(file, end):
+    for number, wire, length in fields(file, end):
         if number == 1 and wire == VARINT:
             dims.append(length)
         elif number == 1 and wire == BYTES:
             stop = file.tell() + length
             while file.tell() < stop:
-                dims.append(_varint(file, stop))
+                dims.append(varint(file, stop))
         else:
-            _skip(file, wire, length)
-        if len(dims) > 32:
-            raise Malformed('a blob of more than 32 axes')
+            skip(file, wire, length)
+        if len(dims) > MOST_AXES:
+            raise Malformed(f'a blob of more than {MOST_AXES} axes')
     return dims
-
-
-def _fields(file: BinaryIO, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yield `(number, wire type, length)` up to `end`; the caller consumes `length` bytes. A varint's is its value."""
-    while (at := file.tell()) < end:
-        key = _varint(file, end)
-        number, wire = key >> 3, key & 7
-        if wire == VARINT or wire == BYTES:
-            length = _varint(file, end)
-        elif wire == FIXED32 or wire == FIXED64:
-            length = 4 if wire == FIXED32 else 8
-        else:
-            raise Malformed(f'wire type {wire} at byte {at}')
-        if number == 0:
-            raise Malformed(f'field 0 at byte {at}')
-        if wire != VARINT and length > end - file.tell():
-            raise Malformed(f'cut short: {length} bytes announced at byte {at}, {end - file.tell()} left')
-        yield number, wire, length
-
-
-def _varint(file: BinaryIO, end: int) -> int:
-    value = shift = 0
-    while shift < 70 and file.tell() < end:
-        byte = file.read(1)
-        if not byte:
-            break
-        value |= (byte[0] & 0x7f) << shift
-        if byte[0] < 0x80:
-            return value
-        shift += 7
-    raise Malformed(f'cut short, or no number, at byte {file.tell()}')
-
-
-def _skip(file: BinaryIO, wire: int, length: int) -> None:
-    if wire != VARINT:
-        file.seek(length, os.SEEK_CUR)
-
-
-def _text(file: BinaryIO, length: int) -> str:
-    return file.read(length).decode('utf-8')
-
-
-def _numbers(file: BinaryIO, dtype: str, length: int) -> np.ndarray:
-    count, rest = divmod(length, np.dtype(dtype).itemsize)
-    if rest:
-        raise Malformed(f'{length} bytes are no whole count of numbers')
-    data: np.ndarray = np.empty(count, dtype)
-    if file.readinto(data.view(np.uint8)) != length:    # type: ignore[attr-defined]
-        raise Malformed('cut short inside a blob')
-    return data
 
 
 # ---------------------------------------------------------------------------------------------------- writing
 
-def write_weights(path: str | os.PathLike, weights: Mapping[str, Sequence[np.ndarray]],
+def write_weights(path: str | os.PathLike[str], weights: Mapping[str, Sequence[np.ndarray]],
                   types: Mapping[str, str] | None = None) -> None:
     """Write parameters as a `.caffemodel` that Caffe loads by layer name.
 
@@ -279,42 +266,21 @@ def write_weights(path: str | os.PathLike, weights: Mapping[str, Sequence[np.nda
         The folder cannot be written, or the file would be larger than the 2 GiB that protobuf allows.
     """
     types = types or {}
-    net = []
+    net: list[bytes | np.ndarray] = []
     for name, blobs in weights.items():
-        body: list = [_field(1, name.encode())]
+        body: list[bytes | np.ndarray] = [field(1, name.encode())]
         if name in types:
-            body.append(_field(2, types[name].encode()))
+            body.append(field(2, types[name].encode()))
         for blob in blobs:
             array: np.ndarray = np.asarray(blob, '<f4', order='C')
-            dims = b''.join(_encode(d) for d in array.shape)
-            shape = _field(7, _field(1, dims) if dims else b'')
-            data = [_tag(5, array.nbytes), array]
-            body += [_tag(7, len(shape) + _length(data)), shape, *data]
-        net += [_tag(100, _length(body)), *body]
-    if _length(net) > LARGEST:
-        raise BadInput(f'{path}: {_length(net):,} bytes of weights; Caffe reads at most {LARGEST:,}')
+            dims = b''.join(encode(d) for d in array.shape)
+            shape = field(7, field(1, dims) if dims else b'')
+            data: list[bytes | np.ndarray] = [tag(5, array.nbytes), array]
+            body += [tag(7, len(shape) + byte_count(data)), shape, *data]
+        net += [tag(100, byte_count(body)), *body]
+    if byte_count(net) > LARGEST:
+        raise BadInput(f'{path}: {byte_count(net):,} bytes of weights; Caffe reads at most {LARGEST:,}')
     files.write(path, net)
-
-
-def _encode(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7f:
-        out.append(value & 0x7f | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _tag(number: int, length: int) -> bytes:
-    return _encode(number << 3 | BYTES) + _encode(length)
-
-
-def _field(number: int, payload: bytes) -> bytes:
-    return _tag(number, len(payload)) + payload
-
-
-def _length(chunks: Sequence) -> int:
-    return sum(c.nbytes if isinstance(c, np.ndarray) else len(c) for c in chunks)
 
 
 # ---------------------------------------------------------------------------------------------------- showing
@@ -322,6 +288,18 @@ def _length(chunks: Sequence) -> int:
 def by(shape: Sequence[int]) -> str:
     """A shape as text.
 
+    Parameters
+    ----------
+    shape : sequence of int
+        The length of each axis.
+
+    Returns
+    -------
+    str
+        'scalar' for a shape without axes.
+
+    Examples
+    --------
     >>> by((64, 3, 3, 3)), by(())
     ('64x3x3x3', 'scalar')
     """
@@ -329,7 +307,19 @@ def by(shape: Sequence[int]) -> str:
 
 
 def summary(layers: Sequence[Layer]) -> str:
-    """A table of layers, shapes and statistics (mean, deviation, smallest, largest; non-finite values counted)."""
+    """A table of layers, shapes and statistics.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        From `read_layers`.
+
+    Returns
+    -------
+    str
+        A row for each blob: its shape, count, mean, standard deviation, smallest and largest number; where some are not
+        finite, how many. The last line counts them all.
+    """
     rows: list[tuple[str, ...]] = [('layer', 'type', 'blob', 'shape', 'count', 'mean', 'std', 'min', 'max', '')]
     for layer in layers:
         for i, blob in enumerate(layer.blobs):

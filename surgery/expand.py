@@ -24,11 +24,13 @@ def expand_score(new_net: Any, new_layer: str, net: Any, layer: str) -> Report:
     Returns
     -------
     Report
+        Blobs of the same shape (copied) or of more classes (coerced); dropped and untouched where only one of the two
+        layers has a bias.
 
     Raises
     ------
     BadInput
-        No such layer, fewer classes than before, or other weights a class. Nothing has been written then.
+        No such layer, fewer classes than before, or another count of numbers per class. Nothing has been written then.
 
     Examples
     --------
@@ -48,7 +50,7 @@ def expand_score(new_net: Any, new_layer: str, net: Any, layer: str) -> Report:
     for i, (a, b) in enumerate(zip(old, new, strict=False)):
         if a.size * more != b.size * k:
             raise BadInput(f'layer {new_layer}: blob {i} is {by(b.shape)} for {more} classes, '
-                           f'{by(a.shape)} for {k} in layer {layer}: not as many numbers a class')
+                           f'{by(a.shape)} for {k} in layer {layer}: not as many numbers per class')
     done = []
     for i, (a, b) in enumerate(zip(old, new, strict=False)):
         grown = b.reshape(more, -1).copy()
@@ -71,6 +73,6 @@ def _score(net: Any, layer: str, where: str) -> list[np.ndarray]:
 
 
 def _classes(blobs: list[np.ndarray]) -> int:
-    """The bias has one number a class, also where a legacy file calls an inner product 1 x 1 x O x I."""
+    """The bias has one number per class, also where a legacy file calls an inner product 1 x 1 x O x I."""
     count = blobs[1].size if len(blobs) > 1 else blobs[0].shape[0]
     return count if blobs[0].size % count == 0 else blobs[0].shape[0]

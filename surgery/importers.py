@@ -1,20 +1,38 @@
 """Import classifiers of other frameworks as prototxt and caffemodel."""
-import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import files
 from cli import BadInput, table
 
-from .builder import RANGES, Builder, InputForm, fold_input
+from .builder import Builder
 from .caffemodel import by, write_weights
-from .forward import verify
+from .net_input import RANGES, NetInput, fold_input
 from .proof import TOLERANCE, Mismatch
 from .prototxt import write_prototxt
 
 
-def import_model(path: str | os.PathLike, folder: Path, size: tuple[int, int] | None = None,
+class ModelInput(NamedTuple):
+    """What an imported model takes.
+
+    Attributes
+    ----------
+    size : (int, int) or None
+        Height and width of its images, where the model does not say it.
+    input_range : str
+        One of `RANGES`.
+    order : str
+        'rgb' or 'bgr'.
+    """
+
+    size: tuple[int, int] | None
+    input_range: str
+    order: str
+
+
+def import_model(path: str | os.PathLike[str], folder: Path, size: tuple[int, int] | None = None,
                  input_range: str | None = None, order: str = 'rgb', gpu: int | None = None) -> str:
     """Write a torch state dict or an ONNX classifier as a Caffe net.
 
@@ -25,7 +43,7 @@ def import_model(path: str | os.PathLike, folder: Path, size: tuple[int, int] | 
     folder : Path
         Gets `deploy.prototxt`, `weights.caffemodel` and `report.json`.
     size : (int, int), optional
-        Height and width of the images, where the model does not say it.
+        Height and width of the images in pixels, where the model does not say it.
     input_range : str, optional
         What the model takes, one of `RANGES`: 'imagenet' for state dicts, else 'raw'.
     order : str
@@ -41,70 +59,67 @@ def import_model(path: str | os.PathLike, folder: Path, size: tuple[int, int] | 
     Raises
     ------
     BadInput
-        The file is damaged, or a part of the model has no equivalent in Caffe; names it.
+        The file is corrupt, or a part of the model has no equivalent in Caffe; names it.
     Mismatch
         onnxruntime's outputs are others than Caffe's.
     """
     path, kind = Path(path), Path(path).suffix.lower()
     try:
         if kind == '.onnx':
-            facts = _onnx(path, folder, size, input_range or 'raw', order, gpu)
+            facts = _onnx(path, folder, ModelInput(size, input_range or 'raw', order), gpu)
         elif kind in ('.safetensors', '.pth', '.pt', '.bin'):
-            facts = _state(path, folder, size, input_range or 'imagenet', order)
+            facts = _state(path, folder, ModelInput(size, input_range or 'imagenet', order))
         else:
             raise BadInput('neither .onnx nor .safetensors nor .pth')
     except (BadInput, Mismatch) as problem:
         text = str(problem)
         raise type(problem)(text if text.startswith(str(path)) else f'{path}: {text}') from None
-    (folder / 'report.json').write_text(json.dumps(facts, indent=1) + '\n')
+    files.write_json(folder / 'report.json', facts)
     return _readable(facts)
 
 
-def _onnx(path: Path, folder: Path, size: tuple[int, int] | None, input_range: str, order: str,
-          gpu: int | None) -> dict[str, Any]:
-    from .onnx_import import Importer, load
-    importer = Importer(load(path), size)
-    channels_last = importer.values[importer.input].axes[1] != (1,)
-    outputs = {name: value.blob for name, value in (importer.outputs | importer.scores).items()}
-    facts, form, names = _write(importer.builder, list(outputs.values()), folder, input_range, order, path.name)
+def _onnx(path: Path, folder: Path, takes: ModelInput, gpu: int | None) -> dict[str, Any]:
+    from .onnx_import import import_graph, read_onnx
+    from .onnx_import.compare import compare
+    graph = import_graph(read_onnx(path), takes.size)
+    outputs = graph.outputs | graph.scores
+    facts, pixels, names = _write(graph.builder, list(outputs.values()), folder, takes, path.name)
     blobs = dict(zip(outputs, names, strict=True))
-    scale, mean, deviation = RANGES[input_range]
-    job = {'new': _files(folder), 'outputs': blobs, 'mean': form.mean, 'onnx': str(path.resolve()),
-           'input': importer.input, 'scale': scale, 'offset': mean, 'deviation': deviation,
-           'swap': order == 'rgb' and form.order == 'bgr', 'channels_last': channels_last, 'gpu': gpu}
+    scale, mean, deviation = RANGES[takes.input_range]
+    job = {'new': [str((folder / name).resolve()) for name in ('deploy.prototxt', 'weights.caffemodel')],
+           'outputs': blobs, 'mean': pixels.mean, 'onnx': str(path.resolve()), 'input': graph.input, 'scale': scale,
+           'offset': mean, 'deviation': deviation, 'swap': takes.order == 'rgb' and pixels.order == 'bgr',
+           'channels_last': graph.channels_last, 'gpu': gpu}
     with tempfile.TemporaryDirectory(prefix='surgery-') as place:
-        facts['onnxruntime'] = verify(job, Path(place))
+        facts['onnxruntime'] = compare(job, Path(place))
     for name, row in facts['onnxruntime']['outputs'].items():
         if not row['max_relative'] <= TOLERANCE:
             raise Mismatch(f'output {name} differs from onnxruntime\'s by {row["max_relative"]:.2g} relative')
-    facts['outputs'] = {name: blobs[name] for name in importer.outputs}
+    facts['outputs'] = {name: blobs[name] for name in graph.outputs}
     return facts
 
 
-def _state(path: Path, folder: Path, size: tuple[int, int] | None, input_range: str, order: str) -> dict[str, Any]:
-    from .torch_import import build, read_state
-    builder, top = build(read_state(path), size)
-    facts, _, names = _write(builder, [top], folder, input_range, order, path.name)
+def _state(path: Path, folder: Path, takes: ModelInput) -> dict[str, Any]:
+    from .torch_import import build_classifier, read_state
+    builder, top = build_classifier(read_state(path), takes.size)
+    facts, _, names = _write(builder, [top], folder, takes, path.name)
     facts['outputs'] = {names[0]: names[0]}
     return facts
 
 
-def _write(builder: Builder, outputs: list[str], folder: Path, input_range: str, order: str,
-           source: str) -> tuple[dict[str, Any], InputForm, list[str]]:
-    form = fold_input(builder, input_range, order)
+def _write(builder: Builder, outputs: list[str], folder: Path, takes: ModelInput,
+           source: str) -> tuple[dict[str, Any], NetInput, list[str]]:
+    """Write prototxt and caffemodel; facts for the report, what the net takes, and what its outputs are called."""
+    pixels = fold_input(builder, takes.input_range, takes.order)
     names = builder.finish(outputs)
-    mean = ', '.join(f'{m:g}' for m in form.mean)
-    pixels = {'bgr': 'blue, green, red pixels'}.get(form.order, 'pixels')
-    feed = f'{pixels} from 0 to 255 less the mean {mean}' if any(form.mean) else f'{pixels} from 0 to 255'
+    mean = ', '.join(f'{m:g}' for m in pixels.mean)
+    kind = 'blue, green, red pixels' if pixels.order == 'bgr' else 'pixels'
+    feed = f'{kind} from 0 to 255 less the mean {mean}' if any(pixels.mean) else f'{kind} from 0 to 255'
+    layers = [[layer.name, layer.type] for layer in builder.net.layer]
     write_prototxt(folder / 'deploy.prototxt', builder.net, f'From {source}. Takes {feed}.')
-    write_weights(folder / 'weights.caffemodel', builder.weights, {x.name: x.type for x in builder.net.layer})
-    shape = list(builder.shapes['data'])
-    return ({'source': source, 'input': shape, 'takes': feed, 'mean': list(form.mean), 'order': form.order,
-             'layers': [[x.name, x.type] for x in builder.net.layer]}, form, names)
-
-
-def _files(folder: Path) -> list[str]:
-    return [str((folder / name).resolve()) for name in ('deploy.prototxt', 'weights.caffemodel')]
+    write_weights(folder / 'weights.caffemodel', builder.weights, {name: kind for name, kind in layers})
+    return ({'source': source, 'input': list(builder.shapes['data']), 'takes': feed, 'mean': list(pixels.mean),
+             'order': pixels.order, 'layers': layers}, pixels, names)
 
 
 def _readable(facts: dict[str, Any]) -> str:

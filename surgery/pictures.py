@@ -7,7 +7,7 @@ import numpy as np
 from cli import BadInput
 
 
-def load(path: str | os.PathLike, channels: int, mean: Sequence[float] = (), scale: float = 1.0) -> np.ndarray:
+def load(path: str | os.PathLike[str], channels: int, mean: Sequence[float] = (), scale: float = 1.0) -> np.ndarray:
     """Read a picture as a Caffe net takes it.
 
     Parameters
@@ -17,17 +17,23 @@ def load(path: str | os.PathLike, channels: int, mean: Sequence[float] = (), sca
     channels : int
         3 for blue, green, red; 1 for grey.
     mean : sequence of float
-        To subtract, one number or one a channel.
+        To subtract, one number or one per channel, on a scale of 0 to 255.
     scale : float
         To multiply with, after that.
 
     Returns
     -------
-    ndarray, channels x height x width, float32
+    ndarray of float32, channels x height x width
+        (pixels - mean) * scale, of pixels from 0 to 255.
+
+    Raises
+    ------
+    BadInput
+        The file is not a picture, or a net takes neither 1 nor 3 channels.
     """
     from PIL import Image
     if channels not in (1, 3):
-        raise BadInput(f'{path}: the net takes {channels} channels, which no picture has')
+        raise BadInput(f'{path}: the net takes {channels} channels, a picture has 1 or 3')
     if len(mean) not in (0, 1, channels):
         raise BadInput(f'a mean of {len(mean)} numbers for {channels} channels')
     try:

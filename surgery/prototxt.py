@@ -12,7 +12,7 @@ from .caffemodel import V1_TYPES
 LARGEST = 64 * 2 ** 20                              # bytes; the largest nets' prototxts have less than one megabyte
 
 
-def read_net(path: str | os.PathLike) -> Any:
+def read_net(path: str | os.PathLike[str]) -> Any:
     """Read a prototxt, of either generation, and upgrade it to what Caffe works with today.
 
     Parameters
@@ -35,7 +35,7 @@ def read_net(path: str | os.PathLike) -> Any:
     if not net.layer and not net.layers:
         raise BadInput(f'{path}: a net without layers')
     if net.layer and net.layers:
-        raise BadInput(f"{path}: has both 'layer' and legacy 'layers'; make it one of them")
+        raise BadInput(f"{path}: has both 'layer' and legacy 'layers'; keep one of the two")
     try:
         upgrade(net)
     except BadInput as problem:
@@ -43,7 +43,7 @@ def read_net(path: str | os.PathLike) -> Any:
     return net
 
 
-def _parse(path: str | os.PathLike, message: Any) -> Any:
+def _parse(path: str | os.PathLike[str], message: Any) -> Any:
     from google.protobuf import text_format
     try:
         if os.path.getsize(path) > LARGEST:
@@ -61,15 +61,42 @@ def _parse(path: str | os.PathLike, message: Any) -> Any:
         raise BadInput(f'{path}: not a prototxt: {type(problem).__name__}') from None
 
 
-def write_prototxt(path: str | os.PathLike, message: Any, heading: str = '') -> None:
-    """Write a message as text, complete or not at all, under a comment."""
+def write_prototxt(path: str | os.PathLike[str], message: Any, heading: str = '') -> None:
+    """Write a message as text, complete or not at all, under a comment.
+
+    Parameters
+    ----------
+    path : path
+        Where to write.
+    message : protobuf message
+        A net or a solver.
+    heading : str
+        The comment; may have several lines.
+
+    Raises
+    ------
+    BadInput
+        The file cannot be written.
+    """
     from google.protobuf import text_format
     comment = ''.join(f'# {line}\n' for line in heading.splitlines())
     files.write(path, comment + text_format.MessageToString(message))
 
 
 def upgrade(net: Any) -> None:
-    """Bring a parsed `NetParameter` up to date in place, by the rules of Caffe's own upgrade."""
+    """Bring a parsed net up to date by the rules of Caffe's own upgrade.
+
+    Parameters
+    ----------
+    net : caffe_pb2.NetParameter
+        With `layer`s or legacy V1 `layers`, and any form of input. Written in place: afterwards it has `layer`s only,
+        and its inputs are an Input layer.
+
+    Raises
+    ------
+    BadInput
+        It is of Caffe's first (V0) form, a layer has no type, or its inputs have no sizes.
+    """
     _upgrade_layers(net)
     _upgrade_input(net)
     for layer in net.layer:
@@ -139,7 +166,27 @@ def _copy(message: Any, name: str, value: Any) -> None:
 
 
 def at_phase(net: Any, phase: str = 'TEST', stages: Sequence[str] = ()) -> Any:
-    """The net with the layers that its include and exclude rules keep in `phase` ('TRAIN' or 'TEST')."""
+    """The layers of a net that its include and exclude rules keep.
+
+    Parameters
+    ----------
+    net : caffe_pb2.NetParameter
+        Upgraded; not changed.
+    phase : str
+        'TRAIN' or 'TEST'.
+    stages : sequence of str
+        Stages that hold, besides those of the net's own state.
+
+    Returns
+    -------
+    caffe_pb2.NetParameter
+        A copy without rules and without a state.
+
+    Raises
+    ------
+    BadInput
+        A layer has both include and exclude rules.
+    """
     from caffe.proto import caffe_pb2
     result = caffe_pb2.NetParameter()
     result.CopyFrom(net)

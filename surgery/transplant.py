@@ -17,7 +17,19 @@ Shape = tuple[int, ...]
 
 
 class Entry(NamedTuple):
-    """One blob of a report: where it came from, where it went, both shapes; None stands for nowhere."""
+    """One blob of a report.
+
+    Attributes
+    ----------
+    source : str or None
+        The layer that it came from; None if the source has no such blob.
+    target : str or None
+        The layer that it went to; None if it went to none.
+    blob : int
+        Its number in its layer: 0 for weights, 1 for a bias.
+    old, new : tuple of int, or None
+        Its shape in the source and in the target.
+    """
 
     source: str | None
     target: str | None
@@ -63,7 +75,18 @@ def _row(what: str, entry: Entry) -> tuple[str, str, str, str]:
 
 
 def parameters(net: Any) -> Weights:
-    """The parameters of a `caffe.Net`, or of a plain mapping, as layer name to list of arrays (views, not copies)."""
+    """The parameters of a net.
+
+    Parameters
+    ----------
+    net : caffe.Net, or mapping of str to list of ndarray
+        Layer name to blobs.
+
+    Returns
+    -------
+    dict of str to list of ndarray
+        Views, not copies: writing to them writes to the net.
+    """
     params = getattr(net, 'params', net)
     return {str(name): [blob if isinstance(blob, np.ndarray) else blob.data for blob in blobs]
             for name, blobs in params.items()}
@@ -72,7 +95,7 @@ def parameters(net: Any) -> Weights:
 def transplant(new_net: Any, net: Any, suffix: str = '', rename: Mapping[str, str] | None = None) -> Report:
     """Copy the parameters of `net` into the layers of `new_net` that have the same names.
 
-    Nothing is copied unless everything can be.
+    Nothing is copied unless all of it can be.
 
     Parameters
     ----------
@@ -81,7 +104,7 @@ def transplant(new_net: Any, net: Any, suffix: str = '', rename: Mapping[str, st
     suffix : str
         Layer `conv1` of `net` goes to `conv1<suffix>` of `new_net`: one trunk among several.
     rename : mapping of str to str, optional
-        Layers of `net` that go by another name in `new_net`; the suffix is not added to these.
+        Layers of `net` that have another name in `new_net`; the suffix is not added to these.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Caffe's own arithmetic against independent numpy and scipy: the layers and the solver everything here rests on."""
+"""Caffe's own arithmetic against independent numpy and scipy: the layers and the solver the rest relies on."""
 import numpy as np
 import pytest
 from scipy.signal import convolve2d, correlate2d

@@ -13,6 +13,7 @@ caffe = pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 from cli import BadInput, run  # noqa: E402
 from surgery import __main__ as command  # noqa: E402
 from surgery import import_model, read_net, read_weights  # noqa: E402
+from surgery.onnx_import import import_graph, read_onnx  # noqa: E402
 from surgery.torch_import import read_safetensors  # noqa: E402
 
 pytestmark = pytest.mark.caffe
@@ -247,10 +248,10 @@ def test_squeeze_and_excitation_and_channel_shuffle(tmp_path):
 
 def test_a_bias_read_twice_stays_out_of_the_convolution(tmp_path):
     g = Graph((1, 3, 8, 8))
-    plain = g.conv(3, 4, bias=False)
+    unbiased = g.conv(3, 4, bias=False)
     g.add('Identity')
     biased = g.add('Add', RNG.normal(size=(4, 1, 1)).astype('f'))
-    g.add('Mul', plain, bottom=biased)
+    g.add('Mul', unbiased, bottom=biased)
     imported(g.save(tmp_path / 'm.onnx'), tmp_path / 'out')
 
 
@@ -286,16 +287,18 @@ def test_weights_in_a_file_beside(tmp_path):
     onnx.save(model, tmp_path / 'e.onnx', save_as_external_data=True, location='e.data', size_threshold=0)
     imported(tmp_path / 'e.onnx', tmp_path / 'out')
     (tmp_path / 'e.data').rename(tmp_path / 'elsewhere')
-    refused(tmp_path / 'e.onnx', tmp_path / 'out2', 'no file beside it')
+    refused(tmp_path / 'e.onnx', tmp_path / 'out2', 'not a file beside it')
     text = (tmp_path / 'e.onnx').read_bytes().replace(b'e.data', b'../pwd')
     (tmp_path / 'hostile.onnx').write_bytes(text)
-    refused(tmp_path / 'hostile.onnx', tmp_path / 'out3', 'no file beside it')
+    refused(tmp_path / 'hostile.onnx', tmp_path / 'out3', 'not a file beside it')
 
 
 @pytest.mark.parametrize('build, says', [
     (lambda g: g.add('ConvTranspose', np.ones((3, 4, 2, 2), 'f')), 'ConvTranspose.*no such layer'),
     (lambda g: g.add('AveragePool', kernel_shape=[3, 3], pads=[0, 0, 1, 1], count_include_pad=1), 'AveragePool'),
     (lambda g: g.add('Transpose', perm=[1, 0, 2, 3]), 'moves the batch'),
+    (lambda g: g.add('Transpose', perm=2.0), 'Transpose.*make no sense'),
+    (lambda g: g.add('Conv', np.ones((4, 3, 3, 3), 'f'), strides=[2]), r'strides \[2\]: expected 2'),
     (lambda g: g.add('Reshape', np.array([1, 9, 10, 10])), 'Reshape'),
     (lambda g: g.add('Mul', np.ones((1, 1, 10, 1), 'f') * np.arange(10, dtype='f')[:, None]), 'neither one number'),
     (lambda g: g.add('Softmax', axis=3), 'not along channels'),
@@ -333,9 +336,8 @@ def test_damaged_models_are_one_line(tmp_path):
         for at in random.integers(len(bad), size=0 if i % 2 else 3) if len(bad) else ():
             bad[at] = random.integers(256)
         (tmp_path / 'bad.onnx').write_bytes(bad)
-        from surgery.onnx_import import Importer, load
         try:
-            Importer(load(tmp_path / 'bad.onnx'))
+            import_graph(read_onnx(tmp_path / 'bad.onnx'))
         except BadInput as problem:
             assert '\n' not in str(problem)
     for name in ('x.onnx', 'x.safetensors', 'x.h5'):
@@ -434,7 +436,7 @@ def test_alexnet_state_dict(tmp_path):
 
 def test_other_state_dicts_are_refused(tmp_path):
     state = vgg11_bn()
-    for change, says in (({'layer1.0.conv1.weight': np.ones((4, 3, 3, 3), 'f')}, 'no state dict of VGG'),
+    for change, says in (({'layer1.0.conv1.weight': np.ones((4, 3, 3, 3), 'f')}, 'not a state dict of VGG'),
                          ({'classifier.0.weight': np.ones((16, 7), 'f')}, 'takes 7 numbers'),
                          ({'features.0.weight': np.ones((4, 3, 5, 5), 'f')}, '5x5 convolution')):
         path = save_safetensors(tmp_path / 'x.safetensors', state | change)

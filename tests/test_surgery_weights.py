@@ -125,7 +125,7 @@ def test_writes_nothing_where_it_cannot(tmp_path):
     (b'', 'empty'), (b'<!DOCTYPE html>', 'page'), (b'name: "VGG"\nlayer {', 'prototxt'), (b'PK\x03\x04', 'archive'),
     (b'\x89HDF\r\n', 'HDF5'), (b'version https://git-lfs.github.com/spec/v1', 'LFS'),
     (b'\x08\x07\x12\x02ok', 'field 1'),
-    (b'\xff' * 40, 'damaged'), (b'\x0a\x03abc', 'no layer'), (b'\xa2\x06\xff\xff\xff\xff\x0f', 'cut short'),
+    (b'\xff' * 40, 'corrupt'), (b'\x0a\x03abc', 'no layer'), (b'\xa2\x06\xff\xff\xff\xff\x0f', 'cut short'),
 ])
 def test_foreign_files_are_refused(tmp_path, content, says):
     (tmp_path / 'w').write_bytes(content)
@@ -303,7 +303,7 @@ def test_expand_score_refuses():
     old = {'s': [np.ones((3, 2, 1, 1)), np.ones(3)]}
     with pytest.raises(BadInput, match='2 classes cannot hold the 3'):
         expand_score({'s': [np.zeros((2, 2, 1, 1)), np.zeros(2)]}, 's', old, 's')
-    with pytest.raises(BadInput, match='not as many numbers a class'):
+    with pytest.raises(BadInput, match='not as many numbers per class'):
         expand_score({'s': [np.zeros((4, 3, 1, 1)), np.zeros(4)]}, 's', old, 's')
     with pytest.raises(BadInput, match="no layer 't'"):
         expand_score({'s': [np.zeros((4, 2, 1, 1))]}, 's', old, 't')

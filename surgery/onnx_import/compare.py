@@ -1,19 +1,62 @@
-"""Run an imported net, and the ONNX model it was made of, on the same images; in a process of its own."""
+"""Run an imported net, and the ONNX model it was made of, on the same images.
+
+Caffe and onnxruntime run in a process of their own (`python -m surgery.onnx_import.compare FOLDER`): a net that either
+of them refuses ends that process and not the caller's.
+"""
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .reading import read_onnx
+
+IMAGES = 3              # random images that are compared
+
+
+def compare(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Run an imported net beside onnxruntime.
+
+    Parameters
+    ----------
+    job : mapping
+        The Caffe net and the ONNX model:
+
+        - `new` : prototxt and caffemodel of the Caffe net.
+        - `mean` : what is subtracted from pixels for it, one number or one per channel.
+        - `gpu` : the GPU that it runs on, or None for the CPU.
+        - `onnx` : the ONNX file, and `input`, its input.
+        - `scale`, `offset`, `deviation` : what the ONNX model takes is `(pixels * scale - offset) / deviation`.
+        - `swap` : whether its channels are in the reverse order of the Caffe net's.
+        - `channels_last` : whether it takes N x H x W x C.
+        - `outputs` : its outputs, each with its blob in the Caffe net.
+    folder : Path
+        An empty folder for the two processes' messages.
+
+    Returns
+    -------
+    dict
+        `outputs`: for each the number of `images`, and the largest difference, `max_absolute`, and `max_relative` to
+        the largest output. `not_compared`: why onnxruntime could not run the model, where that is so.
+
+    Raises
+    ------
+    BadInput
+        Caffe refuses the net.
+    """
+    from ..proof import in_child
+    result: dict[str, Any] = in_child('surgery.onnx_import.compare', job, folder)
+    return result
+
 
 def main(folder: str) -> None:
-    """Do what `folder/job.json` says: the Caffe net in `new`, and the ONNX file in `onnx`, if any."""
+    """Do what `folder/job.json` says, as `compare` describes it; the answer goes into `folder/result.json`."""
     job = json.loads(Path(folder, 'job.json').read_text())
     import caffe
 
-    from surgery.proof import set_device
+    from ..proof import set_device
     set_device(job['gpu'])
     net = caffe.Net(job['new'][0], caffe.TEST, weights=job['new'][1])
     rows: dict[str, Any] = {name: {'images': 0, 'max_absolute': 0.0, 'max_relative': 0.0} for name in job['outputs']}
@@ -22,21 +65,19 @@ def main(folder: str) -> None:
         model = _session(job)
     except Exception as problem:        # whatever an engine of another kind has against the file
         model, result['not_compared'] = None, f'onnxruntime: {type(problem).__name__}: {str(problem)[:200]}'
-    for seed in range(3 if model else 1):
+    for seed in range(IMAGES if model else 1):
         pixels = np.random.default_rng(seed).uniform(0, 255, net.blobs['data'].data.shape).astype(np.float32)
         net.blobs['data'].data[...] = pixels - np.reshape(job['mean'], (-1, 1, 1))
         net.forward()
         if model:
-            _compare(net, model(pixels), job['outputs'], rows)
+            _note_differences(net, model(pixels), job['outputs'], rows)
     Path(folder, 'result.json').write_text(json.dumps(result))
 
 
-def _session(job: Mapping[str, Any]) -> Any:
+def _session(job: Mapping[str, Any]) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     """The ONNX model as a function of the pixels that the Caffe net sees."""
     import onnxruntime
-
-    from surgery.onnx_import import load
-    model = load(job['onnx'])
+    model = read_onnx(job['onnx'])
     known = {o.name for o in model.graph.output}
     for name in job['outputs']:                     # scores too: probabilities can hide a difference
         if name not in known:
@@ -59,9 +100,9 @@ def _session(job: Mapping[str, Any]) -> Any:
     return run
 
 
-def _compare(net: Any, expected: Mapping[str, np.ndarray], outputs: Mapping[str, str],
-             rows: dict[str, dict[str, Any]]) -> None:
-    from surgery.proof import difference
+def _note_differences(net: Any, expected: Mapping[str, np.ndarray], outputs: Mapping[str, str],
+                      rows: dict[str, dict[str, Any]]) -> None:
+    from ..proof import difference
     for name, blob in outputs.items():
         absolute, relative = difference(net.blobs[blob].data.ravel(), expected[name].astype(np.float32).ravel())
         row = rows[name]
@@ -69,14 +110,5 @@ def _compare(net: Any, expected: Mapping[str, np.ndarray], outputs: Mapping[str,
                    max_relative=max(row['max_relative'], relative))
 
 
-def verify(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Run `main` in a child, on its own job."""
-    from .proof import in_child
-    return in_child('surgery.forward', job, folder)
-
-
 if __name__ == '__main__':
     main(sys.argv[1])
-
-
-__all__: Sequence[str] = ['main', 'verify']

@@ -1,0 +1,42 @@
+"""Convolutions."""
+import numpy as np
+
+from cli import BadInput
+
+from ..caffemodel import by
+from .node import MAP, Node, Operator, Value
+from .windows import field, pads, steps
+
+
+def _conv(node: Node) -> Value:
+    value, weights = node.map(pad=True), node.array(1)
+    if weights.ndim != 4:
+        raise BadInput(f'weights {by(weights.shape)}, where a convolution of images has 4 axes')
+    stride, dilation = steps(node)
+    before, after = pads(node, value, weights.shape[2:], stride, dilation)
+    if before != after:
+        if dilation != [1, 1]:
+            raise BadInput(f'dilated, and padded by {before} before and {after} after: Caffe pads both sides alike')
+        weights, before = _pad_alike(weights, before, after)
+    blobs = [weights] + ([node.array(2).reshape(-1)] if node.given(2) else [])
+    group = node.attribute('group', 1)
+    return node.add('Convolution', [value], blobs, axes=MAP, num_output=weights.shape[0],
+                    **field('kernel', weights.shape[2:]), **field('pad', before), **field('stride', stride),
+                    dilation=_dilation(dilation), bias_term=None if len(blobs) > 1 else False,
+                    group=group if group > 1 else None)
+
+
+def _pad_alike(weights: np.ndarray, before: list[int], after: list[int]) -> tuple[np.ndarray, list[int]]:
+    """Pad both sides by the larger number, and let rows of zeros in the kernel stand on the surplus."""
+    both = [max(a, b) for a, b in zip(before, after, strict=True)]
+    margins = [(p - a, p - b) for p, a, b in zip(both, before, after, strict=True)]
+    return np.pad(weights, [(0, 0), (0, 0), *margins]), both
+
+
+def _dilation(values: list[int]) -> list[int]:
+    if values == [1, 1]:
+        return []
+    return [int(v) for v in (values[:1] if values[0] == values[1] else values)]
+
+
+OPERATORS: dict[str, Operator] = {'Conv': _conv}

@@ -1,0 +1,87 @@
+"""Read an ONNX file and the constants in it."""
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cli import BadInput
+
+
+def read_onnx(path: str | os.PathLike[str]) -> Any:
+    """Parse an ONNX file, with weights kept in files beside it; nothing outside its folder is read.
+
+    Parameters
+    ----------
+    path : path
+        An `.onnx` file.
+
+    Returns
+    -------
+    onnx.ModelProto
+        With the bytes of external weights in place.
+
+    Raises
+    ------
+    BadInput
+        The file, or one that keeps its weights, is missing, corrupt, or outside the folder of `path`.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+    path = Path(path)
+    try:
+        model = onnx.load_model_from_string(path.read_bytes())
+    except OSError as problem:
+        raise BadInput(f'{path}: cannot read the model: {problem.strerror}') from None
+    except (DecodeError, ValueError, RecursionError):
+        raise BadInput(f'{path}: not an ONNX model, or a corrupt one; fetch or export it again') from None
+    if not model.graph.node:
+        raise BadInput(f'{path}: not an ONNX model: its graph is empty')
+    for tensor in model.graph.initializer:
+        if tensor.data_location == tensor.EXTERNAL:
+            _load_external(path, tensor)
+    return model
+
+
+def _load_external(path: Path, tensor: Any) -> None:
+    facts = {entry.key: entry.value for entry in tensor.external_data}
+    name = facts.get('location', '')
+    file = path.parent / name
+    if not name or Path(name).is_absolute() or '..' in Path(name).parts or file.is_symlink() or not file.is_file():
+        raise BadInput(f'{path}: keeps {tensor.name} in {name!r}, which is not a file beside it')
+    try:
+        size = file.stat().st_size
+        offset, length = int(facts.get('offset', 0)), int(facts.get('length', size))
+        with open(file, 'rb') as data:
+            data.seek(offset)
+            tensor.raw_data = data.read(length) if 0 <= length <= size else b''
+    except (OSError, ValueError):
+        raise BadInput(f'{path}: cannot read {tensor.name} from {name!r}') from None
+    tensor.ClearField('external_data')
+    tensor.data_location = tensor.DEFAULT
+
+
+def tensor_array(tensor: Any) -> np.ndarray:
+    """The numbers of an `onnx.TensorProto`.
+
+    Parameters
+    ----------
+    tensor : onnx.TensorProto
+        A constant of a graph, its bytes in place.
+
+    Returns
+    -------
+    ndarray
+        Of the tensor's shape; float32 where the tensor has floats of any width, else of the tensor's type.
+
+    Raises
+    ------
+    BadInput
+        Its bytes do not fit its shape, or its type is unknown; names the tensor.
+    """
+    from onnx import numpy_helper
+    try:
+        array = numpy_helper.to_array(tensor)
+    except Exception as problem:            # a corrupt tensor: lengths that do not fit, unknown types
+        raise BadInput(f'constant {tensor.name!r} is corrupt: {str(problem)[:100]}') from None
+    return array.astype(np.float32) if array.dtype.kind == 'f' or array.dtype.name == 'bfloat16' else array

@@ -1,0 +1,167 @@
+"""Walk over a graph from its input to its outputs and add the layers of each node."""
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cli import BadInput
+
+from ..builder import Builder
+from .constants import compute
+from .node import CHANNELS_LAST, MAP, Axes, Node, State, Value, attribute
+from .operators import OPERATORS
+from .reading import tensor_array
+
+
+class ImportedGraph(NamedTuple):
+    """A graph as a Caffe net.
+
+    Attributes
+    ----------
+    builder : Builder
+        The net, its input blob `data` in the graph's channel order and scale.
+    input : str
+        The graph's input.
+    channels_last : bool
+        Whether the graph takes N x H x W x C.
+    outputs : dict of str to str
+        The graph's outputs, each with its blob.
+    scores : dict of str to str
+        What goes into a Softmax that makes an output, with its blob: probabilities can hide a difference.
+    """
+
+    builder: Builder
+    input: str
+    channels_last: bool
+    outputs: dict[str, str]
+    scores: dict[str, str]
+
+
+def import_graph(model: Any, size: tuple[int, int] | None = None) -> ImportedGraph:
+    """Build the Caffe net of an ONNX classifier.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        From `read_onnx`.
+    size : (int, int), optional
+        Height and width of the images in pixels; the model's own by default.
+
+    Returns
+    -------
+    ImportedGraph
+
+    Raises
+    ------
+    BadInput
+        The graph is not that of a classifier, or a node has no equivalent in Caffe; names the node.
+    """
+    graph = model.graph
+    known = {tensor.name: tensor_array(tensor) for tensor in graph.initializer}
+    inputs = [info for info in graph.input if info.name not in known]
+    if len(inputs) != 1:
+        raise BadInput(f'the graph has {len(inputs)} inputs; a classifier has one')
+    entry = inputs[0].name
+    shape, axes = _input_form(inputs[0], size, _channels_last(graph, entry))
+    opset = next((o.version for o in model.opset_import if o.domain in ('', 'ai.onnx')), 13)
+    state = State(Builder(str(graph.name) or 'imported', shape), opset, known, {entry: Value('data', shape, axes)},
+                  _readers(graph), any(sum(name not in known for name in node.input) > 1 for node in graph.node))
+    needed = _needed(graph)
+    for proto in graph.node:
+        if any(name in needed for name in proto.output):
+            _step(Node(proto, state))
+    outputs = {output.name: _output(state, output.name) for output in graph.output}
+    scores = {node.input[0]: state.values[node.input[0]].blob for node in graph.node
+              if node.op_type == 'Softmax' and node.output[0] in outputs}
+    return ImportedGraph(state.builder, entry, axes[1] != (1,), outputs, scores)
+
+
+def _step(node: Node) -> None:
+    """Compute a node, or add its layers, and note its outputs; its errors name it."""
+    try:
+        _convert(node)
+    except BadInput as problem:
+        text = str(problem)
+    except (TypeError, ValueError, IndexError, OverflowError) as problem:       # attributes of another type or length
+        text = f'its attributes or constants make no sense ({type(problem).__name__}: {str(problem)[:100]})'
+    else:
+        return
+    raise BadInput(f'cannot import node {node.proto.name or node.outputs[0]} ({node.kind}): {text}')
+
+
+def _convert(node: Node) -> None:
+    state = node.state
+    if node.proto.domain not in ('', 'ai.onnx'):
+        raise BadInput(f'an operator of {node.proto.domain}, not of ONNX itself')
+    if node.kind == 'Shape' and node.given(0) and node.inputs[0] in state.values:
+        shape = state.values[node.inputs[0]].padded_shape
+        state.known[node.outputs[0]] = np.array(shape, np.int64)[node.attribute('start', 0):
+                                                                 node.attribute('end', None)]
+    elif all(not name or name in state.known for name in node.inputs):
+        state.known |= compute(node)
+    elif node.kind not in OPERATORS:
+        raise BadInput('Caffe has no such layer')
+    else:
+        for name in node.inputs:
+            if name and name not in state.known and name not in state.values:
+                raise BadInput(f'its input {name!r} comes from no node before it')
+        tops = OPERATORS[node.kind](node)
+        state.values |= dict(zip(node.outputs, tops if isinstance(tops, list) else [tops], strict=False))
+
+
+def _output(state: State, name: str) -> str:
+    """The blob of an output, which has the output's numbers in the same order."""
+    if name not in state.values:
+        raise BadInput(f'output {name!r} does not depend on the image')
+    value = state.values[name]
+    order = [a for axis in value.axes for a in axis if value.dims[a] > 1]
+    if order != sorted(order) or any(value.pad):
+        raise BadInput(f'output {name!r} is a map in another order than channels, height, width')
+    return value.blob
+
+
+def _readers(graph: Any) -> dict[str, int]:
+    readers: dict[str, int] = {}
+    for name in [name for node in graph.node for name in node.input] + [output.name for output in graph.output]:
+        readers[name] = readers.get(name, 0) + 1
+    return readers
+
+
+def _needed(graph: Any) -> set[str]:
+    """The values that the outputs depend on."""
+    needed = {output.name for output in graph.output}
+    for node in reversed(graph.node):
+        if any(name in needed for name in node.output):
+            needed.update(node.input)
+    return needed
+
+
+def _channels_last(graph: Any, entry: str) -> bool | None:
+    """Whether the first convolution gets the image with its last axis moved to the front; None if that is not clear."""
+    makers = {name: node for node in graph.node for name in node.output}
+    first = next((node for node in graph.node if node.op_type == 'Conv'), None)
+    moved, name = False, first.input[0] if first and first.input else ''
+    for _ in range(len(graph.node)):
+        if name == entry:
+            return moved
+        node = makers.get(name)
+        if node is None or not node.input:
+            break
+        moved ^= node.op_type == 'Transpose' and attribute(node, 'perm', None) == [0, 3, 1, 2]
+        name = next((i for i in node.input if i == entry or i in makers), '')
+    return None
+
+
+def _input_form(info: Any, size: tuple[int, int] | None, last: bool | None) -> tuple[tuple[int, ...], Axes]:
+    """N, C, H, W of the input, and the order in which the graph has them."""
+    dims = [d.dim_value for d in info.type.tensor_type.shape.dim]
+    if len(dims) != 4:
+        raise BadInput(f'its input {info.name!r} has {len(dims)} axes; a batch of images has 4')
+    if last is None:
+        last = dims[3] in (1, 3, 4) and dims[1] not in (1, 3, 4)
+    n, c, h, w = (dims[0], dims[3], dims[1], dims[2]) if last else dims
+    h, w = size or (h, w)
+    if h < 1 or w < 1:
+        raise BadInput('the model does not say how large its images are: give it with --size HEIGHTxWIDTH')
+    if c < 1:
+        raise BadInput('the model does not say how many channels its images have')
+    return (max(n, 1), c, h, w), CHANNELS_LAST if last else MAP
