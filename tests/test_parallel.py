@@ -1,4 +1,5 @@
 """Data-parallel training over MPI, on this machine."""
+import json
 import os
 import shutil
 import signal
@@ -104,6 +105,17 @@ def _command(pid):
         return Path(f'/proc/{pid}/cmdline').read_bytes().replace(b'\0', b' ').decode()
     except OSError:
         return ''
+
+
+def test_a_rank_without_an_image_of_the_scored_split_scores_with_the_others(voc):
+    """Three ranks share two images; the record of the run has the predictions of all."""
+    train(3, voc / 'three', 2)
+    train(1, voc / 'one', 2, iter_size=3)
+    assert_same(voc / 'three', voc / 'one')
+    records = [json.loads((voc / run / 'evaluation/evaluation.json').read_text()) for run in ('three', 'one')]
+    first, second = (record['images']['label'] for record in records)
+    assert list(first) == list(second) and len(first) == 2
+    assert first == {id: pytest.approx(scores, rel=1e-3) for id, scores in second.items()}
 
 
 def test_bad_input_on_every_rank_is_told_and_ends(voc):

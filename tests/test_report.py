@@ -100,8 +100,24 @@ def test_an_evaluation_is_made_once_and_again_when_the_weights_change(run, monke
     assert 'again' in evaluation.evaluate_run(Run(run))
 
 
+def test_a_finished_run_is_not_scored_again_for_its_report(run, monkeypatch):
+    """The last scoring of the training has left label maps and per-image scores, the same that scoring would find."""
+    left = evaluation.read_record(Run(run))
+    assert left is not None and list(left['images']['label']) == sorted(SCORED)
+    maps = {id: (run / f'evaluation/label/{id}.png').read_bytes() for id in SCORED}
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation, 'evaluate', None)
+        assert evaluation.evaluate_run(Run(run)) == left
+        assert solve(tiny.training(10, base_lr=1e-5), run, resume=True)['label'].counts.tolist() == \
+            left['tasks']['label']['confusion_matrix']
+    shutil.rmtree(run / 'evaluation')
+    assert evaluation.evaluate_run(Run(run)) == left
+    assert maps == {id: (run / f'evaluation/label/{id}.png').read_bytes() for id in SCORED}
+
+
 def test_images_that_were_trained_on_are_no_secret(run):
     (run / 'train.prototxt').write_text((run / 'val.prototxt').read_text())
+    shutil.rmtree(run / 'evaluation')
     assert evaluation.evaluate_run(Run(run))['learnt'] == 3
     assert 'Not held out' in page.write([run]).read_text()
 

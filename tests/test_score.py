@@ -67,7 +67,7 @@ def test_shapes_must_agree():
         ConfusionMatrix('ab').update(np.zeros((2, 2), int), np.zeros((2, 3), int))
 
 
-def test_a_dead_run_is_told_from_a_living_one():
+def test_a_run_that_does_not_learn_is_told_from_one_that_does():
     assert 'ln(21)' in loss_at_chance([math.log(21)] * 20, 21)
     assert loss_at_chance([0.8 * math.log(21)] * 20, 21) is None
     assert 'class 0' in one_class(np.array([[5, 0], [3, 0]]))

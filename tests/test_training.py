@@ -1,0 +1,105 @@
+"""Trainings as data: what the `solve.py` of a folder states, read by name; folders of prototxts read back."""
+import shutil
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
+
+import nets  # noqa: E402
+from cli import BadInput  # noqa: E402
+from data_layers import param_str  # noqa: E402
+from nets import data as interface  # noqa: E402
+from nets import nyud, pascalcontext, siftflow, voc  # noqa: E402
+from nets.edits import weigh  # noqa: E402
+from solvers import training  # noqa: E402
+from solvers.prototxts import read_training  # noqa: E402
+from solvers.source import data_layer, facts, read_from  # noqa: E402
+from tests import NETS  # noqa: E402
+
+pytestmark = pytest.mark.caffe
+
+
+@pytest.mark.parametrize('name', NETS)
+def test_a_net_is_named_after_its_folder_and_trains_its_own_net(name):
+    found = nets.load(name)
+    assert found.net == name and found.fcn.__module__ == f'nets.{name.replace("-", "_")}.net'
+    assert f'python -m nets summary {name}' in (nets.FOLDER / name.replace('-', '_') / 'net.py').read_text()
+
+
+def copy(tmp_path, text=lambda text: text):
+    """The folder of FCN-32s under another name, its solve.py changed."""
+    folder = tmp_path / 'nets/mine_fcn32s'
+    shutil.copytree(nets.FOLDER / 'voc_fcn32s', folder)
+    program = folder / 'solve.py'
+    program.write_text(text(program.read_text()))
+    return tmp_path / 'nets'
+
+
+def test_a_copied_folder_that_still_trains_the_other_net_is_refused(tmp_path):
+    with pytest.raises(BadInput, match='mine_fcn32s/solve.py trains voc-fcn32s, not the net of its own folder'):
+        training.load('mine-fcn32s', copy(tmp_path))
+
+
+def test_a_name_typed_by_hand_must_be_that_of_the_folder(tmp_path):
+    folder = copy(tmp_path, lambda text: text.replace('net_name(__file__)', "'voc-fcn32s'"))
+    with pytest.raises(BadInput, match='trains voc-fcn32s, not the net of its own folder'):
+        training.load('mine-fcn32s', folder)
+
+
+def test_a_program_with_imports_of_another_version_is_one_line(tmp_path):
+    folder = copy(tmp_path, lambda text: text.replace('from solvers.training', 'from solvers.solve'))
+    with pytest.raises(BadInput, match='mine_fcn32s/solve.py cannot be loaded .*net_name') as caught:
+        training.load('mine-fcn32s', folder)
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('module', [voc, nyud, siftflow, pascalcontext])
+def test_every_data_module_offers_the_same(module):
+    wanted = [name for name in vars(interface.Data) if not name.startswith('_')] + list(interface.Data.__annotations__)
+    assert {'feed', 'recipe', 'NUM_CLASSES', 'PHASES'} == set(wanted) and all(hasattr(module, name) for name in wanted)
+    assert module.recipe(1e-3, momentum=0.5).momentum == 0.5
+    trained, scored = module.PHASES
+    options = {} if module is not nyud else {'data': 'color'}
+    for split in (trained, scored):
+        stated = facts(module.feed(split, **options).to_proto())
+        assert stated['split'] in (split, 'seg11valid')
+    assert data_layer(module.feed('deploy', **options).to_proto()) is None
+
+
+def test_a_net_with_class_weights_is_redirected():
+    """Its other Python layer keeps its own parameters."""
+    net = weigh(voc_net(), [1.0] * 21)
+    moved = read_from(net, split='val', root='/elsewhere')
+    assert facts(moved) == facts(net) | {'split': 'val', 'root': '/elsewhere'}
+    weighted = [layer for layer in moved.layer if layer.python_param.layer == 'ClassWeights']
+    assert len(param_str.parse_weights(weighted[0].python_param.param_str, 21)) == 21
+    assert facts(net)['split'] == 'train'        # the original stays
+
+
+def voc_net():
+    return nets.load('voc-fcn32s').fcn('train')
+
+
+def test_a_folder_of_prototxts_is_a_training(tmp_path):
+    published = nets.load('voc-fcn-alexnet')
+    published.emit(tmp_path / 'net')
+    found = read_training(tmp_path / 'net')
+    assert found.net == 'net' and found.phases == ('train', 'val')
+    rounded = replace(found.recipe, base_lr=1e-4, momentum=0.9, weight_decay=0.0005)     # float32 in the file
+    assert rounded == replace(published.recipe, score_every=found.recipe.snapshot)
+    assert found.recipe.base_lr == pytest.approx(1e-4) and found.recipe.momentum == pytest.approx(0.9)
+    for stem, message in published.prototxts().items():
+        assert found.prototxts()[stem] == message
+
+
+@pytest.mark.parametrize(('old', 'new', 'complaint'), [
+    ('lr_policy: "fixed"', 'lr_policy: "step"', 'lr_policy'), ('max_iter: 100000', 'max_iter: 0', 'max_iter'),
+    ('train_net', 'type: "Adam" train_net', 'Adam'), ('base_lr', 'base_lrr', 'cannot be read')])
+def test_solvers_that_are_not_ours_are_refused(old, new, complaint, tmp_path):
+    nets.load('voc-fcn32s').emit(tmp_path)
+    path = tmp_path / 'solver.prototxt'
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(BadInput, match=f'solver.prototxt.*{complaint}'):
+        read_training(tmp_path)
