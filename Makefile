@@ -9,7 +9,7 @@ debian = @dpkg-query -W $(1) > /dev/null 2>&1 || \
     { echo 'error: missing packages; run: sudo apt-get install $(1)' >&2; exit 2; }
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build-gpu demo study test test-gpu lint bench nets mpi browser brain clean $(NETS)
+.PHONY: help setup build-gpu demo study test test-all test-gpu lint bench nets mpi browser brain clean $(NETS)
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -33,8 +33,11 @@ demo: setup  ## the whole story on three real photographs, in minutes on a CPU
 study: setup brain  ## the papers' design choices on slices of a brain; hours, or with QUICK=1 twenty minutes
 	$(VENV) -m experiments.study $(if $(QUICK),--quick) $(ARGS)
 
-test: setup  ## the tests
-	$(VENV) -m pytest $(ARGS)
+test: setup  ## the tests that everything rests on, in at most five minutes on two cores
+	$(VENV) -m pytest -n auto --dist loadfile -m 'not slow' $(ARGS)
+
+test-all: setup  ## every test, as CI runs them
+	$(VENV) -m pytest -n auto --dist loadfile $(ARGS)
 
 test-gpu:  ## the GPU build of Caffe on GPU 0: the tests against the CPU, then timings beside PyTorch
 	@$(MAKE) --no-print-directory setup GPU=1

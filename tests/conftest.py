@@ -3,6 +3,8 @@ import os
 
 os.environ.setdefault('GLOG_minloglevel', '2')
 os.environ.setdefault('FCN_WORKERS', '0')    # many tests make nets
+if 'PYTEST_XDIST_WORKER' in os.environ:     # tests that run beside each other share the cores
+    os.environ.update(OMP_NUM_THREADS='1', OPENBLAS_NUM_THREADS='1')
 
 import pytest  # noqa: E402
 
