@@ -31,7 +31,7 @@ from experiments.brain import CLASSES, NAME, brain
 from experiments.fetch import vgg16_convolutions
 from nets import blocks
 from nets.blocks import crop, loss, score, upsample
-from nets.edits import freeze, learn_upsampling, narrow, normalise, prune
+from nets.edits import freeze, learn_upsampling, narrow, normalise
 from nets.vgg16 import vgg16
 from nets.voc_fcn8s.net import fcn as fcn8s
 from nets.voc_fcn8s_atonce.net import fcn as atonce
@@ -48,6 +48,7 @@ from solvers.recipe import Recipe
 from solvers.run import Run
 from solvers.source import read_from
 from solvers.training import Training
+from surgery.graph import prune
 
 WIDTH = 512                             # of fc6 and fc7
 HELD = ('conv1', 'conv2', 'conv3')

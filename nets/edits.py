@@ -93,16 +93,3 @@ def normalise(net: Net) -> Net:
         if layer.type == 'SoftmaxWithLoss':
             layer.loss_param.normalize = True
     return net
-
-
-def prune(net: Net, output: str) -> Net:
-    """The net without the layers that its blob `output` does not depend on."""
-    needed, kept = {output}, []
-    for layer in reversed(net.layer):
-        if needed.intersection(layer.top):
-            needed.update(layer.bottom)
-            kept.append(layer)
-    result = _copy(net)
-    del result.layer[:]
-    result.layer.extend(reversed(kept))
-    return result

@@ -4,6 +4,8 @@ from typing import Any
 
 from cli import BadInput
 
+from surgery.solver_parameter import solver_parameter
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -41,11 +43,8 @@ class Recipe:
 
     def solver(self, train: str = 'train', test: str = 'val') -> Any:
         """The `SolverParameter` for `<train>.prototxt` and `<test>.prototxt` in the solver's own folder."""
-        from caffe.proto import caffe_pb2
-        return caffe_pb2.SolverParameter(
-            train_net=f'{train}.prototxt', test_net=[f'{test}.prototxt'], test_iter=[self.test_iter],
-            test_interval=999_999_999, test_initialization=False,  # the loop scores, the solver itself never tests
-            display=20, average_loss=20, lr_policy='fixed', base_lr=self.base_lr, momentum=self.momentum,
+        return solver_parameter(
+            train=train, test=test, test_iter=self.test_iter, base_lr=self.base_lr, momentum=self.momentum,
             iter_size=self.iter_size, max_iter=self.max_iter or self.iterations, weight_decay=self.weight_decay,
             snapshot=self.snapshot, snapshot_prefix='snapshot/train')
 

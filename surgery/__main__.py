@@ -7,15 +7,25 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import cli
 from cli import BadInput
+from data_layers import VOID
 
+from . import report
 from .caffemodel import by, read_layers, read_weights, summary, write_weights
-
-VOID = 255          # the label of pixels that are not scored, so there can be no more classes
+from .classifier import Classifier, prepare
+from .convolutionalize import Dense, convolutionalize
+from .expand import expand_score
+from .head import Data, Plan, Upsampling, add_head, open_data, plan, smallest_pad
+from .importers import import_model
+from .pictures import load
+from .proof import MEAN_SQUARE, Mismatch, prove
+from .prototxt import read_net, write_prototxt
+from .transplant import transplant
 
 EXAMPLES = """examples:
   python -m surgery convolutionalize --prototxt deploy.prototxt --weights caffenet.caffemodel --out dense
@@ -94,7 +104,7 @@ def _parser() -> cli.Parser:
 
 
 def _gpu(args: argparse.Namespace) -> int | None:
-    """The GPU that nets are compared on, or None for the CPU; says when that is only for want of a card."""
+    """The GPU that nets are compared on, or None for the CPU; says so where there is no card."""
     from accel import device
     gpu, why = device.pick(args.gpu, args.cpu)
     if why:
@@ -105,13 +115,13 @@ def _gpu(args: argparse.Namespace) -> int | None:
 def _size(text: str) -> tuple[int, int]:
     height, _, width = text.partition('x')
     if not height.isdigit() or not (width or height).isdigit() or not int(height) or not int(width or height):
-        raise argparse.ArgumentTypeError(f'{text!r} is no size such as 224x224')
+        raise argparse.ArgumentTypeError(f'{text!r} is not a size (expected HxW, e.g. 224x224)')
     return int(height), int(width or height)
 
 
 def _grid(text: str) -> int:
     if not text.isdigit() or int(text) > 100:
-        raise argparse.ArgumentTypeError(f'{text!r} is no number from 0 to 100')
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number from 0 to 100')
     return int(text)
 
 
@@ -119,14 +129,14 @@ def _numbers(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(','))
     except ValueError:
-        raise argparse.ArgumentTypeError(f'{text!r} are no numbers such as 104,117,123') from None
+        raise argparse.ArgumentTypeError(f'{text!r} is not a list of numbers (expected e.g. 104,117,123)') from None
 
 
 @contextmanager
 def _all_or_nothing(out: Path) -> Iterator[Path]:
     """A folder whose files move into `out` when all went well."""
     if out.exists() and not out.is_dir():
-        raise BadInput(f'{out}: exists and is no folder')
+        raise BadInput(f'{out}: exists and is not a folder')
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         folder = tempfile.mkdtemp(prefix=f'.{out.name}.', dir=out.parent)
@@ -142,77 +152,117 @@ def _all_or_nothing(out: Path) -> Iterator[Path]:
 
 
 def _convolutionalize(args: argparse.Namespace) -> int:
-    from . import head, report
-    from .classifier import prepare
-    from .convolutionalize import convolutionalize
-    from .pictures import load
-    from .proof import Mismatch, prove
-    from .prototxt import read_net, write_prototxt
-    if (args.head is None) != (args.classes is None) or args.head is None and (args.data or args.skip):
-        raise BadInput('--head and --classes go together, and --data and --skip with them')
-    if args.head is not None and (args.head < 1 or not 2 <= args.classes <= VOID):
-        raise BadInput(f'--head {args.head} --classes {args.classes}: a stride from 1, and 2 to {VOID} classes')
+    _check_head_arguments(args)
     gpu = _gpu(args)
-    net, weights = read_net(args.prototxt), read_weights(args.weights)
+    classifier, dense, head = _convert(args)
+    data = open_data(args.dataset, args.data.resolve(), args.classes) if head and args.data else None
+    images = _images(args, classifier)
     try:
-        classifier = prepare(net, weights, args.size, args.stage)
-        dense = convolutionalize(classifier)
-        joints: list[head.Joint] = []
-        trunk = head.plan(dense, args.head, args.skip) if args.head is not None else None
-        pad = head.smallest_pad(trunk, args.classes, joints) if trunk else 0
-    except BadInput as problem:
-        raise BadInput(f'{args.prototxt}: {problem}') from None
-    channels = next(iter(classifier.inputs.values()))[1]
-    mean = classifier.transform.mean if args.mean is None else args.mean
-    scale = classifier.transform.scale if args.scale is None else args.scale
-    data = head.open_data(args.dataset, args.data.resolve(), args.classes) if trunk and args.data else None
-    images = {str(path): load(path, channels, mean, scale) for path in args.image}
-    with _all_or_nothing(args.out) as folder:
-        write_prototxt(folder / 'classifier.prototxt', classifier.net)
-        write_prototxt(folder / 'deploy.prototxt', dense.net, f'Fully convolutional, from {Path(args.prototxt).name}')
-        types = {layer.name: layer.type for layer in dense.net.layer}
-        write_weights(folder / 'weights.caffemodel', dense.weights, types)
-        try:
-            proof = prove(classifier, dense, (folder / 'classifier.prototxt', Path(args.weights)),
-                          (folder / 'deploy.prototxt', folder / 'weights.caffemodel'), images, args.grid,
-                          measure=trunk.measured if trunk else (), gpu=gpu)
-        except BadInput as problem:
-            raise BadInput(str(problem).replace(str(folder / 'classifier.prototxt'), str(args.prototxt))) from None
-        except Mismatch as problem:
-            print(f'{args.prototxt}: {problem}; nothing was written', file=sys.stderr)
-            return 1
-        (folder / 'classifier.prototxt').unlink()
-        facts = report.account(classifier, dense, proof)
-        text = report.readable(facts)
-        if trunk:
-            (folder / 'deploy.prototxt').rename(folder / 'dense.prototxt')
-            facts['head'], more = head.add_head(dense, trunk, args.classes, pad, joints, proof['energy'], folder,
-                                                data, scale)
-            text += '\n\n' + more
-        (folder / 'report.json').write_text(json.dumps(facts, indent=1) + '\n')
+        with _all_or_nothing(args.out) as folder:
+            _write_dense(folder, args, classifier, dense)
+            proof = _prove(folder, args, classifier, dense, images, head, gpu)
+            text = _account(folder, args, classifier, dense, proof, head, data)
+    except Mismatch as problem:
+        print(f'{args.prototxt}: {problem}; nothing was written', file=sys.stderr)
+        return 1
     print(text)
     print(f'\nwritten to {args.out}')
     return 0
 
 
+class _HeadPlan(NamedTuple):
+    """What is known of a head before it is built."""
+
+    trunk: Plan
+    upsamplings: list[Upsampling]
+    pad: int
+
+
+def _check_head_arguments(args: argparse.Namespace) -> None:
+    if (args.head is None) != (args.classes is None) or args.head is None and (args.data or args.skip):
+        raise BadInput('--head and --classes go together, and --data and --skip with them')
+    # VOID is the label of pixels that are not scored, so there can be no more classes.
+    if args.head is not None and (args.head < 1 or not 2 <= args.classes <= VOID):
+        raise BadInput(f'--head {args.head} --classes {args.classes}: a stride from 1, and 2 to {VOID} classes')
+
+
+def _convert(args: argparse.Namespace) -> tuple[Classifier, Dense, _HeadPlan | None]:
+    """The classifier, its dense net, and where a head goes."""
+    net, weights = read_net(args.prototxt), read_weights(args.weights)
+    try:
+        classifier = prepare(net, weights, args.size, args.stage)
+        dense = convolutionalize(classifier)
+        return classifier, dense, _plan_head(args, dense) if args.head is not None else None
+    except BadInput as problem:
+        raise BadInput(f'{args.prototxt}: {problem}') from None
+
+
+def _plan_head(args: argparse.Namespace, dense: Dense) -> _HeadPlan:
+    trunk = plan(dense, args.head, args.skip)
+    upsamplings: list[Upsampling] = []
+    pad = smallest_pad(trunk, args.classes, upsamplings)
+    return _HeadPlan(trunk, upsamplings, pad)
+
+
+def _scale(args: argparse.Namespace, classifier: Classifier) -> float:
+    """What pixels are multiplied by: as the command line says, else as the data layer did."""
+    return float(classifier.transform.scale if args.scale is None else args.scale)
+
+
+def _images(args: argparse.Namespace, classifier: Classifier) -> dict[str, np.ndarray[Any, Any]]:
+    """The pictures to compare on, by path, as the classifier takes them."""
+    channels = next(iter(classifier.inputs.values()))[1]
+    mean = classifier.transform.mean if args.mean is None else args.mean
+    return {str(path): load(path, channels, mean, _scale(args, classifier)) for path in args.image}
+
+
+def _write_dense(folder: Path, args: argparse.Namespace, classifier: Classifier, dense: Dense) -> None:
+    write_prototxt(folder / 'classifier.prototxt', classifier.net)
+    write_prototxt(folder / 'deploy.prototxt', dense.net, f'Fully convolutional, from {Path(args.prototxt).name}')
+    write_weights(folder / 'weights.caffemodel', dense.weights, {layer.name: layer.type for layer in dense.net.layer})
+
+
+def _prove(folder: Path, args: argparse.Namespace, classifier: Classifier, dense: Dense,
+           images: dict[str, np.ndarray[Any, Any]], head: _HeadPlan | None, gpu: int | None) -> dict[str, Any]:
+    """Run the written net beside the classifier, whose prototxt then goes from the folder."""
+    prototxt = folder / 'classifier.prototxt'
+    try:
+        proof = prove(classifier, dense, (prototxt, Path(args.weights)),
+                      (folder / 'deploy.prototxt', folder / 'weights.caffemodel'), images, args.grid,
+                      measure=head.trunk.measured if head else (), gpu=gpu)
+    except BadInput as problem:
+        raise BadInput(str(problem).replace(str(prototxt), str(args.prototxt))) from None
+    prototxt.unlink()
+    return proof
+
+
+def _account(folder: Path, args: argparse.Namespace, classifier: Classifier, dense: Dense, proof: dict[str, Any],
+             head: _HeadPlan | None, data: Data | None) -> str:
+    """Write report.json, and first the head if one is wanted; the report to read."""
+    facts = report.account(classifier, dense, proof)
+    text = report.readable(facts)
+    if head:
+        (folder / 'deploy.prototxt').rename(folder / 'dense.prototxt')
+        facts['head'], more = add_head(dense, head.trunk, args.classes, head.pad, head.upsamplings, proof[MEAN_SQUARE],
+                                       folder, data, _scale(args, classifier))
+        text += '\n\n' + more
+    (folder / 'report.json').write_text(json.dumps(facts, indent=1) + '\n')
+    return text
+
+
 def _import(args: argparse.Namespace) -> int:
-    from .importers import import_model
-    from .proof import Mismatch
-    with _all_or_nothing(args.out) as folder:
-        try:
+    try:
+        with _all_or_nothing(args.out) as folder:
             text = import_model(args.model, folder, args.size, args.input, args.order, _gpu(args))
-        except Mismatch as problem:
-            shutil.rmtree(folder)
-            folder.mkdir()
-            print(f'{problem}; nothing was written', file=sys.stderr)
-            return 1
+    except Mismatch as problem:
+        print(f'{problem}; nothing was written', file=sys.stderr)
+        return 1
     print(text)
     print(f'\nwritten to {args.out}')
     return 0
 
 
 def _transplant(args: argparse.Namespace) -> int:
-    from .transplant import transplant
     rename = {}
     for pair in args.map:
         old, equals, new = pair.partition('=')
@@ -220,17 +270,16 @@ def _transplant(args: argparse.Namespace) -> int:
             raise BadInput(f'--map {pair}: give it as OLD=NEW')
         rename[old] = new
     target = read_weights(args.to)
-    report = transplant(target, read_weights(args.source), args.suffix, rename)
-    if not report.copied and not report.coerced:
+    moved = transplant(target, read_weights(args.source), args.suffix, rename)
+    if not moved.copied and not moved.coerced:
         raise BadInput(f'{args.source}: none of its layers is in {args.to}; the names may differ by a --suffix or '
                        'a --map')
     write_weights(args.out, target, {layer.name: layer.type for layer in read_layers(args.to) if layer.type})
-    print(report)
+    print(moved)
     return 0
 
 
 def _expand(args: argparse.Namespace) -> int:
-    from .expand import expand_score
     layers = read_layers(args.weights)
     weights = {layer.name: layer.blobs for layer in layers if layer.blobs}
     for name in args.layer:

@@ -8,11 +8,10 @@ import numpy as np
 from cli import BadInput
 
 from .caffemodel import Weights
+from .layers import Shape, layer_type
 from .naming import is_sequence, name_layers
-from .shapes import Shape, infer, layer_shapes
+from .shapes import infer, layer_shapes
 
-IN_PLACE = ('ReLU', 'Dropout', 'BatchNorm', 'Scale', 'Bias', 'PReLU', 'Clip', 'ELU')
-OVERWRITTEN = ('Convolution', 'InnerProduct', 'BatchNorm', 'Scale', 'Bias', 'Eltwise', 'Concat')   # by the next layer
 MESSAGES = {'Convolution': 'convolution_param', 'InnerProduct': 'inner_product_param', 'BatchNorm': 'batch_norm_param'}
 
 
@@ -142,15 +141,15 @@ def _in_place(net: Any, outputs: Sequence[str]) -> dict[str, str]:
         for name in layer.bottom:
             readers[name] += 1
     now: dict[str, str] = {}
-    writer: dict[str, str] = {}
+    writer: dict[str, Any] = {}
     for layer in net.layer:
         original, bottoms = list(layer.bottom), [now.get(name, name) for name in layer.bottom]
-        if layer.type in IN_PLACE and len(bottoms) == 1 and readers[original[0]] == 1 and (
-                writer[bottoms[0]] in OVERWRITTEN or (layer.type, writer[bottoms[0]]) == ('Dropout', 'ReLU')):
+        if layer_type(layer.type).in_place and len(bottoms) == 1 and readers[original[0]] == 1 and (
+                layer_type(writer[bottoms[0]].type).overwritable(writer[bottoms[0]])
+                or (layer.type, writer[bottoms[0]].type) == ('Dropout', 'ReLU')):
             now[layer.top[0]] = bottoms[0]
             layer.top[0] = bottoms[0]
         for i, name in enumerate(bottoms):
             layer.bottom[i] = name
-        writer[layer.top[0]] = 'Product' if layer.type == 'Eltwise' and layer.eltwise_param.operation != 1 \
-            else layer.type
+        writer[layer.top[0]] = layer
     return now

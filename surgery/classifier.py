@@ -8,8 +8,10 @@ import numpy as np
 from cli import BadInput
 
 from .caffemodel import Weights, by
+from .graph import needed
+from .layers import Shape, layer_type
 from .prototxt import at_phase
-from .shapes import ELEMENTWISE, ENDS, INPUTS, Shape, Shapes, infer
+from .shapes import Shapes, infer
 from .transplant import Entry
 
 
@@ -112,7 +114,7 @@ def _feed(net: Any, weights: Weights, size: tuple[int, int] | None,
     images: list[str] = []
     transform = Transform()
     for layer in net.layer:
-        if layer.type not in INPUTS and (layer.type != 'Python' or layer.bottom):
+        if not layer_type(layer.type).source and (layer.type != 'Python' or layer.bottom):
             result.layer.add().CopyFrom(layer)
             continue
         if layer.type == 'Input':
@@ -179,16 +181,13 @@ def _read_channels(net: Any, top: str, weights: Weights, pixels: int) -> int:
         if not names & set(layer.bottom):
             continue
         blobs = weights.get(layer.name) or _shared_blobs(net, layer, weights)
-        if blobs and layer.type == 'Convolution':
-            return blobs[0].shape[1] * layer.convolution_param.group
-        if blobs and layer.type == 'InnerProduct' and layer.inner_product_param.num_output:
-            return blobs[0].size // layer.inner_product_param.num_output // pixels
-        if blobs and layer.type in ('BatchNorm', 'Scale', 'Bias'):
-            return blobs[0].size
+        record = layer_type(layer.type)
+        if blobs and record.channels and (found := record.channels(layer, blobs, pixels)):
+            return found
         if layer.type == 'Slice' and layer.top:
             points, last = list(layer.slice_param.slice_point), _read_channels(net, layer.top[-1], weights, pixels)
             return (points[-1] + last if points else last * len(layer.top)) if last else 0
-        if layer.type in ELEMENTWISE:
+        if record.elementwise:
             names |= set(layer.top)
     return 0
 
@@ -213,8 +212,8 @@ def _cut(net: Any, images: list[str], removed: list[tuple[str, str]]) -> tuple[A
     for layer in net.layer:
         if layer.type == 'Input':
             kept.append(layer)
-        elif layer.type in ENDS:
-            removed.append((layer.name, f'{layer.type} is of no use without labels'))
+        elif layer_type(layer.type).end:
+            removed.append((layer.name, f'{layer.type} {layer_type(layer.type).refused}'))
             if layer.type == 'Silence':
                 silenced |= set(layer.bottom)
         elif layer.bottom and known.issuperset(layer.bottom):
@@ -237,15 +236,10 @@ def _cut(net: Any, images: list[str], removed: list[tuple[str, str]]) -> tuple[A
     outputs = [name for name in free if name not in silenced and name not in images]
     if not outputs:
         raise BadInput('no output is made from the image')
-    needed, chosen = set(outputs), []
-    for layer in reversed(kept):
-        if needed & set(layer.top):
-            needed |= set(layer.bottom)
-            chosen.append(layer)
-        else:
-            removed.append((layer.name, 'leads to no output'))
+    used = needed(kept, outputs)
+    removed += [(layer.name, 'leads to no output') for layer, use in zip(kept, used, strict=True) if not use][::-1]
     result = type(net)(name=net.name)
-    result.layer.extend(reversed(chosen))
+    result.layer.extend(layer for layer, use in zip(kept, used, strict=True) if use)
     return result, outputs
 
 

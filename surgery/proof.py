@@ -24,6 +24,7 @@ from .shapes import infer
 TOLERANCE = 1e-4        # relative to the largest output; float32 sums in another order differ by 1e-6 or so
 SAMPLES = 5             # crops along an axis at most, of those that are compared one by one
 LARGEST = sys.float_info.max      # in place of infinity, which JSON does not have
+MEAN_SQUARE = 'energy'    # what report.json calls the mean squared lengths of features
 MEMORY = 0.4            # of the machine's memory that the timed dense net may take
 
 
@@ -49,7 +50,7 @@ def prove(classifier: Classifier, dense: Dense, old: tuple[Path, Path], new: tup
     seed : int
         Picks the random images.
     measure : sequence of str
-        Blobs of the dense net whose mean squared length, over positions, goes into `energy`.
+        Blobs of the dense net whose squared length over channels, the mean over positions, goes into `energy`.
     gpu : int, optional
         The GPU to compute on; the CPU by default.
 
@@ -69,7 +70,7 @@ def prove(classifier: Classifier, dense: Dense, old: tuple[Path, Path], new: tup
         job = _job(classifier, dense, old, new, grid, seed) | {'measure': list(measure), 'gpu': gpu}
         if images:
             np.savez(os.path.join(folder, 'images.npz'), allow_pickle=False, **dict(images))
-        result = in_child('surgery.proof', job, Path(folder))
+        result: dict[str, Any] = in_child('surgery.proof', job, Path(folder))
     _judge(result)
     return result
 
@@ -181,7 +182,7 @@ def main(folder: str) -> None:
         with np.load(Path(folder, 'images.npz'), allow_pickle=False) as stored:
             pictures = dict(stored)
     images = _Images(job, pictures)
-    result = {'classifier_size': _same_size(old, new, job, images), 'energy': _energy(new, job),
+    result = {'classifier_size': _same_size(old, new, job, images), MEAN_SQUARE: _mean_squares(new, job),
               'larger_size': _larger(old, new, job, images), 'timing': _timing(old, new, job, images)}
     Path(folder, 'result.json').write_text(json.dumps(result))
 
@@ -248,10 +249,10 @@ def _same_size(old: Any, new: Any, job: Mapping[str, Any], images: _Images) -> d
     return rows
 
 
-def _energy(new: Any, job: Mapping[str, Any]) -> dict[str, float]:
+def _mean_squares(new: Any, job: Mapping[str, Any]) -> dict[str, float]:
     """Mean squared length of features over positions, for the image shown last."""
-    lengths = {name: np.square(new.blobs[name].data[0].astype(float)).sum(0).mean() for name in job['measure']}
-    return {name: float(np.nan_to_num(length, posinf=0.0)) for name, length in lengths.items()}
+    squares = {name: np.square(new.blobs[name].data[0].astype(float)).sum(0).mean() for name in job['measure']}
+    return {name: float(np.nan_to_num(square, posinf=0.0)) for name, square in squares.items()}
 
 
 def _larger(old: Any, new: Any, job: Mapping[str, Any], images: _Images) -> dict[str, Any]:

@@ -36,11 +36,11 @@ def crops(net):
 def test_offsets_are_the_published_ones(tmp_path, text, stop, skips, expected):
     """With the papers' padding of 100, for VGG-16 and for CaffeNet."""
     trunk = head.plan(dense(text, tmp_path), stop, skips)
-    joints = []
+    upsamplings = []
     vgg = 'conv5_3' in text
-    net = head.segmenter(trunk, 21, 99 if vgg else 100, {}, joints)          # VGG-16 has 1 already
+    net = head.segmenter(trunk, 21, 99 if vgg else 100, {}, upsamplings)          # VGG-16 has 1 already
     assert crops(net) == expected
-    assert joints == [(4, 0)] * len(skips) + [(2 * stop if vgg else 63, 0)]
+    assert upsamplings == [(4, 0)] * len(skips) + [(2 * stop if vgg else 63, 0)]
 
 
 def test_offsets_are_those_of_caffes_coord_map(tmp_path):
@@ -69,15 +69,15 @@ def test_offsets_are_those_of_caffes_coord_map(tmp_path):
 @pytest.mark.parametrize('stop', [32, 16, 8])
 def test_images_of_every_size_are_covered_and_scores_lie_on_their_pixels(tmp_path, name, stop):
     trunk = head.plan(dense(WHOLE[name], tmp_path), stop)
-    joints = []
-    pad = head.smallest_pad(trunk, 3, joints)
-    net = head.segmenter(trunk, 3, pad, {}, joints)
+    upsamplings = []
+    pad = head.smallest_pad(trunk, 3, upsamplings)
+    net = head.segmenter(trunk, 3, pad, {}, upsamplings)
     for n in (*range(1, 70), 225, 500):
         assert infer(net, {'data': (1, 3, n, 3 * n % 71 + 1)}).blobs['score'] == (1, 3, n, 3 * n % 71 + 1)
     for f in fields(net, infer(net))['score']:
         assert (f.stride, f.centre) == (1, 0)
     with pytest.raises(BadInput):
-        less = head.segmenter(trunk, 3, pad - 1, {}, joints)
+        less = head.segmenter(trunk, 3, pad - 1, {}, upsamplings)
         for n in range(1, 33):
             infer(less, {'data': (1, 3, n, n)})
     write_prototxt(tmp_path / 'fcn.prototxt', net)
@@ -88,7 +88,7 @@ def test_images_of_every_size_are_covered_and_scores_lie_on_their_pixels(tmp_pat
         assert caffes.blobs['score'].data.shape == (1, 3, n, n + 5)
 
 
-def test_skips_come_from_the_deepest_layer_that_all_goes_through(tmp_path):
+def test_skips_come_from_the_deepest_layer_that_every_path_goes_through(tmp_path):
     found = {name: (head.plan(dense(text, tmp_path), 8)) for name, text in WHOLE.items()}
     assert found['vgg16'].skips == ((16, 'conv5_3'), (8, 'conv4_3')) and found['vgg16'].feature == 'fc7'
     assert found['caffenet'].skips == ((16, 'conv5'), (8, 'conv2'))
