@@ -30,7 +30,7 @@ class Classifier(NamedTuple):
     net : caffe_pb2.NetParameter
         Its layers, from Input layers to outputs.
     shapes : Shapes
-        Of everything in it.
+        Of its blobs and parameters.
     inputs : dict of str to shape
         Image blobs, N x C x H x W.
     outputs : list of str
@@ -109,7 +109,7 @@ def _any_engine(net: Any) -> None:
 
 def _feed(net: Any, weights: Weights, size: tuple[int, int] | None,
           removed: list[tuple[str, str]]) -> tuple[Any, list[str], Transform]:
-    """Replace data layers by Input layers, one image a batch; also the image blobs, and how they are prepared."""
+    """Replace data layers by Input layers, one image a batch; also gives the image blobs and how they are prepared."""
     result = type(net)(name=net.name)
     images: list[str] = []
     transform = Transform()
@@ -207,7 +207,7 @@ def _transform(layer: Any) -> Transform:
 # ----------------------------------------------------------------------------------------------------- cutting
 
 def _cut(net: Any, images: list[str], removed: list[tuple[str, str]]) -> tuple[Any, list[str]]:
-    """Leave out losses, whatever needs labels, and what leads nowhere; also the outputs."""
+    """Leave out losses, what needs labels, and what no output depends on; also gives the outputs."""
     kept, known, silenced = [], set(images), set()
     for layer in net.layer:
         if layer.type == 'Input':
@@ -283,7 +283,20 @@ def _fit(params: Mapping[str, list[Shape]], weights: Weights) -> tuple[Weights, 
 
 
 def shared(net: Any, params: Mapping[str, list[Shape]]) -> dict[str, list[tuple[str, int]]]:
-    """Parameters with a name, each with the layers and blob numbers that share it, the owner first."""
+    """The parameters that several layers share.
+
+    Parameters
+    ----------
+    net : caffe_pb2.NetParameter
+        Shared parameters have a name in its layers' `param`.
+    params : mapping of str to list of shape
+        Layer -> shapes of its parameters.
+
+    Returns
+    -------
+    dict of str to list of (str, int)
+        Name -> layers and blob numbers, the owner first.
+    """
     groups: dict[str, list[tuple[str, int]]] = {}
     for layer in net.layer:
         for i, spec in enumerate(layer.param):

@@ -134,7 +134,27 @@ def _judge(result: Mapping[str, Any]) -> None:
 
 
 def in_child(module: str, job: Mapping[str, Any], folder: Path) -> Any:
-    """Run `python -m module folder` with `folder/job.json`; its `folder/result.json`, or Caffe's own words why not."""
+    """Run `python -m module folder` with `folder/job.json`, in a process that Caffe may end.
+
+    Parameters
+    ----------
+    module : str
+        Reads `job.json` and writes `result.json`.
+    job : mapping
+        Ready for JSON; `old` or `new` begins with the path that an error names.
+    folder : Path
+        For both files.
+
+    Returns
+    -------
+    object
+        What `result.json` says.
+
+    Raises
+    ------
+    BadInput
+        The process failed; says why, in Caffe's words where there are any.
+    """
     (folder / 'job.json').write_text(json.dumps(job))
     root = str(Path(__file__).resolve().parent.parent)
     environment = os.environ | {'PYTHONPATH': os.pathsep.join(filter(None, [root, os.environ.get('PYTHONPATH')]))}
@@ -205,7 +225,20 @@ class _Images:
 
 
 def resize(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """Resample a C x h x w image to another height and width, linearly."""
+    """Resample an image linearly.
+
+    Parameters
+    ----------
+    image : ndarray
+        C x h x w.
+    size : (int, int)
+        Height and width, in pixels.
+
+    Returns
+    -------
+    ndarray
+        C x height x width, float32.
+    """
     from PIL import Image
     return np.stack([np.asarray(Image.fromarray(channel.astype(np.float32)).resize((size[1], size[0]), 2))
                      for channel in image])
@@ -221,7 +254,18 @@ def _forward(net: Any, feed: Mapping[str, np.ndarray]) -> None:
 
 
 def difference(new: np.ndarray, old: np.ndarray) -> tuple[float, float]:
-    """Largest absolute difference, and relative to the largest old value; equal non-finite numbers do not differ."""
+    """How far two arrays of one shape differ at most; equal non-finite numbers do not differ.
+
+    Parameters
+    ----------
+    new, old : ndarray
+        Of any shape.
+
+    Returns
+    -------
+    (float, float)
+        Absolute, and relative to the largest finite old value.
+    """
     with np.errstate(invalid='ignore'):
         gap = np.abs(new.astype(float) - old)
     gap[(new == old) | (np.isnan(new) & np.isnan(old))] = 0

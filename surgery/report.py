@@ -11,7 +11,20 @@ from .transplant import Entry, Report
 
 
 def account(classifier: Classifier, dense: Dense, proof: Mapping[str, Any]) -> dict[str, Any]:
-    """What was done to a classifier and what was measured, ready for JSON."""
+    """What was done to a classifier and what was measured, ready for JSON.
+
+    Parameters
+    ----------
+    classifier, dense : Classifier, Dense
+        The two nets.
+    proof : mapping
+        From `prove`.
+
+    Returns
+    -------
+    dict
+        The contents of `report.json`; strides, receptive fields, offsets and centres are (y, x) in pixels.
+    """
     outputs = {}
     for name, blob in dense.outputs.items():
         y, x = dense.fields[blob]
@@ -33,7 +46,19 @@ def account(classifier: Classifier, dense: Dense, proof: Mapping[str, Any]) -> d
 
 
 def parameters(report: Report) -> dict[str, list[dict[str, Any]]]:
-    """A transplant's report for JSON, under the words of a user: unused for dropped, missing for untouched."""
+    """A transplant's report for JSON, under the words of a user: unused for dropped, missing for untouched.
+
+    Parameters
+    ----------
+    report : Report
+        From `transplant` or `convolutionalize`.
+
+    Returns
+    -------
+    dict of str to list of dict
+        `copied`, `coerced`, `unused` and `missing` -> for each blob `layer`, `blob` (its number) and its shapes `old`
+        and `new`, null where there is no such blob.
+    """
     names = {'copied': report.copied, 'coerced': report.coerced, 'unused': report.dropped,
              'missing': report.untouched}
     return {what: [_entry(e) for e in entries] for what, entries in names.items()}
@@ -49,7 +74,18 @@ def _number(value: Any) -> int | float:
 
 
 def readable(facts: Mapping[str, Any]) -> str:
-    """The account as text."""
+    """The account as text.
+
+    Parameters
+    ----------
+    facts : mapping
+        From `account`.
+
+    Returns
+    -------
+    str
+        Tables, separated by empty lines.
+    """
     parts = [_changes(facts), _outputs(facts), _same(facts['proof']), _larger(facts['proof']), _timing(facts['proof']),
              _parameters(facts)]
     return '\n\n'.join(part for part in parts if part)

@@ -2,6 +2,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,12 @@ from surgery import (  # noqa: E402
     transplant,
     write_weights,
 )
+from surgery import __main__ as command  # noqa: E402
 from surgery import write_prototxt as write  # noqa: E402
 from surgery.convolutionalize import sizes  # noqa: E402
 from surgery.coordinates import fields  # noqa: E402
+from surgery.graph import prune  # noqa: E402
+from surgery.layers import LAYER_TYPES  # noqa: E402
 from surgery.shapes import infer  # noqa: E402
 from tests.helpers.surgery_nets import DATA, LENET, WHOLE, caffenet, conv, ip, layer, pool, randomise, relu  # noqa: E402
 
@@ -72,7 +76,7 @@ def check(prototxt, weights, folder, size=None, positions=0):
     old, new = nets(classifier, dense, folder, weights)
     for a, b in ((old, classifier.shapes), (new, dense.shapes)):
         assert {k: v.data.shape for k, v in a.blobs.items() if k in b.blobs} == {
-            k: v for k, v in b.blobs.items() if k in a.blobs}                    # our shapes are Caffe's
+            k: v for k, v in b.blobs.items() if k in a.blobs}                    # shapes are Caffe's
     shape = next(iter(classifier.inputs.values()))
     random = np.random.default_rng(1)
     image = random.normal(size=shape).astype('f')
@@ -217,7 +221,7 @@ def test_pooling_over_the_whole_map(made, tmp_path, pooling):
     assert (p.kernel_size, p.stride, p.pad, p.global_pooling) == (6, 1, 0, False)
 
 
-def test_everything_that_passes_through(made, tmp_path):
+def test_layers_that_pass_a_map_through(made, tmp_path):
     text = (DATA % (3, 17, 17) + layer('power', 'Power', 'data', power_param={'scale': 0.5, 'shift': 0.1})
             + conv('c', 'power', num_output=4, kernel_size=3, group=1, bias_term='false')
             + layer('bn', 'BatchNorm', 'c', 'c') + layer('scale', 'Scale', 'c', 'c', scale_param={'bias_term': 'true'})
@@ -370,6 +374,43 @@ def test_weights_of_another_net_are_refused(made):
         prepare(read_net(prototxt), stored | {'ip1': stored['ip1'][:1]})
 
 
+# -------------------------------------------------------------------------------------------------- layer types
+
+@pytest.mark.parametrize('name', LAYER_TYPES)
+def test_every_layer_type_has_all_its_rules_or_a_reason(name):
+    record = LAYER_TYPES[name]
+    assert record.name == name
+    rules = (record.shapes, record.coordinates, record.dense)
+    assert all(rules) and not record.refused or not any(rules) and record.refused
+    assert record.bottoms[0] <= record.bottoms[1]
+    assert not (record.source and record.end)
+    assert not record.elementwise or record.pixelwise
+    if record.in_place or record.pixelwise or record.follows_scores or record.channels:
+        assert record.shapes
+
+
+def test_every_layer_type_of_caffe_is_known_or_refused_with_a_reason():
+    assert set(caffe.layer_type_list()) <= set(LAYER_TYPES)
+
+
+def test_a_type_with_shapes_but_no_coordinates_is_refused(made, monkeypatch):
+    prototxt, weights = made(DATA % (1, 9, 9) + conv('c', 'data', num_output=2, kernel_size=3)
+                             + layer('abs', 'AbsVal', 'c') + ip('fc', 'abs', 2))
+    classifier = prepare(read_net(prototxt), read_weights(weights))
+    monkeypatch.setitem(LAYER_TYPES, 'AbsVal', replace(LAYER_TYPES['AbsVal'], coordinates=None))
+    assert infer(classifier.net)
+    with pytest.raises(BadInput, match=r'layer abs \(AbsVal\): surgery does not know where'):
+        convolutionalize(classifier)
+
+
+def test_pruned_to_what_an_output_needs(tmp_path):
+    (tmp_path / 'net.prototxt').write_text(LENET + ip('aux', 'pool1', 3))
+    net = read_net(tmp_path / 'net.prototxt')
+    assert [x.name for x in prune(net, 'aux').layer] == ['data', 'conv1', 'pool1', 'aux']
+    assert [x.name for x in prune(net, 'prob').layer] == [x.name for x in net.layer][:-1]
+    assert net.layer[-1].name == 'aux'
+
+
 # -------------------------------------------------------------------------------------------- whole classifiers
 
 @pytest.mark.parametrize('name', WHOLE)
@@ -393,7 +434,7 @@ def test_receptive_field_is_what_the_gradient_reaches(made, tmp_path):
     big = 227 + 32 * 12
     run(new, np.random.default_rng(0).normal(size=(1, 3, big, big)))
     for b in new.params.values():
-        b[0].data[...] = np.abs(b[0].data)              # no cancellation, no dead unit
+        b[0].data[...] = np.abs(b[0].data)              # no cancellation, no ReLU at zero
     run(new, np.abs(np.random.default_rng(0).normal(size=(1, 3, big, big))))
     new.blobs['fc8'].diff[...] = 0
     new.blobs['fc8'].diff[0, :, 5, 6] = 1
@@ -440,6 +481,17 @@ def test_command_writes_nothing_when_it_refuses(made, tmp_path):
     bad.write_text(prototxt.read_text().replace('"Softmax"', '"MVN"'))
     done = surgery('convolutionalize', '--prototxt', bad, '--weights', weights, '--out', tmp_path / 'out')
     assert done.returncode == 2 and done.stderr.count('\n') == 1 and 'layer prob (MVN)' in done.stderr
+    assert not (tmp_path / 'out').exists() and not list(tmp_path.glob('.out*'))
+
+
+def test_command_writes_nothing_when_the_nets_differ(made, tmp_path, monkeypatch, capsys):
+    def differ(*args, **options):
+        raise Mismatch('output prob: differs')
+    prototxt, weights = made(LENET)
+    monkeypatch.setattr(command, 'prove', differ)
+    assert command.main(['convolutionalize', '--cpu', '--prototxt', str(prototxt), '--weights', str(weights),
+                         '--out', str(tmp_path / 'out')]) == 1
+    assert capsys.readouterr().err == f'{prototxt}: output prob: differs; nothing was written\n'
     assert not (tmp_path / 'out').exists() and not list(tmp_path.glob('.out*'))
 
 
@@ -507,7 +559,7 @@ def test_cudnn_is_not_insisted_on(made, tmp_path):
 
 
 def test_prototxt_text_is_caffes_own(made):
-    """What we write, Caffe's parser and ours read alike."""
+    """What surgery writes, Caffe's parser and surgery's read alike."""
     from caffe.proto import caffe_pb2
     prototxt, weights = made(WHOLE['googlenet'])
     dense = convolutionalize(prepare(read_net(prototxt), read_weights(weights)))

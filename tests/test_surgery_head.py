@@ -8,10 +8,12 @@ import pytest
 caffe = pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 
 from cli import BadInput, run  # noqa: E402
+from data_layers import DATASETS  # noqa: E402
 from data_layers.voc import CLASSES  # noqa: E402
 from surgery import __main__ as command  # noqa: E402
 from surgery import convolutionalize, head, prepare, read_net, read_weights, write_prototxt  # noqa: E402
 from surgery.coordinates import fields  # noqa: E402
+from surgery.head.data import splits_of  # noqa: E402
 from surgery.shapes import infer  # noqa: E402
 from tests.helpers.datasets import write_voc  # noqa: E402
 from tests.helpers.surgery_nets import DATA, LENET, WHOLE, caffenet, conv, ip, layer, pool, randomise, vgg16  # noqa: E402
@@ -196,6 +198,13 @@ def test_trained_on_your_own_data(tmp_path, monkeypatch):
     solver = solver_of(out, monkeypatch)
     solver.step(2)
     assert np.isfinite(solver.net.blobs['loss'].data)
+
+
+def test_splits_of_a_data_set():
+    """VOC's seg11valid is for nets that learn from SBD; a head learns from the one data set and has all of val."""
+    assert {name: splits_of(kind) for name, kind in DATASETS.items()} == {
+        'nyud': ('trainval', 'test'), 'siftflow': ('trainval', 'test'),
+        **dict.fromkeys(('voc', 'voc2012', 'sbd', 'pascalcontext', 'folder'), ('train', 'val'))}
 
 
 def test_classes_must_be_those_of_the_data_set(tmp_path, capsys):

@@ -1,7 +1,8 @@
 """The Caffe layer types that surgery knows, one record each: see `LayerType`.
 
 A family of types is a module here with its rules and a list `TYPES`. A new type is an entry there, or a new module that
-is listed below; nothing else in surgery names types to decide what a layer does to shapes, coordinates or weights.
+is listed below: `shapes.infer`, `coordinates.fields`, `convolutionalize`, `prepare`, the importers and the head ask the
+records.
 """
 from . import (
     across_channels,

@@ -5,7 +5,7 @@ REASONS = {
     'Python': 'runs code of its own, which is not run here', 'MVN': 'normalises over the whole image',
     'SPP': 'pools into a fixed grid of whatever size', 'Reduction': 'adds over all that follows an axis',
     'Tile': 'repeats along an axis', 'Embed': 'takes indices, not images', 'Im2col': 'makes columns, not a map',
-    'LSTM': 'works along time', 'RNN': 'works along time', 'Recurrent': 'works along time',
+    **dict.fromkeys(('LSTM', 'LSTMUnit', 'RNN', 'Recurrent'), 'works along time'),
     'BatchReindex': 'picks from the batch', 'Filter': 'picks from the batch', 'Parameter': 'has no bottom',
 }
 
