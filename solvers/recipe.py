@@ -3,7 +3,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from cli import BadInput
-
 from surgery.solver_parameter import solver_parameter
 
 

@@ -10,6 +10,7 @@ caffe = pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 from cli import BadInput, run  # noqa: E402
 from data_layers import DATASETS  # noqa: E402
 from data_layers.voc import CLASSES  # noqa: E402
+from solvers.prototxts import read_training  # noqa: E402
 from surgery import __main__ as command  # noqa: E402
 from surgery import convolutionalize, head, prepare, read_net, read_weights, write_prototxt  # noqa: E402
 from surgery.coordinates import fields  # noqa: E402
@@ -177,6 +178,10 @@ def test_trained_on_a_data_set(tmp_path, monkeypatch):
     before, after = read_weights(out / 'weights.caffemodel'), read_weights(out / 'init.caffemodel')
     assert after['conv1'][0].shape == (4, 3, 5, 5)
     np.testing.assert_allclose(after['conv1'][0].sum(1), before['conv1'][0][:, 0] * 0.004, rtol=1e-5)
+    training = read_training(out)
+    assert training.phases == ('train', 'val') and training.recipe.test_iter == 2
+    assert training.recipe.base_lr == pytest.approx(json.loads((out / 'report.json').read_text())['head']['base_lr'])
+    assert training.fcn('train') == read_net(out / 'train.prototxt')
     solver = solver_of(out, monkeypatch)
     solver.step(2)
     assert np.isfinite(solver.net.blobs['loss'].data)

@@ -116,6 +116,6 @@ def _feed(net: Any, image: Any, data: Data | None, phase: str) -> None:
         label.input_param.shape.add(dim=[1, 1, *image.input_param.shape[0].dim[2:]])
         return
     layer = net.layer.add(name=image.name, type='Python', top=[image.top[0], 'label'])
-    layer.python_param.module, layer.python_param.layer = param_str.MODULE, 'SegmentationData'
+    layer.python_param.module, layer.python_param.layer = param_str.MODULE, param_str.DATA_LAYER
     layer.python_param.param_str = param_str.write(dataset=data.name, split=data.splits[phase == 'val'],
                                                    root=data.root, tops=list(data.tops))
