@@ -34,10 +34,25 @@ def write_data(folder, ids=IDS):
     datasets.write_sbd(folder / 'data/sbdd/dataset', sizes=[(24, 32), (33, 20)])
 
 
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """A folder with data and a run, made once."""
+    folder = tmp_path_factory.mktemp('trained')
+    write_data(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('FCN_DATA', str(folder / 'data'))
+        solve(tiny.training(10, base_lr=1e-5), folder / 'runs/tiny')
+    return folder
+
+
 @pytest.fixture
-def run(tmp_path):
-    write_data(tmp_path)
-    solve(tiny.training(10, base_lr=1e-5), tmp_path / 'runs/tiny')
+def run(tmp_path, trained):
+    """The run, a test's own, and evaluated on its data."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    record = tmp_path / 'runs/tiny/evaluation/evaluation.json'
+    known = json.loads(record.read_text())
+    known['of']['root'] = str(tmp_path / 'data')
+    record.write_text(json.dumps(known) + '\n')
     return tmp_path / 'runs/tiny'
 
 

@@ -22,70 +22,68 @@ from solvers import monitor, preflight, snapshot  # noqa: E402
 from solvers.instance import instantiate  # noqa: E402
 from solvers.loop import Diverged, solve  # noqa: E402
 from tests.helpers import datasets, tiny  # noqa: E402
+from tests.helpers.training_process import TrainingProcess  # noqa: E402
 
 pytestmark = pytest.mark.caffe
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def start(run, iterations):
-    return subprocess.Popen([sys.executable, '-m', 'tests.helpers.tiny', run, str(iterations)], cwd=ROOT,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+@pytest.fixture(autouse=True)
+def without_curves(monkeypatch):
+    """Curves take longer than the steps between them here; tests/test_solve.py looks at them."""
+    monkeypatch.setattr(monitor, 'plot', lambda *_: None)
 
 
 def outcome(run):
     return (run / 'metrics.jsonl').read_text(), (run / 'weights.caffemodel').read_bytes()
 
 
-@pytest.mark.slow
 def test_killed_at_20_random_moments_a_run_ends_like_one_left_alone(voc):
     iterations = 200
     solve(tiny.training(iterations), voc / 'alone')
     run, rng, kills = voc / 'killed', random.Random(7), 0
+    timed = TrainingProcess(voc / 'timed', iterations)
+    timed.wait_until_started()
     begin = time.perf_counter()
-    start(voc / 'timed', iterations).communicate()
+    assert timed.wait() == 0, timed.output()
     whole = time.perf_counter() - begin
     while kills < 20:
-        process = start(run, iterations)
-        process.stdout.readline()   # 'started': the imports are done
+        process = TrainingProcess(run, iterations)
+        process.wait_until_started()
         time.sleep(rng.uniform(0, 0.3 * whole))
-        if process.poll() is not None:      # it ended before: kill another one, from a fresh start
+        if process.ended():                 # before it was killed: kill another one, from a fresh start
             shutil.rmtree(run)
             continue
-        process.kill()
-        process.communicate()
+        process.send(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
         kills += 1
-    last = start(run, iterations)
-    output = last.communicate()[0]
-    assert last.returncode == 0, output
+    last = TrainingProcess(run, iterations)
+    assert last.wait() == 0, last.output()
     assert outcome(run) == outcome(voc / 'alone')
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_with_a_snapshot_and_says_how_to_go_on(voc, number):
     run = voc / 'run'
-    process = start(run, 100_000)
-    while not (run / 'snapshots').exists():
-        assert process.poll() is None, process.stdout.read()
-        time.sleep(0.02)
-    process.send_signal(number)
-    output = process.communicate(timeout=60)[0]
-    assert process.returncode == 0 and '--resume' in output
+    process = TrainingProcess(run, 100_000)
+    process.wait_until((run / 'snapshots').exists)
+    process.send(number)
+    assert process.wait(60) == 0 and '--resume' in process.output()
     newest = snapshot.newest(run / 'snapshots')
-    assert f'after step {int(newest.name)} ' in output
+    assert f'after step {int(newest.name)} ' in process.output()
     lines = monitor.read(run / 'metrics.jsonl')
     assert lines[-1]['iteration'] == int(newest.name)
     assert ' stopped ' in runs.table(voc)
 
 
 def test_two_processes_do_not_share_a_run(voc):
-    process = start(voc / 'run', 100_000)
-    while not (voc / 'run/snapshots').exists():
-        time.sleep(0.02)
+    process = TrainingProcess(voc / 'run', 100_000)
+    process.wait_until((voc / 'run/snapshots').exists)
     assert ' running ' in runs.table(voc)
     with pytest.raises(cli.BadInput, match='another process'):
         solve(tiny.training(5), voc / 'run', resume=True)
-    process.kill()
-    process.communicate()
+    process.send(signal.SIGKILL)
+    process.wait()
 
 
 def test_runs_lists_what_there_is(voc):

@@ -21,24 +21,35 @@ from surgery import read_weights, write_weights  # noqa: E402
 
 pytestmark = pytest.mark.caffe
 ROOT = Path(__file__).resolve().parent.parent
+WIDTH = 8
 
 
-@pytest.fixture
-def vgg_weights(tmp_path):
-    """The first convolutions of a classifier, random."""
+def first_convolution(path, channels):
+    """A caffemodel with the first convolution of a classifier, random, and a layer that no FCN has."""
     rng = np.random.default_rng(0)
-    path = tmp_path / 'VGG.caffemodel'
-    write_weights(path, {'conv1_1': [rng.standard_normal((64, 3, 3, 3), np.float32), np.ones(64, np.float32)],
+    write_weights(path, {'conv1_1': [rng.standard_normal((channels, 3, 3, 3), np.float32), np.ones(channels, 'f')],
                          'fc8': [np.ones((10, 8), np.float32)]})
     return path
 
 
+@pytest.fixture
+def vgg_weights(tmp_path):
+    """Of a classifier as wide as VGG-16."""
+    return first_convolution(tmp_path / 'VGG.caffemodel', 64)
+
+
+@pytest.fixture
+def narrow_weights(tmp_path):
+    """Of a classifier as narrow as `small`."""
+    return first_convolution(tmp_path / 'narrow.caffemodel', WIDTH)
+
+
 def small(iterations, name='voc-fcn8s', **changes) -> Training:
-    """A net of the project with 8 outputs in fc6 and fc7, nothing to learn below conv5, so that steps are quick."""
+    """A net of the project, every layer of its trunk 8 wide and nothing to learn below conv5: steps are quick."""
     published = nets.load(name)
 
     def fcn(split):
-        return freeze(narrow(published.fcn(split), 8), ('conv1', 'conv2', 'conv3', 'conv4'))
+        return freeze(narrow(published.fcn(split), WIDTH, ('conv', 'fc')), ('conv1', 'conv2', 'conv3', 'conv4'))
     recipe = replace(published.recipe, **dict(iterations=iterations, score_every=2, snapshot=2, base_lr=1e-6) | changes)
     return replace(published, fcn=fcn, recipe=recipe)
 
@@ -52,9 +63,9 @@ def parameters(run):
     return {name: [blob.copy() for blob in blobs] for name, blobs in read_weights(run / 'weights.caffemodel').items()}
 
 
-def test_a_run_leaves_all_that_made_it(voc, vgg_weights):
+def test_a_run_leaves_all_that_made_it(voc, narrow_weights):
     run = voc / 'runs/one'
-    matrices = solve(small(3), run, [vgg_weights])
+    matrices = solve(small(3), run, [narrow_weights])
     assert matrices['label'].counts.sum() > 0
     assert {path.name for path in run.iterdir()} >= {
         'train.prototxt', 'val.prototxt', 'deploy.prototxt', 'solver.prototxt', 'run.json', 'init.txt',
@@ -64,18 +75,18 @@ def test_a_run_leaves_all_that_made_it(voc, vgg_weights):
     assert set(lines[2]['scores']['label']) == {'pixel_accuracy', 'mean_accuracy', 'mean_iu', 'fw_iu'}
     assert sorted(path.name for path in (run / 'snapshots').iterdir()) == ['00000002', '00000003']
     known = json.loads((run / 'run.json').read_text())
-    assert known['recipe']['seed'] == 1337 and known['initial'] == [str(vgg_weights)]
+    assert known['recipe']['seed'] == 1337 and known['initial'] == [str(narrow_weights)]
     text = (run / 'init.txt').read_text()
     assert 'conv1_1' in text and 'fc8' in text and 'upscore_pool4' in text
     # Frozen weights are those transplanted, the score has learnt, deconvolutions stay bilinear.
     weights = parameters(run)
-    np.testing.assert_array_equal(weights['conv1_1'][0], read_weights(vgg_weights)['conv1_1'][0])
+    np.testing.assert_array_equal(weights['conv1_1'][0], read_weights(narrow_weights)['conv1_1'][0])
     assert np.abs(weights['score_fr'][1]).max() > 0
     assert weights['upscore2'][0][0, 0].sum() == pytest.approx(4)
 
 
-def test_the_first_loss_is_that_of_a_net_that_knows_nothing(voc, vgg_weights):
-    solve(small(1), voc / 'runs/one', [vgg_weights])
+def test_the_first_loss_is_that_of_a_net_that_knows_nothing(voc, narrow_weights):
+    solve(small(1), voc / 'runs/one', [narrow_weights])
     loss = monitor.read(voc / 'runs/one/metrics.jsonl')[0]['loss']
     from data_layers import draw, open_dataset
     train = open_dataset('sbd', 'train')
@@ -83,10 +94,10 @@ def test_the_first_loss_is_that_of_a_net_that_knows_nothing(voc, vgg_weights):
     assert loss == pytest.approx(np.count_nonzero(label != 255) * np.log(21), rel=1e-5)
 
 
-def test_a_resumed_run_ends_like_a_whole_one(voc, vgg_weights):
+def test_a_resumed_run_ends_like_a_whole_one(voc, narrow_weights):
     """Same bytes of weights and metrics: samples, dropout and momentum continue where they were."""
-    solve(small(6), voc / 'runs/whole', [vgg_weights])
-    solve(small(4), voc / 'runs/parts', [vgg_weights])
+    solve(small(6), voc / 'runs/whole', [narrow_weights])
+    solve(small(4), voc / 'runs/parts', [narrow_weights])
     with (voc / 'runs/parts/metrics.jsonl').open('a') as file:
         file.write('{"iteration": 5, "loss": 1.0}\n{"iterat')   # a step whose snapshot was never taken
     solve(small(6), voc / 'runs/parts', resume=True)
@@ -95,8 +106,8 @@ def test_a_resumed_run_ends_like_a_whole_one(voc, vgg_weights):
     assert (whole / 'weights.caffemodel').read_bytes() == (parts / 'weights.caffemodel').read_bytes()
 
 
-def test_the_loop_of_a_net_trained_by_several_images_a_step(voc, vgg_weights):
-    solve(small(2, 'voc-fcn32s', iter_size=2), voc / 'runs/one', [vgg_weights])
+def test_the_loop_of_a_net_trained_by_several_images_a_step(voc, narrow_weights):
+    solve(small(2, 'voc-fcn32s', iter_size=2), voc / 'runs/one', [narrow_weights])
     from data_layers import layers
     assert layers.position() == 4
     assert len(monitor.read(voc / 'runs/one/metrics.jsonl')) == 3
@@ -150,6 +161,7 @@ def test_the_chain_names_the_first_thing_missing(voc):
     assert result.returncode == 2 and 'VGG_ILSVRC_16_layers.caffemodel' in result.stderr
 
 
+@pytest.mark.slow
 def test_make_trains_the_chain(voc, vgg_weights):
     """8s from 16s from 32s, each left in its run folder; `--iterations` bounds every stage."""
     (voc / 'weights').mkdir()

@@ -11,6 +11,7 @@ import cli
 from accel import ranks
 from nets import voc
 from nets.blocks import conv_relu, crop, dropout, loss, score, upsample
+from solvers import monitor
 from solvers.loop import solve
 from solvers.recipe import Recipe
 from solvers.training import Training
@@ -35,6 +36,7 @@ def training(iterations, **changes):
 def main(argv):
     run, iterations, *options = argv
     cli.say('started')
+    monitor.plot = lambda *_: None      # curves take longer than the steps between them here
     iter_size = int(os.environ.get('TINY_ITER_SIZE', '1'))
     solve(training(int(iterations), iter_size=iter_size), Path(run), options, resume=True)
 
