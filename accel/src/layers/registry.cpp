@@ -45,7 +45,7 @@ const char* accel_enable() {
     caffes_sgd = Solvers::Registry()["SGD"];
     Solvers::Registry()["SGD"] = make_sgd;
   }
-  return accel::kernels()->name;
+  return accel::kernels()->instruction_set;
 }
 
 void accel_disable() {
