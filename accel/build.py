@@ -144,7 +144,7 @@ def run(command: Iterable[str | Path]) -> None:
     RuntimeError
         It failed; with what it printed.
     """
-    command = [str(part) for part in command]
-    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    words = [str(part) for part in command]
+    result = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if result.returncode != 0:
-        raise RuntimeError(f'{" ".join(command)} failed:\n{result.stderr}')
+        raise RuntimeError(f'{" ".join(words)} failed:\n{result.stderr}')

@@ -99,11 +99,11 @@ cudnnHandle_t handle() {
   return found;
 }
 
-// Each of these says what device it is for: the one in use. With ACCEL_DESCRIBED that is left to who includes this file.
+// These descriptors name a device: the one in use. With ACCEL_DESCRIBED, the file that includes this one names another.
 enum Stage { GRAPH, HEURISTICS, PLAN };
-void aim(Stage stage, Descriptor* part);
+void name_device(Stage stage, Descriptor* part);
 #ifndef ACCEL_DESCRIBED
-void aim(Stage stage, Descriptor* part) {
+void name_device(Stage stage, Descriptor* part) {
   if (stage == GRAPH) part->set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, handle());
   if (stage == PLAN) part->set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, handle());
 }
@@ -169,7 +169,7 @@ Descriptor operation(Pass pass, const Descriptor& conv, const Descriptor& image,
 
 std::vector<Descriptor> suggestions(cudnnBackendHeurMode_t mode, const Descriptor& graph) {
   Descriptor heuristics(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
-  aim(HEURISTICS, &heuristics);
+  name_device(HEURISTICS, &heuristics);
   heuristics.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph)
       .set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode)
       .finalize("heuristics");
@@ -229,11 +229,11 @@ struct CudnnPlan : Plan {
   }
 };
 
-// A plan for an engine's configuration; null where it has none that fits.
+// A plan for an engine's configuration; null where none fits.
 std::unique_ptr<CudnnPlan> try_plan(const Descriptor& config, size_t limit) {
   try {
     std::unique_ptr<CudnnPlan> made(new CudnnPlan);
-    aim(PLAN, &made->plan);
+    name_device(PLAN, &made->plan);
     made->plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config).finalize("plan");
     int64_t bytes = 0;
     made->plan.get(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &bytes);
@@ -244,7 +244,7 @@ std::unique_ptr<CudnnPlan> try_plan(const Descriptor& config, size_t limit) {
   return nullptr;
 }
 
-// The first configuration that will do. Engines compiled for the very shape take seconds: only where there's no other.
+// The first configuration that will do. Engines compiled for the very shape take seconds: they come last.
 std::unique_ptr<CudnnPlan> choose(std::vector<Descriptor>* configs, const Options& limits) {
   for (const bool compiled : {false, true})
     for (Descriptor& config : *configs) {
@@ -270,7 +270,7 @@ std::unique_ptr<Plan> make_plan(Pass pass, const Shape& s, bool aligned, const O
     parts.push_back(convolution(s));
     parts.push_back(operation(pass, parts[3], parts[0], parts[1], parts[2]));
     Descriptor graph(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
-    aim(GRAPH, &graph);
+    name_device(GRAPH, &graph);
     graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, parts[4]).finalize("operation graph");
     for (const auto mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK}) {
       std::vector<Descriptor> configs = suggestions(mode, graph);
