@@ -2,7 +2,7 @@
 
 Each rank runs the whole net on its own images; after the backward pass the gradients are averaged over the ranks, so a
 step is that of one process with `iter_size` times the number of ranks. On cards NCCL makes the sums, where Caffe has
-it; otherwise MPI does, in the host's memory. Without mpirun there is one rank, and everything here does nothing. mpi4py
+it; otherwise MPI does, in the host's memory. Without mpirun there is one rank, and nothing here has an effect. mpi4py
 is optional: pip install -r requirements-mpi.txt.
 """
 import functools

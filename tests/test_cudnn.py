@@ -44,7 +44,7 @@ def change(layers, before):
 
 
 def compare(name):
-    """A convolution of `CASES` in ours and in Caffe's own."""
+    """A convolution of `CASES` in accel's layers and in Caffe's own."""
     with on('reference'):
         ours = pass_through(make(*CASES[name]))
     with on('cpu'):
@@ -168,7 +168,7 @@ def test_weights_anywhere_in_memory(layers):
 
 
 def test_off_and_on_again(layers):
-    """`accel.off` makes nets of Caffe's own layers, without a trace of ours."""
+    """`accel.off` makes nets of Caffe's own layers, without a trace of accel's."""
     before = layers.counts()
     layers.enable()
     try:

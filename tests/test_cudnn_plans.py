@@ -135,6 +135,6 @@ def test_tensor_cores_are_asked_for(planner, all_shapes):
 
 
 def test_workspace_is_bounded(planner, all_shapes):
-    """Less of it, other algorithms; where there is none left, it is said so and Caffe computes."""
+    """Less of it, other algorithms; where none fits, the plan says so and Caffe computes."""
     for _, plan in planned(planner, all_shapes, megabytes=0):
         assert plan.split()[1] == '0' or plan.startswith('none: cuDNN has no'), plan

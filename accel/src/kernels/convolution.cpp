@@ -249,7 +249,8 @@ void convolve_to_weights(const Geometry& g, const float* bottom, const float* to
     }
     if (parts == 1)
       for (int i = 0; i < height; ++i)
-        for (int j = 0; j < width; ++j) weights[static_cast<ptrdiff_t>(m + i) * depth + k + j] += c[static_cast<ptrdiff_t>(i) * stride + j];
+        for (int j = 0; j < width; ++j)
+          weights[static_cast<ptrdiff_t>(m + i) * depth + k + j] += c[static_cast<ptrdiff_t>(i) * stride + j];
   }
   if (parts == 1) return;
   for (int task = 0; task < tasks * parts; ++task) {

@@ -8,7 +8,7 @@
 namespace accel {
 
 // Caffe's ConvolutionLayer or DeconvolutionLayer with other arithmetic over two axes, on the processor `kMode`. Where
-// `planar` is false, over other axes or on the other processor, everything is Caffe's.
+// `planar` is false, over other axes or on the other processor, all of it is Caffe's.
 template <typename CaffeLayer, caffe::Caffe::Brew kMode>
 class Planar : public CaffeLayer {
  public:

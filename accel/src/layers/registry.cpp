@@ -1,5 +1,5 @@
-// Puts our creators into Caffe's registries of layers and solvers, and takes them out again. Nets and solvers made in
-// between keep what they were made with.
+// Puts accel's creators into Caffe's registries of layers and solvers, and takes them out again. Nets and solvers made
+// in between keep what they were made with.
 #include <omp.h>
 
 #include <map>
@@ -34,7 +34,7 @@ Solvers::Creator caffes_sgd;
 
 extern "C" {
 
-// The instruction set in use from now on, or null where the CPU has none that we know.
+// The instruction set in use from now on, or null where the CPU has neither.
 const char* accel_enable() {
   if (!accel::kernels()) return nullptr;
   if (!caffes_sgd) {
