@@ -38,6 +38,10 @@ class Alone:
         """The sum of an array over the ranks, on every rank."""
         return array
 
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all ranks, in their order, on every rank."""
+        return [value]
+
     def wait(self) -> None:
         """Wait for all ranks."""
 
@@ -92,6 +96,9 @@ class Ranks(Alone):
     def sum(self, array: Array) -> Array:
         total: Array = self.comm.allreduce(array)
         return total
+
+    def gather(self, value: Any) -> list[Any]:
+        return list(self.comm.allgather(value))
 
     def wait(self) -> None:
         self.comm.Barrier()
