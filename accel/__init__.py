@@ -1,7 +1,7 @@
 """Faster CPU layers and SGD for the Caffe of this project, in a shared library loaded beside it; on a GPU, cuDNN's.
 
-Importing this package puts our layers into Caffe's registries: every net and solver made from then on uses them, with
-the same prototxt, weights and snapshots. Caffe's own source is untouched, and whatever our layers don't cover is
+Importing this package puts these layers into Caffe's registries: every net and solver made from then on uses them, with
+the same prototxt, weights and snapshots. Caffe's own source is untouched, and whatever these layers don't cover is
 Caffe's own. `FCN_ACCEL=0` in the environment leaves Caffe as it is; so does a missing library. What a GPU build adds is
 in `accel.cudnn`.
 
@@ -9,27 +9,34 @@ A solver must be made by `caffe.get_solver(path)`, which asks the registry; `caf
 """
 import ctypes
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from accel import build, cudnn
 
 __all__ = ['cudnn', 'disable', 'enable', 'off', 'status']
 
-_library = None
+_library: ctypes.CDLL | None = None
 _on = False
 _status = 'Caffe\'s own layers (FCN_ACCEL=0)'
 
 
 def enable() -> bool:
-    """Use our layers in nets made from now on; returns whether CPU layers can be. `status` says why not."""
+    """Use these layers in nets made from now on, and cuDNN's on a GPU.
+
+    Returns
+    -------
+    bool
+        Whether there are layers for this CPU; `status` says why not.
+    """
     global _on
     _on = True
     done = _enable()
-    cudnn.enable()  # over ours, which it falls back to
+    cudnn.enable()  # over those for the CPU, which it falls back to
     return done
 
 
-def _enable():
+def _enable() -> bool:
     global _library, _status
     if _library is None:
         import caffe  # noqa: F401 (loads libcaffe, whose registries these are)
@@ -61,7 +68,7 @@ def disable() -> None:
 
 
 @contextmanager
-def off():
+def off() -> Iterator[None]:
     """Make nets of Caffe's own layers inside a `with` block."""
     before = _on
     disable()

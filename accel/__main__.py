@@ -1,6 +1,6 @@
 """Build the libraries of accelerated layers unless they exist: python -m accel   (make setup does it)
 
-Nothing fails without them: nets then run on Caffe's own layers.
+Without them nets run on Caffe's own layers.
 """
 import os
 import sys
@@ -11,7 +11,7 @@ FAILURES = (OSError, RuntimeError, KeyError, ValueError)
 
 
 def main() -> int:
-    """Compile if needed, and say what nets will use."""
+    """Compile if needed, and say what nets will use; returns the exit status, 0."""
     try:
         target = build.library()
         if not target.is_file():
@@ -22,27 +22,26 @@ def main() -> int:
         print(f'warning: accel could not be built, nets run on Caffe\'s own layers: {problem}', file=sys.stderr)
         return 0
     print(status())
-    if 'cuda' in build_cudnn.facts() and os.environ.get('FCN_CUDNN', '1') != '0':
+    if 'cuda' in build.facts() and os.environ.get('FCN_CUDNN', '1') != '0':
         build_for_cudnn()
         print(f'on a GPU: {cudnn.status()}')
     return 0
 
 
 def build_for_cudnn() -> None:
-    """Compile the layers for cuDNN, which is fetched where there is none, unless they exist."""
-    from third_party.caffe import Problem
+    """Compile the layers for cuDNN unless they exist."""
     target = build_cudnn.library()
     if target.is_file():
         return
     try:
-        found = build_cudnn.find() or build_cudnn.fetch()
+        found = build_cudnn.find()
         if found is None:
             print('no cuDNN here: convolutions on a GPU are Caffe\'s own (CUDNN_HOME names its folder)')
             return
         print(f'compiling accel for cuDNN {build_cudnn.version(found)}', flush=True)
         build_cudnn.compile_library(target, found)
         cudnn.enable()
-    except (*FAILURES, Problem) as problem:
+    except FAILURES as problem:
         print(f'warning: no cuDNN, convolutions on a GPU are Caffe\'s own: {problem}', file=sys.stderr)
 
 

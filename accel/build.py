@@ -1,5 +1,9 @@
 """Compile accel's library against the installed Caffe, once for each version of both.
 
+    src/*.cpp           for any CPU: the choice of an instruction set, memory
+    src/layers/*.cpp    layers and solver, against Caffe's headers, for any CPU
+    src/kernels/*.cpp   once for each instruction set, without Caffe
+
 The library lies in a folder of Caffe's own build, named by a hash of these sources: it goes when that build goes.
 """
 import hashlib
@@ -7,13 +11,13 @@ import json
 import os
 import subprocess
 import tempfile
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, NamedTuple
 
 SOURCES = Path(__file__).parent / 'src'
-PLAIN = ('common', 'layers', 'registry')  # compiled for any CPU of this kind
-KERNELS = ('convolution', 'elementwise', 'table', 'winograd')  # compiled for each of these
 INSTRUCTION_SETS = {
     'avx512': ['-mavx512f', '-mavx512bw', '-mavx512dq', '-mavx512vl', '-mavx2', '-mfma'],
     'avx2': ['-mavx2', '-mfma'],
@@ -22,20 +26,52 @@ FLAGS = ['-std=c++14', '-O3', '-fPIC', '-fopenmp', '-Wall', '-Wextra', '-Wno-unu
          '-Wno-deprecated-declarations', '-Wno-sign-compare']
 
 
+class Unit(NamedTuple):
+    """One run of the compiler: a source, the name of its object, and options."""
+
+    source: Path
+    name: str
+    flags: Sequence[str]
+
+
 def caffe_folder() -> Path:
-    """The installed Caffe that `import caffe` finds."""
+    """The installed Caffe that `import caffe` finds.
+
+    Raises
+    ------
+    FileNotFoundError
+        No Caffe is installed.
+    """
     spec = find_spec('caffe')
     if spec is None or spec.origin is None:
         raise FileNotFoundError('no Caffe to build against: make setup builds it first')
     return Path(spec.origin).parents[2]
 
 
+def facts() -> dict[str, Any]:
+    """What the build of Caffe says of itself; `cuda` is in it when it is a GPU build."""
+    return dict(json.loads((caffe_folder() / 'build.json').read_text()))
+
+
 def library() -> Path:
     """Where the library for this Caffe and these sources lies, or would."""
-    digest = hashlib.sha256(Path(__file__).read_bytes())
-    for path in sorted(SOURCES.iterdir()):
-        digest.update(path.name.encode() + b'\0' + path.read_bytes())
-    return caffe_folder() / 'accel' / digest.hexdigest()[:16] / 'libaccel.so'
+    return place('libaccel.so', [Path(__file__), *SOURCES.rglob('*')])
+
+
+def place(name: str, sources: Iterable[Path]) -> Path:
+    """The path of a library in a folder named by the hash of its sources, names and contents.
+
+    Parameters
+    ----------
+    name : str
+        Of the library.
+    sources : iterable of Path
+        Files of this package; folders among them are left out.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(path for path in sources if path.is_file()):
+        digest.update(str(path.relative_to(Path(__file__).parent)).encode() + b'\0' + path.read_bytes())
+    return caffe_folder() / 'accel' / digest.hexdigest()[:16] / name
 
 
 def compile_library(target: Path, extra: tuple[str, ...] = ()) -> None:
@@ -47,32 +83,68 @@ def compile_library(target: Path, extra: tuple[str, ...] = ()) -> None:
         The library to make.
     extra : tuple of str
         More options for compiler and linker, such as -fsanitize=address.
+
+    Raises
+    ------
+    RuntimeError
+        The compiler or the linker failed.
     """
-    caffe = caffe_folder()
-    facts = json.loads((caffe / 'build.json').read_text())
-    headers = [f'-isystem{caffe / folder}' for folder in facts['include']]
-    defines = [f'-D{name}' for name in facts['defines']]
-    # The kernels know nothing of Caffe; what does is compiled like Caffe but for any CPU.
-    jobs = [(name, name, [*headers, *defines]) for name in PLAIN]
-    jobs += [(name, f'{name}_{isa}', flags) for isa, flags in INSTRUCTION_SETS.items() for name in KERNELS]
+    units = [Unit(path, path.stem, ()) for path in sorted(SOURCES.glob('*.cpp'))]
+    units += [Unit(path, f'layer_{path.stem}', caffe_headers()) for path in sorted(SOURCES.glob('layers/*.cpp'))]
+    units += [Unit(path, f'{path.stem}_{isa}', flags) for isa, flags in INSTRUCTION_SETS.items()
+              for path in sorted(SOURCES.glob('kernels/*.cpp'))]
+    compile_and_link(target, units, ['-fopenmp', *caffe_libraries()], extra)
+
+
+def caffe_headers() -> list[str]:
+    """Options with which a compiler finds Caffe's headers, and sees them as Caffe's own code did."""
+    described = facts()
+    return [*(f'-isystem{caffe_folder() / folder}' for folder in described['include']),
+            *(f'-D{name}' for name in described['defines'])]
+
+
+def caffe_libraries() -> list[str]:
+    """Options that link with Caffe, all symbols resolved."""
+    folder = caffe_folder() / facts()['lib']
+    return [f'-L{folder}', '-lcaffe', '-lglog', '-lprotobuf', '-lboost_system', f'-Wl,-rpath,{folder}', '-Wl,-z,defs']
+
+
+def compile_and_link(target: Path, units: Sequence[Unit], link: Sequence[str], extra: Sequence[str]) -> None:
+    """Compile the units, as many at a time as there are cores, and link them into the file `target`.
+
+    Parameters
+    ----------
+    target : Path
+        The library to make; it appears whole or not at all.
+    units : sequence of Unit
+        With different names.
+    link : sequence of str
+        Options for the linker, after the objects.
+    extra : sequence of str
+        Options for both.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        def compile_one(job):
-            name, output, flags = job
-            run(['g++', *FLAGS, *extra, *flags, '-c', str(SOURCES / f'{name}.cpp'), '-o', f'{folder}/{output}.o'])
+        def compile_one(unit: Unit) -> str:
+            output = f'{folder}/{unit.name}.o'
+            run(['g++', *FLAGS, *extra, *unit.flags, '-c', unit.source, '-o', output])
+            return output
 
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            list(pool.map(compile_one, jobs))
-        objects = [f'{folder}/{output}.o' for _, output, _ in jobs]
-        lib = caffe / facts['lib']
-        run(['g++', '-shared', '-fopenmp', *extra, *objects, f'-L{lib}', '-lcaffe', '-lglog', '-lprotobuf',
-             '-lboost_system', f'-Wl,-rpath,{lib}', '-Wl,-z,defs', '-o', f'{folder}/libaccel.so'])
-        os.replace(f'{folder}/libaccel.so', target)
+            objects = list(pool.map(compile_one, units))
+        run(['g++', '-shared', *extra, *objects, *link, '-o', f'{folder}/{target.name}'])
+        os.replace(f'{folder}/{target.name}', target)
 
 
-def run(command) -> None:
-    """Run a compiler or linker; RuntimeError with what it printed where it fails."""
-    command = [str(part) for part in command]
-    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+def run(command: Iterable[str | Path]) -> None:
+    """Run a compiler or linker.
+
+    Raises
+    ------
+    RuntimeError
+        It failed; with what it printed.
+    """
+    words = [str(part) for part in command]
+    result = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if result.returncode != 0:
-        raise RuntimeError(f'{" ".join(command)} failed:\n{result.stderr}')
+        raise RuntimeError(f'{" ".join(words)} failed:\n{result.stderr}')

@@ -10,6 +10,7 @@ cuDNN was found. In the environment:
 """
 import ctypes
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +31,18 @@ class Counts(NamedTuple):
 
 
 class Layers:
-    """The library at `path`, loaded beside Caffe."""
+    """The layers of a library, loaded beside Caffe.
+
+    Parameters
+    ----------
+    path : Path
+        The library that `build_cudnn.compile_library` made.
+
+    Raises
+    ------
+    OSError
+        It does not load.
+    """
 
     def __init__(self, path: Path) -> None:
         import caffe  # noqa: F401 (loads libcaffe, whose registry this is)
@@ -47,35 +59,55 @@ class Layers:
         self.library.accel_gpu_disable()
 
     def use(self, tf32: bool, workspace_mb: int) -> None:
-        """Set what algorithms may do; those chosen so far are forgotten."""
+        """Set what algorithms may do; those chosen so far are forgotten.
+
+        Parameters
+        ----------
+        tf32 : bool
+            Tensor cores may round factors to 10 bits.
+        workspace_mb : int
+            Megabytes on the card that an algorithm may use for itself.
+        """
         self.library.accel_gpu_options(tf32, workspace_mb << 20)
 
     def counts(self) -> Counts:
-        """See `Counts`."""
+        """What these layers have done so far."""
         numbers = [ctypes.c_longlong() for _ in Counts._fields]
         self.library.accel_gpu_counts(*map(ctypes.byref, numbers))
         return Counts(*(number.value for number in numbers))
 
     def version(self) -> str:
         """What computes, such as 'cuDNN 9.27.0'."""
-        return self.library.accel_gpu_version().decode()
+        return str(self.library.accel_gpu_version().decode())
 
     def probe(self) -> str:
         """Why nothing can be computed on the device in use; empty where it can."""
-        return self.library.accel_gpu_probe().decode()
+        return str(self.library.accel_gpu_probe().decode())
 
 
 _layers: Layers | None = None
 _status = 'Caffe\'s own convolutions'
 
 
-def settings(environment=os.environ) -> tuple[bool, int]:
-    """TF32 or not, and megabytes of workspace, as the environment has them.
+def settings(environment: Mapping[str, str] = os.environ) -> tuple[bool, int]:
+    """What the environment asks of cuDNN.
+
+    Parameters
+    ----------
+    environment : mapping
+        The process's own by default.
+
+    Returns
+    -------
+    tf32 : bool
+        Tensor cores may round factors to 10 bits.
+    workspace_mb : int
+        Megabytes on the card that an algorithm may use for itself.
 
     Raises
     ------
     cli.BadInput
-        When a variable makes no sense.
+        A variable has another value than it may have.
     """
     text = environment.get('FCN_CUDNN_WORKSPACE_MB', str(WORKSPACE_MB))
     if not text.isascii() or not text.isdigit():
@@ -87,17 +119,28 @@ def settings(environment=os.environ) -> tuple[bool, int]:
 
 
 def enable() -> bool:
-    """Use cuDNN in nets made from now on; returns whether that is possible. `status` says why not."""
+    """Use cuDNN in nets made from now on.
+
+    Returns
+    -------
+    bool
+        Whether that is possible; `status` says why not. A variable with a wrong value is a reason, too:
+        `accel.device.use` refuses it when a GPU is chosen.
+    """
     global _layers, _status
     if os.environ.get('FCN_CUDNN', '1') == '0':
         _status = 'Caffe\'s own convolutions (FCN_CUDNN=0)'
         return False
     if _layers is None:
+        try:
+            chosen = settings()
+        except cli.BadInput as problem:
+            _status = f'Caffe\'s own convolutions ({problem})'
+            return False
         path = build_cudnn.library()
         if not path.is_file():
             _status = 'Caffe\'s own convolutions (accel was built without cuDNN)'
             return False
-        chosen = settings()
         try:
             layers = Layers(path)
         except OSError as problem:
@@ -123,7 +166,20 @@ def disable() -> None:
 
 
 def use(tf32: bool = False, workspace_mb: int = WORKSPACE_MB) -> None:
-    """Let convolutions round to TF32 or not, and use so much memory; also in nets that exist."""
+    """Set what algorithms may do, also in nets that exist.
+
+    Parameters
+    ----------
+    tf32 : bool
+        Tensor cores may round factors to 10 bits.
+    workspace_mb : int
+        Megabytes on the card that an algorithm may use for itself.
+
+    Raises
+    ------
+    RuntimeError
+        cuDNN is not in use.
+    """
     if _layers is None:
         raise RuntimeError(f'cuDNN is not in use: {_status}')
     _layers.use(tf32, workspace_mb)

@@ -10,7 +10,9 @@ import functools
 import json
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import accel
 import cli
@@ -22,7 +24,7 @@ _number: int | None = None  # the GPU in use
 
 
 @functools.cache
-def _cuda():
+def _cuda() -> Any:
     """The CUDA runtime that Caffe itself uses, or None in a build without. It gives error codes, never aborts."""
     import caffe
     library = ctypes.CDLL(caffe._caffe.__file__)    # what it is linked with is looked through too
@@ -111,12 +113,24 @@ def _unfit(card: int, compiled: list[int]) -> str:
 
 
 def use(number: int | None, why: str = '') -> str:
-    """Make Caffe compute on what `pick` decided; returns its name, and why it is that one.
+    """Make Caffe compute on what `pick` decided.
+
+    Parameters
+    ----------
+    number : int or None
+        The GPU; None is the CPU.
+    why : str
+        Why it is the CPU though nobody asked for it.
+
+    Returns
+    -------
+    str
+        The processor's name, what computes the layers, and `why`.
 
     Raises
     ------
     cli.BadInput
-        The card is there, but refuses this process.
+        The card is there, but refuses this process; or a variable for cuDNN in the environment is wrong.
     """
     import caffe
     global _number
@@ -137,7 +151,7 @@ def use(number: int | None, why: str = '') -> str:
 
 
 @contextlib.contextmanager
-def _silent_stderr():
+def _silent_stderr() -> Iterator[None]:
     """Let nothing reach stderr, not from C++ either."""
     sys.stderr.flush()
     kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
@@ -156,11 +170,30 @@ def on_gpu() -> bool:
 
 
 def choose(gpu: int | None = None, cpu: bool = False) -> str:
-    """`pick` and `use`: make Caffe compute on GPU `gpu`, on the CPU, or on what there is; returns its name."""
+    """Make Caffe compute on a GPU, on the CPU, or on what there is: `pick`, then `use`.
+
+    Parameters
+    ----------
+    gpu : int, optional
+        Number of the GPU asked for.
+    cpu : bool
+        The CPU was asked for.
+
+    Returns
+    -------
+    str
+        The processor's name, as `use` gives it.
+
+    Raises
+    ------
+    cli.BadInput
+        What was asked for cannot be used.
+    """
     return use(*pick(gpu, cpu))
 
 
-def main(argv=None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print whether this Caffe has CUDA, and how many cards answer."""
     cli.Parser(prog='python -m accel.device', description=__doc__).parse_args(argv)
     print(f'has CUDA: {"yes" if has_cuda() else "no"}, cards: {cards()}')
 

@@ -2,6 +2,8 @@
 
 Caffe makes the sums on the cards, without a copy to the host, and while the backward pass goes on where a step has one.
 """
+from typing import Any
+
 import cli
 
 UID_BYTES = 128     # NCCL_UNIQUE_ID_BYTES, the same in every release of NCCL 2
@@ -10,11 +12,21 @@ UID_BYTES = 128     # NCCL_UNIQUE_ID_BYTES, the same in every release of NCCL 2
 def available() -> bool:
     """Whether this Caffe was built with NCCL."""
     import caffe
-    return caffe.has_nccl()
+    return bool(caffe.has_nccl())
 
 
-def share_uid(comm) -> bytes:
-    """The name under which the ranks of `comm` find each other: made by the first, the same on all.
+def share_uid(comm: Any) -> bytes:
+    """The unique id by which the ranks find each other in NCCL, made by the first.
+
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Comm
+        The ranks.
+
+    Returns
+    -------
+    bytes
+        `UID_BYTES` of them, the same on every rank.
 
     Raises
     ------
@@ -22,15 +34,22 @@ def share_uid(comm) -> bytes:
         It is cut short, as by a Caffe whose binding ends it at its first zero byte.
     """
     import caffe
-    uid = comm.bcast(caffe.NCCL.new_uid() if comm.rank == 0 else None)
+    uid: bytes = comm.bcast(caffe.NCCL.new_uid() if comm.rank == 0 else None)
     if len(uid) != UID_BYTES:
         raise cli.Failed(f'NCCL\'s unique id has {len(uid)} bytes instead of {UID_BYTES}: build Caffe again with '
                          'make setup GPU=1')
     return uid
 
 
-def connect(solver, comm):
-    """Let NCCL average the gradients of `solver` over the ranks of `comm`, each on a card of its own.
+def connect(solver: Any, comm: Any) -> Any:
+    """Let NCCL average gradients over ranks, each on a card of its own.
+
+    Parameters
+    ----------
+    solver : caffe.Solver
+        This rank's, on the card in use.
+    comm : mpi4py.MPI.Comm
+        The ranks.
 
     Returns
     -------
@@ -49,9 +68,16 @@ def connect(solver, comm):
     return nccl
 
 
-def layer_wise(net_parameter, iter_size: int) -> bool:
+def layer_wise(net_parameter: Any, iter_size: int) -> bool:
     """Whether Caffe may sum each layer's gradients as soon as it has them.
 
     Not after each of several passes, whose sums it would sum again, and not where layers share a parameter.
+
+    Parameters
+    ----------
+    net_parameter : caffe_pb2.NetParameter
+        The training net.
+    iter_size : int
+        Passes of a step.
     """
     return iter_size == 1 and not any(param.name for layer in net_parameter.layer for param in layer.param)

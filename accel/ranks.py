@@ -2,7 +2,7 @@
 
 Each rank runs the whole net on its own images; after the backward pass the gradients are averaged over the ranks, so a
 step is that of one process with `iter_size` times the number of ranks. On cards NCCL makes the sums, where Caffe has
-it; otherwise MPI does, in the host's memory. Without mpirun there is one rank, and everything here does nothing. mpi4py
+it; otherwise MPI does, in the host's memory. Without mpirun there is one rank, and nothing here has an effect. mpi4py
 is optional: pip install -r requirements-mpi.txt.
 """
 import functools
@@ -11,11 +11,12 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 import cli
 from accel import nccl
@@ -24,6 +25,8 @@ LAUNCHED = ('OMPI_COMM_WORLD_SIZE', 'PMI_SIZE', 'PMIX_RANK')  # set by Open MPI,
 YIELD = 1e-4        # seconds
 LAUNCHER = ('OMPI_', 'PMI_', 'PMIX_')    # what all its variables begin with
 BUCKET = 16 << 20   # bytes of gradients that travel together; fc6 alone has 411 MB
+Array = npt.NDArray[Any]
+Item = TypeVar('Item')
 
 
 class Alone:
@@ -31,7 +34,7 @@ class Alone:
     rank, size, first = 0, 1, True
     local = 0   # number of this rank among those of its machine
 
-    def sum(self, array: np.ndarray) -> np.ndarray:
+    def sum(self, array: Array) -> Array:
         """The sum of an array over the ranks, on every rank."""
         return array
 
@@ -45,16 +48,28 @@ class Alone:
     def abort(self, status: int) -> None:
         """End all ranks at once."""
 
-    def broadcast(self, net) -> None:
+    def broadcast(self, net: Any) -> None:
         """Give every rank the parameters of the first."""
 
-    def check_equal(self, net) -> None:
-        """Stop when the ranks' parameters have drifted apart."""
+    def check_equal(self, net: Any) -> None:
+        """Raise RuntimeError when the ranks' parameters have drifted apart."""
 
-    def average_gradients(self, solver, net_parameter, iter_size: int, on_gpu: bool = False) -> None:
-        """Average the gradients of each step over the ranks before the solver uses them."""
+    def average_gradients(self, solver: Any, net_parameter: Any, iter_size: int, on_gpu: bool = False) -> None:
+        """Average the gradients of each step over the ranks before the solver uses them.
 
-    def share(self, items: Sequence) -> Sequence:
+        Parameters
+        ----------
+        solver : caffe.Solver
+            This rank's.
+        net_parameter : caffe_pb2.NetParameter
+            Its training net.
+        iter_size : int
+            Passes of a step.
+        on_gpu : bool
+            The net is on a card: NCCL makes the sums, where all ranks have it.
+        """
+
+    def share(self, items: Sequence[Item]) -> Sequence[Item]:
         """The part of `items` that is this rank's."""
         return items
 
@@ -64,39 +79,46 @@ class Alone:
 
 
 class Ranks(Alone):
-    """The ranks of `MPI.COMM_WORLD`."""
+    """The ranks of an MPI communicator; what its methods do is told at `Alone`.
 
-    def __init__(self, comm) -> None:
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Comm
+        `MPI.COMM_WORLD`.
+    """
+
+    def __init__(self, comm: Any) -> None:
         self.comm, self.rank, self.size = comm, comm.rank, comm.size
         self.first = self.rank == 0
         self.local = comm.Split_type(_shared()).rank
-        self.nccl = None
+        self.nccl: Any = None
 
-    def sum(self, array):
-        return self.comm.allreduce(array)
+    def sum(self, array: Array) -> Array:
+        total: Array = self.comm.allreduce(array)
+        return total
 
-    def gather(self, value):
+    def gather(self, value: Any) -> list[Any]:
         return list(self.comm.allgather(value))
 
-    def wait(self):
+    def wait(self) -> None:
         self.comm.Barrier()
 
-    def abort(self, status):
+    def abort(self, status: int) -> None:
         sys.stderr.flush()
         self.comm.Abort(status)
 
-    def any(self, flag):
+    def any(self, flag: bool) -> bool:
         return bool(self.comm.allreduce(int(flag)))
 
-    def share(self, items):
+    def share(self, items: Sequence[Item]) -> Sequence[Item]:
         return items[self.rank::self.size]
 
-    def broadcast(self, net):
+    def broadcast(self, net: Any) -> None:
         for blobs in net.params.values():
             for blob in blobs:
                 self.comm.Bcast(blob.data)
 
-    def check_equal(self, net):
+    def check_equal(self, net: Any) -> None:
         digest = hashlib.sha256()
         for blobs in net.params.values():
             for blob in blobs:
@@ -105,7 +127,7 @@ class Ranks(Alone):
         if len(set(digests)) > 1:
             raise RuntimeError(f'the ranks hold different weights: {digests}; resume from the last snapshot')
 
-    def average_gradients(self, solver, net_parameter, iter_size, on_gpu=False):
+    def average_gradients(self, solver: Any, net_parameter: Any, iter_size: int, on_gpu: bool = False) -> None:
         if on_gpu and not self.any(not nccl.available()):
             self.nccl = nccl.connect(solver, self.comm)
         else:
@@ -119,17 +141,28 @@ class GradientAverage:
     bucket starts on its way while the layers below compute; `on_gradients_ready`, which Caffe calls before the update,
     waits for the rest. Gradients larger than a bucket are summed where they lie, without a copy.
 
-    Buckets travel one after the other in a thread: MPI's own nonblocking sums move on only while somebody asks after
-    them, and are slower than the blocking ones. Meanwhile no other thread calls MPI.
+    Buckets travel one after the other in a thread: MPI's own nonblocking sums run only when polled, and are slower than
+    the blocking ones. Meanwhile no other thread calls MPI.
+
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Comm
+        The ranks.
+    solver : caffe.Solver
+        This rank's.
+    net_parameter : caffe_pb2.NetParameter
+        Its training net.
+    iter_size : int
+        Passes of a step.
     """
 
-    def __init__(self, comm, solver, net_parameter, iter_size: int) -> None:
+    def __init__(self, comm: Any, solver: Any, net_parameter: Any, iter_size: int) -> None:
         self.comm, self.iter_size = comm, iter_size
         self.learnt = _learnt(solver.net, net_parameter)
         self.lowest = min(self.learnt)
         self.passes = 0
-        self.waiting: list[np.ndarray] = []
-        self.travelling: list[tuple] = []
+        self.waiting: list[Array] = []
+        self.travelling: list[tuple[Future[Any], Array, list[Array]]] = []
         self.thread = ThreadPoolExecutor(1)
         solver.net.after_backward(self._layer_done)
         solver.add_callback(lambda: None, self._finish)
@@ -164,12 +197,12 @@ class GradientAverage:
         self.passes = 0
 
 
-def _learnt(net, net_parameter) -> dict[int, list]:
+def _learnt(net: Any, net_parameter: Any) -> dict[int, list[Any]]:
     """Layer index -> its parameters that learn; one shared by layers counts for the lowest, where it is done last."""
     fixed = {layer.name: [i for i, param in enumerate(layer.param) if param.lr_mult == 0]
              for layer in net_parameter.layer}
-    found: dict[int, list] = {}
-    seen = set()
+    found: dict[int, list[Any]] = {}
+    seen: set[int] = set()
     for index, name in enumerate(net._layer_names):
         for i, blob in enumerate(net.params.get(name, ())):
             address = blob.data.ctypes.data
@@ -179,12 +212,12 @@ def _learnt(net, net_parameter) -> dict[int, list]:
     return found
 
 
-def _shared():
+def _shared() -> Any:
     from mpi4py import MPI
     return MPI.COMM_TYPE_SHARED
 
 
-def _in_place():
+def _in_place() -> Any:
     from mpi4py import MPI
     return MPI.IN_PLACE
 
@@ -212,8 +245,21 @@ def child_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(LAUNCHER)}
 
 
-def run(main, argv=None) -> int:
-    """`cli.run`, but a rank that fails takes the others, which wait for it, down at once."""
+def run(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None = None) -> int:
+    """Call `cli.run`; a rank that fails ends the others, which wait for it, at once.
+
+    Parameters
+    ----------
+    main : callable
+        Takes `argv`.
+    argv : sequence of str, optional
+        The command line's arguments; the process's own when not given.
+
+    Returns
+    -------
+    int
+        The exit status.
+    """
     try:
         status = cli.run(main, argv)
     except BaseException:

@@ -6,7 +6,8 @@ Each round runs every engine once, each in a process of its own; the figures are
 each process. PyTorch lives in an environment of its own in the cache folder, made on the first call. float32 means no
 TF32 anywhere, TF32 that all convolutions may use it. Writes runs/bench/gpu.json and gpu.txt.
 
-`--rehearse` does the same on the CPU, at a small size and into rehearsal.json, to try this program without a card.
+`--on-cpu` (or `--rehearse`) does the same on the CPU, at a small --size and into rehearsal.json, to try this program
+without a card.
 """
 import json
 import shutil
@@ -46,16 +47,16 @@ def command(engine, what, args, python):
     """Command line and environment that time one engine in a new process."""
     options = ['--size', str(args.size), '--runs', str(args.runs), *engine.options]
     if engine.torch:
-        device = 'cpu' if args.rehearse else 'cuda'
+        device = 'cpu' if args.on_cpu else 'cuda'
         return [str(python), str(HERE / 'peers.py'), what, '--engine', 'torch', '--device', device, *options], {}
-    gpu = [] if args.rehearse else ['--gpu', str(args.gpu)]
+    gpu = [] if args.on_cpu else ['--gpu', str(args.gpu)]
     return [sys.executable, '-m', 'bench.ours', what, *gpu, *options], engine.environment
 
 
 def measure(engine, what, args, python):
     """What one process reports, or None with the reason said."""
     line, extra = command(engine, what, args, python)
-    visible = {'CUDA_VISIBLE_DEVICES': str(args.gpu)} if engine.torch and not args.rehearse else {}
+    visible = {'CUDA_VISIBLE_DEVICES': str(args.gpu)} if engine.torch and not args.on_cpu else {}
     return ask(f'{engine.name}, {what}', line, {**extra, **visible})
 
 
@@ -96,7 +97,7 @@ def card(number):
 def ready(args):
     """Whether a card can be used; says why not."""
     from accel import device
-    if args.rehearse:
+    if args.on_cpu:
         return True
     if not device.has_cuda():
         cli.say('skipped: this Caffe was built for the CPU alone (make test-gpu builds one with CUDA)')
@@ -111,14 +112,14 @@ def main(argv=None):
     parser.add_argument('--runs', type=int, default=50, help='passes that a process times after its first (default 50)')
     parser.add_argument('--size', type=int, default=500, help='pixels of a side (default 500)')
     parser.add_argument('--gpu', type=int, default=0, help='number of the card (default 0)')
-    parser.add_argument('--rehearse', action='store_true', help='on the CPU')
+    parser.add_argument('--on-cpu', '--rehearse', action='store_true', help='on the CPU')
     args = parser.parse_args(argv)
     if min(args.rounds, args.runs, args.size) < 1:
         raise cli.BadInput('--rounds, --runs and --size are at least 1')
     if not ready(args):
         return
-    about = {'name': 'CPU'} if args.rehearse else card(args.gpu)
-    python = environment() if args.rehearse else environment('bench-gpu', PACKAGES)
+    about = {'name': 'CPU'} if args.on_cpu else card(args.gpu)
+    python = environment() if args.on_cpu else environment('bench-gpu', PACKAGES)
     jobs = [(name, what) for what in ('forward', 'step') for name in ENGINES if python or not ENGINES[name].torch]
     reports = {job: [] for job in jobs}
     for _ in cli.progress(range(args.rounds), desc='rounds'):
@@ -129,7 +130,7 @@ def main(argv=None):
     rows = summarise(reports, args.size)
     if not any(row['engine'] == 'cudnn' for row in rows):
         raise cli.Failed('ours with cuDNN gave no figures: the lines above say why')
-    folder, name = runs_folder() / 'bench', 'rehearsal' if args.rehearse else 'gpu'
+    folder, name = runs_folder() / 'bench', 'rehearsal' if args.on_cpu else 'gpu'
     folder.mkdir(parents=True, exist_ok=True)
     text = table(rows)
     (folder / f'{name}.txt').write_text(text + '\n')

@@ -74,7 +74,7 @@ def compare(ours, theirs, tolerance):
 
 
 def decide_alike(ours, theirs, net_parameter):
-    """Put Caffe's activations where ReLU or max pooling decides otherwise in ours; returns how many there were.
+    """Put Caffe's activations where ReLU or max pooling decides otherwise in accel's net; returns how many there were.
 
     Only numbers within rounding error of zero, or of another in their window, may do so.
     """

@@ -1,4 +1,4 @@
-"""The layers for cuDNN with plain loops in its place: what they ask for, what they keep, what they leave to Caffe.
+"""The layers for cuDNN on the host's reference: what they ask for, what they keep, what they leave to Caffe.
 
 `tests/test_gpu.py` compares the numbers, here and on cards.
 """
@@ -14,10 +14,10 @@ caffe = pytest.importorskip('caffe', reason='needs pycaffe: make setup')
 import accel  # noqa: E402
 import cli  # noqa: E402
 from accel import build_cudnn, cudnn  # noqa: E402
-from tests.helpers.gpu import on, rehearsal, why_not  # noqa: E402
+from tests.helpers.gpu import on, reference, why_not  # noqa: E402
 from tests.test_accel_layers import CASES, make, pass_through, same  # noqa: E402
 
-pytestmark = [pytest.mark.caffe, pytest.mark.skipif(bool(why_not('rehearsal')), reason=why_not('rehearsal'))]
+pytestmark = [pytest.mark.caffe, pytest.mark.skipif(bool(why_not('reference')), reason=why_not('reference'))]
 CONVOLUTIONS = [name for name, (layer, _) in CASES.items() if 'onvolution' in layer]
 FORWARD, TO_IMAGE, TO_WEIGHTS = 1, 2, 4
 PLENTY = 1 << 40
@@ -25,17 +25,17 @@ PLENTY = 1 << 40
 
 @pytest.fixture
 def layers():
-    """The rehearsal's library, afterwards as it was."""
-    found = rehearsal()
+    """The reference's library, afterwards as it was."""
+    found = reference()
     found.use(False, 1024)
     yield found
-    told(found)
+    options(found)
     found.use(False, 1024)
 
 
-def told(layers, refuse=0, fail=0, room=PLENTY, appetite=0):
-    """Tell the loops which passes to refuse or fail, how much memory there is, and how much they take."""
-    layers.library.accel_gpu_rehearse(refuse, fail, ctypes.c_longlong(room), ctypes.c_longlong(appetite))
+def options(layers, refuse=0, fail=0, memory=PLENTY, workspace=0):
+    """Set which passes the reference refuses or fails, how much memory there is, and how much its plans ask for."""
+    layers.library.accel_reference_options(refuse, fail, ctypes.c_longlong(memory), ctypes.c_longlong(workspace))
 
 
 def change(layers, before):
@@ -44,8 +44,8 @@ def change(layers, before):
 
 
 def compare(name):
-    """A convolution of `CASES` in ours and in Caffe's own."""
-    with on('rehearsal'):
+    """A convolution of `CASES` in accel's layers and in Caffe's own."""
+    with on('reference'):
         ours = pass_through(make(*CASES[name]))
     with on('cpu'):
         same(ours, pass_through(make(*CASES[name])))
@@ -55,7 +55,7 @@ def compare(name):
 @pytest.mark.parametrize('refuse', [0, FORWARD, TO_IMAGE, TO_WEIGHTS, 7])
 def test_each_pass_or_caffes(layers, name, refuse):
     """Whatever is refused, the numbers are Caffe's, and just what was refused is left to it."""
-    told(layers, refuse=refuse)
+    options(layers, refuse=refuse)
     before = layers.counts()
     compare(name)
     done = change(layers, before)
@@ -67,10 +67,10 @@ def test_each_pass_or_caffes(layers, name, refuse):
 @pytest.mark.parametrize('name', ['alexnet conv2', 'deconvolution groups', 'two bottoms'])
 def test_failures_are_caffes(layers, name):
     """A plan that fails when executed is not tried again."""
-    told(layers, fail=TO_WEIGHTS)
+    options(layers, fail=TO_WEIGHTS)
     before = layers.counts()
     compare(name)
-    told(layers)
+    options(layers)
     compare(name)
     done = change(layers, before)
     assert done.plans == 3 and done.refused == 2 * len(CASES[name][1])
@@ -79,7 +79,7 @@ def test_failures_are_caffes(layers, name):
 def test_one_search_for_a_shape(layers):
     """Images of two sizes in turn: three searches for each, however often they come."""
     layer, shapes = CASES['winograd odd']
-    with on('rehearsal'):
+    with on('reference'):
         net, before = make(layer, shapes), layers.counts()
         for _ in range(4):
             for size in ((31, 18), (12, 45)):
@@ -97,7 +97,7 @@ def test_all_that_matters_makes_another_search(layers):
     layer = CASES['fc6'][0].replace('num_output: 150 kernel_size: 7', 'num_output: 4 %s')
     shapes = [(1, 2, 8, 9), (1, 2, 9, 8), (2, 2, 8, 9), (1, 4, 8, 9)]
     before = layers.counts()
-    with on('rehearsal'):
+    with on('reference'):
         for variant in variants:
             for shape in shapes:
                 pass_through(make(layer % variant, [shape]))
@@ -107,7 +107,7 @@ def test_all_that_matters_makes_another_search(layers):
 def test_the_oldest_plan_is_forgotten(layers):
     """4096 are kept, which is more than any one net needs and less than all sizes of images there are."""
     layer = 'type: "Convolution" convolution_param { num_output: 1 kernel_size: 1 }'
-    with on('rehearsal'):
+    with on('reference'):
         net, before = make(layer, [(1, 1, 1, 1)]), layers.counts()
 
         def forward(width):
@@ -122,14 +122,14 @@ def test_the_oldest_plan_is_forgotten(layers):
 def test_workspace(layers):
     """No more than is allowed, and less where the card is full."""
     layers.use(False, 8)
-    told(layers, appetite=20 << 20, room=3 << 20)
+    options(layers, workspace=20 << 20, memory=3 << 20)
     before = layers.counts()
     compare('alexnet conv2')
     first = change(layers, before)
     assert (first.runs, first.refused) == (3, 0) and first.plans == 3 + 2    # of 8, 4 and at last 2 MB
     compare('alexnet conv2')
     assert change(layers, before).plans == first.plans
-    told(layers, appetite=20 << 20, room=1 << 20)    # there is a workspace already
+    options(layers, workspace=20 << 20, memory=1 << 20)    # there is a workspace already
     compare('alexnet conv2')
     assert change(layers, before).plans == first.plans
     layers.use(False, 0)
@@ -138,10 +138,10 @@ def test_workspace(layers):
 
 
 def test_a_full_card_needs_no_workspace(layers):
-    told(layers, appetite=5 << 20, room=PLENTY)
+    options(layers, workspace=5 << 20, memory=PLENTY)
     compare('fc7')    # the row of ones is there
     layers.use(False, 4096)
-    told(layers, appetite=4 << 30, room=0)
+    options(layers, workspace=4 << 30, memory=0)
     before = layers.counts()
     compare('fc7')
     assert change(layers, before).refused == 0
@@ -168,7 +168,7 @@ def test_weights_anywhere_in_memory(layers):
 
 
 def test_off_and_on_again(layers):
-    """`accel.off` makes nets of Caffe's own layers, without a trace of ours."""
+    """`accel.off` makes nets of Caffe's own layers, without a trace of accel's."""
     before = layers.counts()
     layers.enable()
     try:
@@ -187,7 +187,7 @@ def test_engine(layers, engine, runs):
     """A prototxt may ask for Caffe's own convolution, and for cuDNN's, which would stop a Caffe built without it."""
     layer, shapes = CASES['fc7']
     before = layers.counts()
-    with on('rehearsal'):
+    with on('reference'):
         pass_through(make(layer.replace('num_output', f'engine: {engine} num_output'), shapes))
     assert change(layers, before).runs == runs
 

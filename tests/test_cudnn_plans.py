@@ -13,11 +13,10 @@ import pytest
 
 caffe = pytest.importorskip('caffe', reason='needs pycaffe: make setup')
 import nets  # noqa: E402
-from accel import build_cudnn  # noqa: E402
-from accel.build import run  # noqa: E402
+from accel import build, build_cudnn  # noqa: E402
 from nets.edits import narrow  # noqa: E402
 from tests import NETS  # noqa: E402
-from tests.test_accel_nets import build  # noqa: E402
+from tests.test_accel_nets import build as build_net  # noqa: E402
 
 FORWARD, TO_IMAGE, TO_WEIGHTS = range(3)
 H100 = {
@@ -32,7 +31,7 @@ H100 = {
 
 
 def why_not():
-    if 'cuda' not in build_cudnn.facts():
+    if 'cuda' not in build.facts():
         return 'needs a GPU build of Caffe: make setup GPU=1'
     found = build_cudnn.find()
     if found is None:
@@ -48,11 +47,11 @@ pytestmark = [pytest.mark.caffe, pytest.mark.skipif(bool(why_not()), reason=why_
 def planner(tmp_path_factory):
     """A function from lines of passes to what is planned for each."""
     folder = tmp_path_factory.mktemp('plans')
-    found, cuda = build_cudnn.find(), build_cudnn.facts()['cuda']
+    found, cuda = build_cudnn.find(), build.facts()['cuda']
     (folder / 'card.json').write_text(json.dumps(H100))
-    run(['g++', '-std=c++14', '-Wall', '-Wextra', '-Werror', *(f'-isystem{path}' for path in cuda['include']),
-         f'-isystem{found.include}', Path(__file__).with_name('cudnn_plans.cpp'), found.library,
-         cuda['libraries']['cudart'], '-o', folder / 'plans'])
+    build.run(['g++', '-std=c++14', '-Wall', '-Wextra', '-Werror', *(f'-isystem{path}' for path in cuda['include']),
+               f'-isystem{found.include}', Path(__file__).parent / 'helpers/cudnn_plans.cpp', found.library,
+               cuda['libraries']['cudart'], '-o', folder / 'plans'])
     libraries = [found.library.parent, *cuda['lib'], *driver(folder, found.library.parent)]
 
     def plan(lines):
@@ -74,7 +73,7 @@ def driver(folder, libraries):
                                 text=True).stdout
         functions = sorted(set(re.findall(r' U (cu[A-Z]\w+)$', wanted, re.MULTILINE)))
         (folder / 'driver.c').write_text(''.join(f'int {name}(void) {{ return 100; }}\n' for name in functions))
-        run(['gcc', '-shared', '-Wl,-soname,libcuda.so.1', '-o', folder / 'libcuda.so.1', folder / 'driver.c'])
+        build.run(['gcc', '-shared', '-Wl,-soname,libcuda.so.1', '-o', folder / 'libcuda.so.1', folder / 'driver.c'])
         return [folder]
 
 
@@ -93,7 +92,7 @@ def shapes(name, size):
     training = nets.load(name)
     parameter = training.fcn(training.phases[0])
     outputs = {layer.name: layer.convolution_param.num_output for layer in parameter.layer}
-    net = build(narrow(parameter, 16), (1, *size))    # sizes are those of the whole net, in less time
+    net = build_net(narrow(parameter, 16), (1, *size))    # sizes are those of the whole net, in less time
     for layer in parameter.layer:
         if layer.type in ('Convolution', 'Deconvolution'):
             bottom, top = (list(net.blobs[blobs[0]].shape) for blobs in (layer.bottom, layer.top))
@@ -136,6 +135,6 @@ def test_tensor_cores_are_asked_for(planner, all_shapes):
 
 
 def test_workspace_is_bounded(planner, all_shapes):
-    """Less of it, other algorithms; where there is none left, it is said so and Caffe computes."""
+    """Less of it, other algorithms; where none fits, the plan says so and Caffe computes."""
     for _, plan in planned(planner, all_shapes, megabytes=0):
         assert plan.split()[1] == '0' or plan.startswith('none: cuDNN has no'), plan

@@ -2,7 +2,8 @@
 
     make test-gpu       all of it on GPU 0, with Caffe's own layers and with cuDNN's convolutions
 
-Each test also runs without a GPU (`rehearsal`, see tests/gpu.py). Errors are relative, in the L2 norm of each array.
+Each test also runs without a GPU (`reference`, see tests/helpers/gpu.py). Errors are relative, in the L2 norm of each
+array.
 """
 import tempfile
 from pathlib import Path
@@ -158,12 +159,12 @@ def test_dropout(device):
 
 
 def small(net, device):
-    """The net with few units in fc6 and fc7, and in rehearsal few everywhere; all of them kept.
+    """The net with few units in fc6 and fc7, and on the reference few everywhere; all of them kept.
 
     Which ones dropout drops is random, and differently so on each device.
     """
     net = narrow(net, 16)
-    if device == 'rehearsal':
+    if device == 'reference':
         net = narrow(net, 8, ('conv', 'inception'))
     for layer in net.layer:
         if layer.type == 'Dropout':

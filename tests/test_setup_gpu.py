@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from third_party.caffe import Problem, build, cuda, recipe, source
+from third_party.caffe import Problem, build, cuda, cudnn, recipe, source
 from third_party.caffe import __main__ as setup
 
 ROOT = Path(__file__).parents[1]
@@ -270,6 +270,74 @@ def test_packages_that_pip_cannot_get_leave_nothing(tmp_path):
     assert [path.name for path in (tmp_path / 'cache').iterdir()] == ['pip.log']
 
 
+# cuDNN
+
+@pytest.fixture
+def cache(kit, tmp_path, monkeypatch):
+    """An empty cache, a .venv whose pip leaves what cuDNN's wheel holds, and no cuDNN in the system."""
+    kit('13.0')
+    monkeypatch.delenv('CUDNN_HOME', raising=False)
+    monkeypatch.delenv('FCN_CUDNN', raising=False)
+    monkeypatch.setattr(cuda, 'SYSTEM', tmp_path / 'usr/include')
+    monkeypatch.setattr(setup, 'VENV', tmp_path / 'venv')
+    monkeypatch.setattr(setup, 'PYTHON', program(tmp_path / 'venv/bin/python', CUDNN_PIP.format(tmp=tmp_path)))
+    (tmp_path / 'cache').mkdir()
+    return tmp_path / 'cache'
+
+
+CUDNN_PIP = """echo "$@" >> {tmp}/calls
+while [ "$1" != --target ]; do shift; done
+mkdir -p "$2/nvidia/cudnn/include" "$2/nvidia/cudnn/lib" "$2/nvidia_cudnn_cu13-9.27.0.42.dist-info"
+touch "$2/nvidia/cudnn/include/cudnn.h" "$2/nvidia/cudnn/lib/libcudnn.so.9"
+"""
+
+
+def test_cudnn_is_fetched_to_where_accel_finds_it(cache, tmp_path, monkeypatch):
+    plan, pins = cuda.plan('90'), cuda.pinned(cuda.PINS.read_text())
+    setup.fetch_cudnn(plan, cache)
+    setup.fetch_cudnn(plan, cache)      # it is there
+    calls = (tmp_path / 'calls').read_text().splitlines()
+    assert len(calls) == 1 and f'nvidia-cudnn-cu13=={pins["nvidia-cudnn-cu13"]}' in calls[0].split()
+    from accel import build as accel_build
+    from accel import build_cudnn
+    monkeypatch.setattr(accel_build, 'caffe_folder', lambda: cache / 'key')
+    monkeypatch.setattr(accel_build, 'facts', lambda: {'cuda': {'version': '13.0', 'include': []}})
+    [folder] = cache.glob('cuda-*/nvidia/cudnn')
+    assert build_cudnn.find() == (folder / 'include', folder / 'lib/libcudnn.so.9')
+    monkeypatch.setattr(accel_build, 'facts', lambda: {'cuda': {'version': '12.8', 'include': []}})
+    monkeypatch.setattr('site.getsitepackages', lambda: [])
+    monkeypatch.setattr(build_cudnn, '_system', lambda: None)
+    assert build_cudnn.find() is None       # of another toolkit
+
+
+@pytest.mark.parametrize('environment', [{'FCN_CUDNN': '0'}, {'CUDNN_HOME': '/opt/cudnn'}])
+def test_cudnn_is_not_fetched_where_it_is_not_wanted(cache, tmp_path, monkeypatch, environment):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    setup.fetch_cudnn(cuda.plan('90'), cache)
+    assert not (tmp_path / 'calls').exists()
+
+
+@pytest.mark.parametrize('place', ['venv/lib/python3.11/site-packages/nvidia/cudnn', 'usr'])
+def test_a_cudnn_that_is_installed_is_not_fetched(cache, tmp_path, place):
+    folder = tmp_path / place
+    (folder / 'include').mkdir(parents=True)
+    (folder / 'include/cudnn.h').touch()
+    assert cudnn.wanted(cuda.plan('90'), cache, setup.VENV)     # a header alone is none
+    (folder / 'lib').mkdir()
+    (folder / 'lib/libcudnn.so').touch()
+    program(tmp_path / 'bin/g++', f'case $1 in *libcudnn.so) echo {tmp_path}/usr/lib/libcudnn.so;; -d*) echo 12;; esac')
+    assert cudnn.wanted(cuda.plan('90'), cache, setup.VENV) is None
+
+
+def test_a_cudnn_that_pip_cannot_get_is_one_warning(cache, capsys):
+    program(setup.PYTHON, 'echo "ERROR: No matching distribution for x" >&2; exit 1')
+    setup.fetch_cudnn(cuda.plan('90'), cache)
+    said = capsys.readouterr().err
+    assert said.startswith("warning: no cuDNN, convolutions on a GPU are Caffe's own: pip failed: No matching")
+    assert said.count('\n') == 1
+
+
 # The command
 
 @pytest.fixture
@@ -325,6 +393,20 @@ def test_a_build_that_has_no_cuda_is_not_called_a_gpu_build(tmp_path, capsys):
     with pytest.raises(Problem, match='does not load: remove that folder and run make build-gpu again'):
         setup.report(tmp_path)
     assert capsys.readouterr().out == 'has CUDA: no, cards: 0\n'
+
+
+@pytest.mark.parametrize('status, cards', [(0, 2), (35, 0)])
+def test_a_gpu_build_tells_how_many_cards_answer(tmp_path, capsys, status, cards):
+    """A library with CUDA's function stands in for Caffe; 35 is the error of a machine without a driver."""
+    if not setup.PYTHON.exists():
+        pytest.skip('no .venv: make setup')
+    (tmp_path / 'caffe').mkdir()
+    (tmp_path / 'cards.c').write_text(f'int cudaGetDeviceCount(int* count) {{ *count = 2; return {status}; }}')
+    subprocess.run(['gcc', '-shared', '-fPIC', '-o', tmp_path / 'caffe/_caffe.so', tmp_path / 'cards.c'], check=True)
+    (tmp_path / 'caffe/__init__.py').write_text(
+        'import types\n_caffe = types.SimpleNamespace(__file__=__file__.replace("__init__.py", "_caffe.so"))')
+    setup.report(tmp_path)
+    assert capsys.readouterr().out == f'has CUDA: yes, cards: {cards}\n'
 
 
 def test_recipe_of_the_cpu_build_knows_nothing_of_cuda():

@@ -99,11 +99,11 @@ cudnnHandle_t handle() {
   return found;
 }
 
-// Each of these says what device it is for: the one in use. With ACCEL_DESCRIBED that is left to who includes this file.
+// These descriptors name a device: the one in use. With ACCEL_DESCRIBED, the file that includes this one names another.
 enum Stage { GRAPH, HEURISTICS, PLAN };
-void aim(Stage stage, Descriptor* part);
+void name_device(Stage stage, Descriptor* part);
 #ifndef ACCEL_DESCRIBED
-void aim(Stage stage, Descriptor* part) {
+void name_device(Stage stage, Descriptor* part) {
   if (stage == GRAPH) part->set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, handle());
   if (stage == PLAN) part->set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, handle());
 }
@@ -112,20 +112,20 @@ void aim(Stage stage, Descriptor* part) {
 // ---- A pass as a graph
 
 Descriptor tensor(int64_t id, bool aligned, int64_t n, int64_t c, int64_t h, int64_t w) {
-  Descriptor made(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
-  made.integers(CUDNN_ATTR_TENSOR_UNIQUE_ID, {id})
+  Descriptor built(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
+  built.integers(CUDNN_ATTR_TENSOR_UNIQUE_ID, {id})
       .set(CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_DATA_FLOAT)
       .integers(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, {aligned ? 16 : 4})
       .integers(CUDNN_ATTR_TENSOR_DIMENSIONS, {n, c, h, w})
       .integers(CUDNN_ATTR_TENSOR_STRIDES, {c * h * w, h * w, w, 1})
       .finalize("tensor");
-  return made;
+  return built;
 }
 
 Descriptor convolution(const Shape& s) {
-  Descriptor made(CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
+  Descriptor built(CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
   const cudnnConvolutionMode_t mode = CUDNN_CROSS_CORRELATION;
-  made.set(CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_DATA_FLOAT)
+  built.set(CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_DATA_FLOAT)
       .set(CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, 1, &mode)
       .integers(CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, {2})
       .integers(CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, {s.pad_h, s.pad_w})
@@ -133,7 +133,7 @@ Descriptor convolution(const Shape& s) {
       .integers(CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, {s.stride_h, s.stride_w})
       .integers(CUDNN_ATTR_CONVOLUTION_DILATIONS, {s.dilation_h, s.dilation_w})
       .finalize("convolution");
-  return made;
+  return built;
 }
 
 // result = convolution + beta result
@@ -159,17 +159,17 @@ Descriptor operation(Pass pass, const Descriptor& conv, const Descriptor& image,
        CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA, 1},
   };
   const auto& name = names[pass];
-  Descriptor made(name.type);
-  made.set(name.conv, conv).set(name.image, image).set(name.weights, weights).set(name.columns, columns)
+  Descriptor built(name.type);
+  built.set(name.conv, conv).set(name.image, image).set(name.weights, weights).set(name.columns, columns)
       .number(name.alpha, 1.f).number(name.beta, name.add).finalize("operation");
-  return made;
+  return built;
 }
 
 // ---- Which engine
 
 std::vector<Descriptor> suggestions(cudnnBackendHeurMode_t mode, const Descriptor& graph) {
   Descriptor heuristics(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
-  aim(HEURISTICS, &heuristics);
+  name_device(HEURISTICS, &heuristics);
   heuristics.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph)
       .set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode)
       .finalize("heuristics");
@@ -229,31 +229,31 @@ struct CudnnPlan : Plan {
   }
 };
 
-// A plan for an engine's configuration; null where it has none that fits.
+// A plan for an engine's configuration; null where none fits.
 std::unique_ptr<CudnnPlan> try_plan(const Descriptor& config, size_t limit) {
   try {
-    std::unique_ptr<CudnnPlan> made(new CudnnPlan);
-    aim(PLAN, &made->plan);
-    made->plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config).finalize("plan");
+    std::unique_ptr<CudnnPlan> built(new CudnnPlan);
+    name_device(PLAN, &built->plan);
+    built->plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config).finalize("plan");
     int64_t bytes = 0;
-    made->plan.get(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &bytes);
-    made->workspace = bytes;
-    if (made->workspace <= limit) return made;
+    built->plan.get(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &bytes);
+    built->workspace = bytes;
+    if (built->workspace <= limit) return built;
   } catch (const Refusal&) {  // the heuristics list engines that turn out not to support the case
   }
   return nullptr;
 }
 
-// The first configuration that will do. Engines compiled for the very shape take seconds: only where there's no other.
+// The first configuration that will do. Engines compiled for the very shape take seconds: they come last.
 std::unique_ptr<CudnnPlan> choose(std::vector<Descriptor>* configs, const Options& limits) {
   for (const bool compiled : {false, true})
     for (Descriptor& config : *configs) {
       const Notes notes(config);
       if (notes.rounds || notes.varies || notes.compiles != compiled || (notes.tensor_cores && !limits.tf32)) continue;
-      std::unique_ptr<CudnnPlan> made = try_plan(config, limits.workspace);
-      if (!made) continue;
-      made->parts.push_back(std::move(config));
-      return made;
+      std::unique_ptr<CudnnPlan> built = try_plan(config, limits.workspace);
+      if (!built) continue;
+      built->parts.push_back(std::move(config));
+      return built;
     }
   return nullptr;
 }
@@ -270,15 +270,15 @@ std::unique_ptr<Plan> make_plan(Pass pass, const Shape& s, bool aligned, const O
     parts.push_back(convolution(s));
     parts.push_back(operation(pass, parts[3], parts[0], parts[1], parts[2]));
     Descriptor graph(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
-    aim(GRAPH, &graph);
+    name_device(GRAPH, &graph);
     graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, parts[4]).finalize("operation graph");
     for (const auto mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK}) {
       std::vector<Descriptor> configs = suggestions(mode, graph);
-      std::unique_ptr<CudnnPlan> made = choose(&configs, limits);
-      if (!made) continue;
-      for (Descriptor& part : parts) made->parts.push_back(std::move(part));
-      made->parts.push_back(std::move(graph));
-      return made;
+      std::unique_ptr<CudnnPlan> built = choose(&configs, limits);
+      if (!built) continue;
+      for (Descriptor& part : parts) built->parts.push_back(std::move(part));
+      built->parts.push_back(std::move(graph));
+      return built;
     }
     *why = "cuDNN has no deterministic engine for it within the workspace";
   } catch (const Refusal& refusal) {

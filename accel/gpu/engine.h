@@ -1,5 +1,5 @@
 // Convolutions on the device in use, by plans that are made once for each shape. The layers call `run`; what makes and
-// executes a plan is in cudnn.cpp, or in rehearsal.cpp where there is no card.
+// executes a plan is in cudnn.cpp, or in reference.cpp for the host.
 #ifndef ACCEL_GPU_ENGINE_H_
 #define ACCEL_GPU_ENGINE_H_
 
@@ -31,7 +31,7 @@ void set_options(const Options& options);  // forgets all plans
 Options options();
 Counts counts();
 
-// ---- The arithmetic: cudnn.cpp or rehearsal.cpp
+// ---- The arithmetic: cudnn.cpp or reference.cpp
 
 // How to compute one pass. Execution returns why it failed, or nothing.
 struct Plan {
@@ -40,7 +40,7 @@ struct Plan {
   virtual std::string execute(float* image, float* weights, float* columns, void* workspace) const = 0;
 };
 
-// A plan within the limit, or null and why there is none.
+// A plan within the limit, or null and the reason.
 std::unique_ptr<Plan> make_plan(Pass pass, const Shape& shape, bool aligned, const Options& limits, std::string* why);
 
 int device();                    // number of the device in use

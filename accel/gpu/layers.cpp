@@ -3,15 +3,9 @@
 namespace accel {
 namespace gpu {
 
-// Whether this is a convolution over two axes, on the GPU.
-template <typename Caffes>
-bool Layer<Caffes>::plain() const {
-  return this->num_spatial_axes_ == 2 && this->channel_axis_ == 1 && caffe::Caffe::mode() == caffe::Caffe::GPU;
-}
-
-template <typename Caffes>
-Shape Layer<Caffes>::shape(const Blob& bottom, const Blob& top) {
-  const Blob &image = this->reverse_dimensions() ? top : bottom, &columns = this->reverse_dimensions() ? bottom : top;
+template <typename CaffeLayer>
+Shape Layer<CaffeLayer>::shape(const Blob& bottom, const Blob& top) {
+  const Blob &image = this->image(bottom, top), &columns = this->columns(bottom, top);
   const int *k = this->kernel_shape_.cpu_data(), *s = this->stride_.cpu_data(), *p = this->pad_.cpu_data(),
             *d = this->dilation_.cpu_data();
   return {image.shape(0), image.shape(1), image.shape(2), image.shape(3),
@@ -19,28 +13,12 @@ Shape Layer<Caffes>::shape(const Blob& bottom, const Blob& top) {
           k[0], k[1], s[0], s[1], p[0], p[1], d[0], d[1], this->group_};
 }
 
-// What BaseConvolutionLayer::Reshape does, less the buffers that its own arithmetic needs. One of them it fills on the
-// CPU each time, and each time it would go to the card.
-template <typename Caffes>
-void Layer<Caffes>::Reshape(const Blobs& bottom, const Blobs& top) {
-  if (!plain()) return Caffes::Reshape(bottom, top);
-  CHECK_EQ(bottom[0]->num_axes(), 4) << "bottom num_axes may not change.";
-  CHECK_EQ(bottom[0]->shape(1), this->channels_) << "Input size incompatible with convolution kernel.";
-  for (size_t i = 1; i < bottom.size(); ++i)
-    CHECK(bottom[0]->shape() == bottom[i]->shape()) << "shape mismatch - bottom[0]: " << bottom[0]->shape_string()
-                                                    << " vs. bottom[" << i << "]: " << bottom[i]->shape_string();
-  this->bottom_shape_ = &bottom[0]->shape();
-  this->compute_output_shape();
-  for (Blob* blob : top)
-    blob->Reshape({bottom[0]->shape(0), this->num_output_, this->output_shape_[0], this->output_shape_[1]});
-}
-
 // One pass for all images: by the engine, or image by image as Caffe does it.
-template <typename Caffes>
-void Layer<Caffes>::compute(Pass pass, const Shape& g, const float* image, const float* weights, const float* columns,
-                            const Blobs& bottom, const Blobs& top) {
+template <typename CaffeLayer>
+void Layer<CaffeLayer>::compute(Pass pass, const Shape& g, const float* image, const float* weights,
+                                const float* columns, const Blobs& bottom, const Blobs& top) {
   if (run(pass, g, image, weights, columns)) return;
-  Caffes::Reshape(bottom, top);  // its buffers; the blobs have their shapes already
+  CaffeLayer::Reshape(bottom, top);  // its buffers; the blobs have their shapes already
   const ptrdiff_t in = static_cast<ptrdiff_t>(g.channels) * g.height * g.width;
   const ptrdiff_t out = static_cast<ptrdiff_t>(g.outputs) * g.out_height * g.out_width;
   for (int n = 0; n < g.images; ++n, image += in, columns += out) {
@@ -50,9 +28,9 @@ void Layer<Caffes>::compute(Pass pass, const Shape& g, const float* image, const
   }
 }
 
-template <typename Caffes>
-void Layer<Caffes>::Forward_gpu(const Blobs& bottom, const Blobs& top) {
-  if (!plain()) return Caffes::Forward_gpu(bottom, top);
+template <typename CaffeLayer>
+void Layer<CaffeLayer>::Forward_gpu(const Blobs& bottom, const Blobs& top) {
+  if (!this->planar()) return CaffeLayer::Forward_gpu(bottom, top);
   const float* w = this->blobs_[0]->gpu_data();
   for (size_t i = 0; i < bottom.size(); ++i) {
     const Shape g = shape(*bottom[i], *top[i]);
@@ -70,9 +48,9 @@ void Layer<Caffes>::Forward_gpu(const Blobs& bottom, const Blobs& top) {
   }
 }
 
-template <typename Caffes>
-void Layer<Caffes>::Backward_gpu(const Blobs& top, const std::vector<bool>& propagate_down, const Blobs& bottom) {
-  if (!plain()) return Caffes::Backward_gpu(top, propagate_down, bottom);
+template <typename CaffeLayer>
+void Layer<CaffeLayer>::Backward_gpu(const Blobs& top, const std::vector<bool>& propagate_down, const Blobs& bottom) {
+  if (!this->planar()) return CaffeLayer::Backward_gpu(top, propagate_down, bottom);
   for (size_t i = 0; i < top.size(); ++i) {
     const Shape g = shape(*bottom[i], *top[i]);
     const float* dy = top[i]->gpu_diff();

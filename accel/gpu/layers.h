@@ -8,27 +8,23 @@
 #include "caffe/layers/conv_layer.hpp"
 #include "caffe/layers/deconv_layer.hpp"
 #include "caffe/util/math_functions.hpp"
-#include "rehearsal.h"
+#include "layers/planar.h"
+#include "reference.h"
 #include "engine.h"
 
 namespace accel {
 namespace gpu {
 
-typedef caffe::Blob<float> Blob;
-typedef std::vector<Blob*> Blobs;
-
-template <typename Caffes>
-class Layer : public Caffes {
+template <typename CaffeLayer>
+class Layer : public Planar<CaffeLayer, caffe::Caffe::GPU> {
  public:
-  explicit Layer(const caffe::LayerParameter& param) : Caffes(param) {}
-  void Reshape(const Blobs& bottom, const Blobs& top) override;
+  explicit Layer(const caffe::LayerParameter& param) : Planar<CaffeLayer, caffe::Caffe::GPU>(param) {}
 
  protected:
   void Forward_gpu(const Blobs& bottom, const Blobs& top) override;
   void Backward_gpu(const Blobs& top, const std::vector<bool>& propagate_down, const Blobs& bottom) override;
 
  private:
-  bool plain() const;
   Shape shape(const Blob& bottom, const Blob& top);
   void compute(Pass pass, const Shape& shape, const float* image, const float* weights, const float* columns,
                const Blobs& bottom, const Blobs& top);

@@ -1,5 +1,5 @@
-// Puts our creators into Caffe's registry of layers, over whichever are there, and takes them out again. They make our
-// layers in GPU mode, unless a prototxt asks for Caffe's engine, and leave the rest to those they cover.
+// Puts accel's creators into Caffe's registry of layers, over whichever are there, and takes them out again. They make
+// accel's layers in GPU mode, unless a prototxt asks for Caffe's engine, and leave the rest to those they cover.
 #include <map>
 #include <string>
 

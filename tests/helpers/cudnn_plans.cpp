@@ -8,7 +8,7 @@
 #include <sstream>
 
 #define ACCEL_DESCRIBED
-#include "../accel/gpu/cudnn.cpp"
+#include "../../accel/gpu/cudnn.cpp"
 
 using namespace accel::gpu;
 
@@ -20,7 +20,7 @@ namespace accel {
 namespace gpu {
 namespace {
 
-void aim(Stage stage, Descriptor* part) {
+void name_device(Stage stage, Descriptor* part) {
   static Descriptor* properties = nullptr;
   if (!properties) {
     properties = new Descriptor(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR);

@@ -2,8 +2,9 @@
 
     caffe       Caffe's own layers on GPU 0
     cudnn       the same with convolutions by cuDNN
-    rehearsal   no GPU at all: accel's CPU layers, and the layers for cuDNN compiled for the CPU with plain loops
-                inside. Runs everywhere, so that all lines of these tests do, and all of accel/gpu but cudnn.cpp.
+    reference   no GPU at all: accel's CPU layers, and the layers for cuDNN compiled for the host, with loops written as
+                the definition of a convolution in cuDNN's place (accel/gpu/reference.cpp). Runs everywhere, so that all
+                lines of these tests do, and all of accel/gpu but cudnn.cpp.
 """
 import contextlib
 import functools
@@ -13,12 +14,12 @@ import pytest
 import accel
 from accel import build_cudnn, cudnn, device
 
-DEVICES = [pytest.param('caffe', marks=pytest.mark.gpu), pytest.param('cudnn', marks=pytest.mark.gpu), 'rehearsal']
+DEVICES = [pytest.param('caffe', marks=pytest.mark.gpu), pytest.param('cudnn', marks=pytest.mark.gpu), 'reference']
 
 
 def why_not(name):
     """Why nothing can run on a device here, or nothing."""
-    if name == 'rehearsal':
+    if name == 'reference':
         return '' if accel.status().startswith('accelerated') else accel.status()
     if not device.has_cuda():
         return 'needs a GPU build of Caffe: make test-gpu'
@@ -28,9 +29,9 @@ def why_not(name):
 
 
 @functools.cache
-def rehearsal():
-    """The layers for cuDNN, compiled for the CPU; the library is kept beside accel's."""
-    path = build_cudnn.library().with_name('libaccel_rehearsal.so')
+def reference():
+    """The layers for cuDNN, compiled for the host; the library is kept beside accel's."""
+    path = build_cudnn.library().with_name('libaccel_reference.so')
     if not path.is_file():
         build_cudnn.compile_library(path, None, ('-Werror',))
     return cudnn.Layers(path)
@@ -47,12 +48,12 @@ def on(name):
         if name in ('caffe', 'cudnn'):
             caffe.set_device(0)
             caffe.set_mode_gpu()
-        if name == 'rehearsal':
-            rehearsal().enable()
+        if name == 'reference':
+            reference().enable()
         yield
     finally:
-        if name == 'rehearsal':
-            rehearsal().disable()
+        if name == 'reference':
+            reference().disable()
         caffe.set_mode_cpu()
         if was_on:
             accel.enable()
@@ -60,4 +61,4 @@ def on(name):
 
 def computed(name):
     """What the layers for cuDNN have computed on a device of that name, as `cudnn.Counts`."""
-    return rehearsal().counts() if name == 'rehearsal' else cudnn.counts()
+    return reference().counts() if name == 'reference' else cudnn.counts()

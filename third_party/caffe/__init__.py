@@ -6,6 +6,8 @@
     debian.py   missing packages; the source package through a private apt configuration
     source.py   a verified source tree with the substitutions applied
     build.py    configure, compile, run Caffe's own tests, keep the result in the cache
+    cuda.py     what a GPU build is made with and what it changes
+    cudnn.py    the package of cuDNN for it
     __main__.py the steps in order
 """
 

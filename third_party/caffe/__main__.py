@@ -18,7 +18,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from . import Problem, build, cuda, debian, recipe, source
+from . import Problem, build, cuda, cudnn, debian, recipe, source
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / '.venv'
@@ -26,6 +26,14 @@ PYTHON = VENV / 'bin/python'
 REQUIREMENTS = ROOT / 'requirements.txt'
 STAMP = VENV / 'setup.json'
 CHOICE = ('caffe', 'cuda')   # of the stamp: which build .venv imports, and its architectures if it is a GPU's
+REPORT = '''
+import ctypes
+import caffe
+library = ctypes.CDLL(caffe._caffe.__file__)    # what it is linked with is looked through too
+count, cuda = ctypes.c_int(), hasattr(library, 'cudaGetDeviceCount')
+cards = count.value if cuda and library.cudaGetDeviceCount(ctypes.byref(count)) == 0 else 0
+print(f'has CUDA: {"yes" if cuda else "no"}, cards: {cards}')
+'''
 
 
 def main():
@@ -72,6 +80,8 @@ def setup(only_gpu=False):
     print(f'ready: Caffe {recipe.COMMIT}{on} for Python {facts["python"]} in {cache / name}', flush=True)
     if only_gpu:
         report(cache / name / 'python')
+    elif plan:
+        fetch_cudnn(plan, cache)
 
 
 def gpu_plan(only_gpu):
@@ -106,13 +116,24 @@ def update(wanted, cache, name, plan=None, choose=True):
 
 def report(python_folder):
     """Let the Caffe in `python_folder` say whether it has CUDA, and how many cards answer it."""
-    environment = {**os.environ, 'PYTHONPATH': str(python_folder), 'FCN_ACCEL': '0'}
-    result = subprocess.run([str(PYTHON), '-m', 'accel.device'], cwd=ROOT, env=environment, stdout=subprocess.PIPE,
-                            text=True)
+    result = subprocess.run([str(PYTHON), '-c', REPORT], cwd='/', env={**os.environ, 'PYTHONPATH': str(python_folder)},
+                            stdout=subprocess.PIPE, text=True)
     print(result.stdout, end='', flush=True)
     if not result.stdout.startswith('has CUDA: yes'):
         raise Problem(f'the Caffe in {python_folder.parent} does not load: remove that folder and run make build-gpu '
                       'again')
+
+
+def fetch_cudnn(plan, cache):
+    """Put the pinned cuDNN into the cache for accel to compile against, unless there is one; without it warn."""
+    pin = cudnn.wanted(plan, cache, VENV)
+    if pin is None:
+        return
+    try:
+        with alone(cache / 'lock'):
+            cuda.install([pin], cache, PYTHON)
+    except (Problem, OSError) as problem:
+        print(f'warning: no cuDNN, convolutions on a GPU are Caffe\'s own: {problem}', file=sys.stderr)
 
 
 def check_packages():

@@ -17,7 +17,7 @@
 #include <omp.h>
 
 #include "gemm.h"
-#include "kernels.h"
+#include "table.h"
 
 namespace accel {
 namespace ACCEL_ISA {
@@ -248,9 +248,9 @@ int group_size(int outputs, int channels) {
   return min(round_up(ceil_div(outputs, groups), OUTPUTS), round_up(outputs, OUTPUTS));
 }
 
-void convolve(int channels, int height, int width, int outputs, int out_height, int out_width, int pad_h, int pad_w,
-              int images, const float* bottom, ptrdiff_t bottom_stride, const Filters& filters, const float* bias,
-              float* top, ptrdiff_t top_stride) {
+void convolve_tiles(int channels, int height, int width, int outputs, int out_height, int out_width, int pad_h,
+                    int pad_w, int images, const float* bottom, ptrdiff_t bottom_stride, const Filters& filters,
+                    const float* bias, float* top, ptrdiff_t top_stride) {
   const Tiles tiles = {ceil_div(out_height, 4), ceil_div(out_width, 4), images};
   const int threads = omp_get_max_threads();
   const int vectors = ceil_div(tiles.count(), W);
@@ -354,15 +354,17 @@ void restore_zeros(const Geometry& g, const float* bottom, const float* bias, fl
 
 void winograd(const Geometry& g, int images, const float* bottom, ptrdiff_t bottom_stride, const float* weights,
               const float* bias, float* top, ptrdiff_t top_stride) {
-  convolve(g.channels, g.height, g.width, g.outputs, g.out_height, g.out_width, g.pad_h, g.pad_w, images, bottom,
-           bottom_stride, {weights, 9 * static_cast<ptrdiff_t>(g.channels), 9, false}, bias, top, top_stride);
+  convolve_tiles(g.channels, g.height, g.width, g.outputs, g.out_height, g.out_width, g.pad_h, g.pad_w, images,
+                 bottom, bottom_stride, {weights, 9 * static_cast<ptrdiff_t>(g.channels), 9, false}, bias, top,
+                 top_stride);
   for (int n = 0; n < images; ++n) restore_zeros(g, bottom + n * bottom_stride, bias, top + n * top_stride);
 }
 
 void winograd_to_bottom(const Geometry& g, int images, const float* top, ptrdiff_t top_stride, const float* weights,
                         float* bottom, ptrdiff_t bottom_stride) {
-  convolve(g.outputs, g.out_height, g.out_width, g.channels, g.height, g.width, 2 - g.pad_h, 2 - g.pad_w, images, top,
-           top_stride, {weights, 9, 9 * static_cast<ptrdiff_t>(g.channels), true}, nullptr, bottom, bottom_stride);
+  convolve_tiles(g.outputs, g.out_height, g.out_width, g.channels, g.height, g.width, 2 - g.pad_h, 2 - g.pad_w, images,
+                 top, top_stride, {weights, 9, 9 * static_cast<ptrdiff_t>(g.channels), true}, nullptr, bottom,
+                 bottom_stride);
 }
 
 void winograd_to_weights(const Geometry& g, int images, const float* bottom, ptrdiff_t bottom_stride,

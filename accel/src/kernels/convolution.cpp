@@ -4,7 +4,7 @@
 #include <omp.h>
 
 #include "gemm.h"
-#include "kernels.h"
+#include "table.h"
 
 namespace accel {
 namespace ACCEL_ISA {
@@ -249,7 +249,8 @@ void convolve_to_weights(const Geometry& g, const float* bottom, const float* to
     }
     if (parts == 1)
       for (int i = 0; i < height; ++i)
-        for (int j = 0; j < width; ++j) weights[static_cast<ptrdiff_t>(m + i) * depth + k + j] += c[static_cast<ptrdiff_t>(i) * stride + j];
+        for (int j = 0; j < width; ++j)
+          weights[static_cast<ptrdiff_t>(m + i) * depth + k + j] += c[static_cast<ptrdiff_t>(i) * stride + j];
   }
   if (parts == 1) return;
   for (int task = 0; task < tasks * parts; ++task) {
@@ -258,33 +259,6 @@ void convolve_to_weights(const Geometry& g, const float* bottom, const float* to
     for (int i = 0; i < height; ++i)
       for (int j = 0; j < width; ++j)
         weights[static_cast<ptrdiff_t>(m + i) * depth + k + j] += results[result * task + i * stride + j];
-  }
-}
-
-// sums[row] += sum of the row.
-void add_rows(int rows, int columns, const float* matrix, float* sums) {
-#pragma omp parallel for schedule(static)
-  for (int r = 0; r < rows; ++r) {
-    const float* row = matrix + static_cast<ptrdiff_t>(r) * columns;
-    // Blocks keep the rounding error of a plane of a million pixels at that of a thousand.
-    double total = 0;
-    for (int begin = 0; begin < columns; begin += 64 * W) {
-      const int end = min(begin + 64 * W, columns);
-      vec sum = {};
-      int j = begin;
-      for (; j + W <= end; j += W) sum += load(row + j);
-      for (int i = 0; i < W; ++i) total += sum[i];
-      for (; j < end; ++j) total += row[j];
-    }
-    sums[r] += static_cast<float>(total);
-  }
-}
-
-void add_bias(int rows, int columns, const float* bias, float* matrix) {
-#pragma omp parallel for schedule(static)
-  for (int r = 0; r < rows; ++r) {
-    float* row = matrix + static_cast<ptrdiff_t>(r) * columns;
-    for (int j = 0; j < columns; ++j) row[j] += bias[r];
   }
 }
 

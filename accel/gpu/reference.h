@@ -1,8 +1,8 @@
-// Compiled with ACCEL_REHEARSAL, the layers are the same code on the CPU: each name of Caffe's GPU side is that of its
-// CPU twin, and rehearsal.cpp takes the place of cuDNN. So all but cudnn.cpp is tested on a machine without a card.
+// Compiled with ACCEL_REFERENCE, the layers are the same code on the host: each name of Caffe's GPU side is that of its
+// CPU twin, and reference.cpp takes the place of cuDNN. So all but cudnn.cpp is tested on a machine without a card.
 // To be included after Caffe's headers.
-#if defined(ACCEL_REHEARSAL) && !defined(ACCEL_GPU_REHEARSAL_H_)
-#define ACCEL_GPU_REHEARSAL_H_
+#if defined(ACCEL_REFERENCE) && !defined(ACCEL_GPU_REFERENCE_H_)
+#define ACCEL_GPU_REFERENCE_H_
 
 #define GPU CPU
 #define Forward_gpu Forward_cpu

@@ -1,4 +1,4 @@
-// The one matrix kernel that everything rests on.
+// The matrix kernel of all convolutions.
 #ifndef ACCEL_GEMM_H_
 #define ACCEL_GEMM_H_
 

@@ -1,5 +1,5 @@
-// Puts our creators into Caffe's registries of layers and solvers, and takes them out again. Nets and solvers made in
-// between keep what they were made with.
+// Puts accel's creators into Caffe's registries of layers and solvers, and takes them out again. Nets and solvers made
+// in between keep what they were made with.
 #include <omp.h>
 
 #include <map>
@@ -34,7 +34,7 @@ Solvers::Creator caffes_sgd;
 
 extern "C" {
 
-// The instruction set in use from now on, or null where the CPU has none that we know.
+// The instruction set in use from now on, or null where the CPU has neither.
 const char* accel_enable() {
   if (!accel::kernels()) return nullptr;
   if (!caffes_sgd) {
@@ -45,7 +45,7 @@ const char* accel_enable() {
     caffes_sgd = Solvers::Registry()["SGD"];
     Solvers::Registry()["SGD"] = make_sgd;
   }
-  return accel::kernels()->name;
+  return accel::kernels()->instruction_set;
 }
 
 void accel_disable() {

@@ -1,4 +1,5 @@
-// The engine's arithmetic on the CPU, as the definition of a convolution says it. For tests.
+// The engine's arithmetic on the host, as the definition of a convolution says it: the reference in tests, which can be
+// made to refuse, to fail and to be short of memory.
 #include <cstdlib>
 #include <algorithm>
 
@@ -9,17 +10,17 @@ namespace gpu {
 
 namespace {
 
-int refused_passes = 0;        // bit of each pass that is not to be planned
-int failing_passes = 0;        // planned, but not executed
-size_t room = SIZE_MAX;        // bytes that can be allocated at once
-size_t appetite = 0;           // bytes of workspace that a plan takes where it may
+int refused_passes = 0;       // bit of each pass that is not to be planned
+int failing_passes = 0;       // planned, but not executed
+size_t memory = SIZE_MAX;     // bytes that can be allocated at once
+size_t wanted_workspace = 0;  // bytes that a plan takes where it may
 
-struct Loops : Plan {
+struct ReferencePlan : Plan {
   Pass pass;
   Shape s;
 
   std::string execute(float* image, float* weights, float* columns, void*) const override {
-    if (failing_passes >> pass & 1) return "it is told to fail";
+    if (failing_passes >> pass & 1) return "told to fail";
     const ptrdiff_t in = static_cast<ptrdiff_t>(s.height) * s.width;
     const ptrdiff_t out = static_cast<ptrdiff_t>(s.out_height) * s.out_width;
     if (pass == TO_IMAGE) std::fill(image, image + s.images * s.channels * in, 0.f);
@@ -67,31 +68,32 @@ struct Loops : Plan {
 
 std::unique_ptr<Plan> make_plan(Pass pass, const Shape& shape, bool, const Options& limits, std::string* why) {
   if (refused_passes >> pass & 1) {
-    *why = "it is told to refuse";
+    *why = "told to refuse";
     return nullptr;
   }
-  std::unique_ptr<Loops> plan(new Loops);
+  std::unique_ptr<ReferencePlan> plan(new ReferencePlan);
   plan->pass = pass;
   plan->s = shape;
-  plan->workspace = std::min(limits.workspace, appetite);
+  plan->workspace = std::min(limits.workspace, wanted_workspace);
   return std::unique_ptr<Plan>(plan.release());
 }
 
 int device() { return 0; }
-void* allocate(size_t bytes) { return bytes > room ? nullptr : std::malloc(bytes); }
-void release(void* memory) { std::free(memory); }
-void fill(float* memory, int count, float value) { std::fill(memory, memory + count, value); }
-std::string version() { return "rehearsal"; }
+void* allocate(size_t bytes) { return bytes > memory ? nullptr : std::malloc(bytes); }
+void release(void* block) { std::free(block); }
+void fill(float* block, int count, float value) { std::fill(block, block + count, value); }
+std::string version() { return "reference"; }
 std::string probe() { return ""; }
 
 }  // namespace gpu
 }  // namespace accel
 
-extern "C" void accel_gpu_rehearse(int refused, int failing, long long room, long long appetite) {
+// Which passes to refuse and to fail (bits), bytes of memory on the device, and bytes of workspace that plans ask for.
+extern "C" void accel_reference_options(int refused, int failing, long long memory, long long workspace) {
   accel::gpu::refused_passes = refused;
   accel::gpu::failing_passes = failing;
-  accel::gpu::room = room;
-  accel::gpu::appetite = appetite;
+  accel::gpu::memory = memory;
+  accel::gpu::wanted_workspace = workspace;
 }
 
 // A pass on arrays of the caller's: 1 if it was computed. `shape` has the numbers of Shape in their order.

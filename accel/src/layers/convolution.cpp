@@ -1,0 +1,70 @@
+// 2-D convolutions, each group and image by Winograd or as a matrix product.
+#include "layers.h"
+
+namespace accel {
+namespace {
+
+// Winograd pays where there are enough channels to sum over. Its rounding error needs 3x3.
+bool suits_winograd(const Geometry& g) {
+  return g.kernel_h == 3 && g.kernel_w == 3 && g.stride_h == 1 && g.stride_w == 1 && g.dilation_h == 1 &&
+         g.dilation_w == 1 && g.channels >= 16 && g.outputs >= 16;
+}
+
+}  // namespace
+
+void Convolution::Forward_cpu(const Blobs& bottom, const Blobs& top) {
+  if (!planar()) return caffe::ConvolutionLayer<float>::Forward_cpu(bottom, top);
+  const int images = bottom[0]->shape(0);
+  const float* bias = bias_term_ ? blobs_[1]->cpu_data() : nullptr;
+  for (size_t i = 0; i < bottom.size(); ++i) {
+    const Geometry g = geometry(*bottom[i], *top[i]);
+    const ptrdiff_t in = bottom[i]->count(1), out = top[i]->count(1), weights = blobs_[0]->count() / group_;
+    for (int j = 0; j < group_; ++j) {
+      const float* w = blobs_[0]->cpu_data() + j * weights;
+      const float* b = bias ? bias + j * g.outputs : nullptr;
+      const float* x = bottom[i]->cpu_data() + j * (in / group_);
+      float* y = top[i]->mutable_cpu_data() + j * (out / group_);
+      if (suits_winograd(g)) {
+        kernels()->winograd(g, images, x, in, w, b, y, out);
+      } else {
+        for (int n = 0; n < images; ++n) kernels()->convolve(g, x + n * in, w, b, y + n * out);
+      }
+    }
+  }
+}
+
+void Convolution::Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down, const Blobs& bottom) {
+  if (!planar()) return caffe::ConvolutionLayer<float>::Backward_cpu(top, propagate_down, bottom);
+  const int images = bottom[0]->shape(0);
+  for (size_t i = 0; i < top.size(); ++i) {
+    const Geometry g = geometry(*bottom[i], *top[i]);
+    const ptrdiff_t in = bottom[i]->count(1), out = top[i]->count(1), weights = blobs_[0]->count() / group_;
+    if (bias_term_ && param_propagate_down_[1])
+      for (int n = 0; n < images; ++n)
+        kernels()->add_rows(num_output_, top[i]->count(2), top[i]->cpu_diff() + n * out,
+                            blobs_[1]->mutable_cpu_diff());
+    for (int j = 0; j < group_; ++j) {
+      const float* dy = top[i]->cpu_diff() + j * (out / group_);
+      if (param_propagate_down_[0]) {
+        const float* x = bottom[i]->cpu_data() + j * (in / group_);
+        float* dw = blobs_[0]->mutable_cpu_diff() + j * weights;
+        if (suits_winograd(g)) {
+          kernels()->winograd_to_weights(g, images, x, in, dy, out, dw);
+        } else {
+          for (int n = 0; n < images; ++n) kernels()->convolve_to_weights(g, x + n * in, dy + n * out, dw);
+        }
+      }
+      if (propagate_down[i]) {
+        const float* w = blobs_[0]->cpu_data() + j * weights;
+        float* dx = bottom[i]->mutable_cpu_diff() + j * (in / group_);
+        if (suits_winograd(g) && g.pad_h <= 2 && g.pad_w <= 2) {
+          kernels()->winograd_to_bottom(g, images, dy, out, w, dx, in);
+        } else {
+          for (int n = 0; n < images; ++n) kernels()->convolve_to_bottom(g, dy + n * out, w, dx + n * in);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace accel
