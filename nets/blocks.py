@@ -81,7 +81,20 @@ def conv_relu(bottom: Top, num_output: int, kernel_size: int = 3, stride: int = 
 
 
 def max_pool(bottom: Top, kernel_size: int = 2, stride: int = 2, **options: Any) -> Top:
-    """Max pooling; Caffe rounds the pooled size up."""
+    """Max pooling; Caffe rounds the pooled size up.
+
+    Parameters
+    ----------
+    bottom : Top
+    kernel_size, stride : int
+        In pixels of the bottom, along both axes.
+    options
+        More fields of Caffe's pooling.
+
+    Returns
+    -------
+    Top
+    """
     return L.Pooling(bottom, pool=P.Pooling.MAX, kernel_size=kernel_size, stride=stride, **options)
 
 
@@ -91,7 +104,20 @@ def dropout(bottom: Top) -> Top:
 
 
 def inner_products(n: NetSpec, top: Top) -> Net:
-    """fc6, fc7, fc8 and prob, as VGG-16 and CaffeNet end as ILSVRC classifiers; returns the finished net."""
+    """End a classifier with fc6, fc7, fc8 and prob, as VGG-16 and CaffeNet do for ILSVRC.
+
+    Parameters
+    ----------
+    n : NetSpec
+        Gets the layers.
+    top : Top
+        The last feature map.
+
+    Returns
+    -------
+    caffe_pb2.NetParameter
+        The finished net.
+    """
     for fc in '67':
         n[f'fc{fc}'] = L.InnerProduct(top, num_output=4096)
         n[f'relu{fc}'] = L.ReLU(n[f'fc{fc}'], in_place=True)
@@ -102,7 +128,20 @@ def inner_products(n: NetSpec, top: Top) -> Net:
 
 
 def score(bottom: Top, classes: int) -> Top:
-    """Class scores by a 1x1 convolution. It has no filler: scores start at zero, so every class starts equal."""
+    """Class scores by a 1x1 convolution. It has no filler: scores start at zero, so every class starts equal.
+
+    Parameters
+    ----------
+    bottom : Top
+        A feature map.
+    classes : int
+        Channels of the score.
+
+    Returns
+    -------
+    Top
+        1 x `classes` x H x W, at the size of `bottom`.
+    """
     return L.Convolution(bottom, num_output=classes, kernel_size=1, pad=0, param=LEARNED)
 
 
@@ -161,6 +200,17 @@ def mean(one: Top, other: Top) -> Top:
 
 
 def loss(n: NetSpec, scores: str = 'score', label: str = 'label', name: str = 'loss', normalize: bool = False) -> None:
-    """Add the softmax loss, summed over the labelled pixels or their mean; a deploy net, without label, gets none."""
+    """Add the softmax loss; a deploy net, without label, gets none.
+
+    Parameters
+    ----------
+    n : NetSpec
+    scores, label : str
+        Blobs: 1 x C x H x W and 1 x 1 x H x W.
+    name : str
+        Of the layer.
+    normalize : bool
+        Mean over the labelled pixels instead of their sum.
+    """
     if label in n.tops:
         n[name] = L.SoftmaxWithLoss(n[scores], n[label], loss_param=dict(normalize=normalize, ignore_label=VOID))

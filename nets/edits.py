@@ -39,7 +39,18 @@ def narrow(net: Net, width: int, layers: Iterable[str] = ('fc6', 'fc7')) -> Net:
 
 
 def freeze(net: Net, prefixes: Iterable[str]) -> Net:
-    """The net with nothing to learn in the layers whose names begin with one of `prefixes`."""
+    """The net with nothing to learn in some layers.
+
+    Parameters
+    ----------
+    net : caffe_pb2.NetParameter
+    prefixes : iterable of str
+        What the layers' names begin with.
+
+    Returns
+    -------
+    caffe_pb2.NetParameter
+    """
     net = _copy(net)
     for layer in net.layer:
         if layer.name.startswith(tuple(prefixes)):
@@ -78,7 +89,18 @@ def weigh(net: Net, weights: Iterable[float]) -> Net:
 
 
 def learn_upsampling(net: Net, lr_mult: float = 1) -> Net:
-    """The net with deconvolutions that learn, from bilinear kernels, at `lr_mult` times the rate."""
+    """The net with deconvolutions that learn from bilinear kernels.
+
+    Parameters
+    ----------
+    net : caffe_pb2.NetParameter
+    lr_mult : float
+        Their rate, as a multiple of the base rate.
+
+    Returns
+    -------
+    caffe_pb2.NetParameter
+    """
     net = _copy(net)
     for layer in net.layer:
         if layer.type == 'Deconvolution':

@@ -182,7 +182,22 @@ def has_predictions(run: Path, found: Evaluation, dataset: Dataset) -> bool:
 
 
 def write_record(run: Run, found: Evaluation, dataset: Dataset) -> dict[str, Any]:
-    """Write the record of an evaluation whose predictions are in the run's folder; returns what `read_record` will."""
+    """Write the record of an evaluation whose predictions are in the run's folder.
+
+    Parameters
+    ----------
+    run : Run
+        At its end.
+    found : Evaluation
+        Of all images of the split.
+    dataset : Dataset
+        The split.
+
+    Returns
+    -------
+    dict
+        What `read_record` gives from now on.
+    """
     images = {label: {id: scores[id] for id in dataset.ids if id in scores} for label, scores in found.images.items()}
     record = {'of': identity(run), 'title': dataset.title,
               'tasks': {label: to_json(matrix, dataset.left_out) for label, matrix in found.matrices.items()},

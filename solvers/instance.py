@@ -14,7 +14,18 @@ Array = npt.NDArray[np.float32]
 
 
 def instantiate(net_parameter: Any, phase: int | None = None) -> Any:
-    """The `caffe.Net` of a `NetParameter`, in the TEST phase unless told otherwise."""
+    """Make a net.
+
+    Parameters
+    ----------
+    net_parameter : caffe_pb2.NetParameter
+    phase : int, optional
+        `caffe.TRAIN` or, by default, `caffe.TEST`.
+
+    Returns
+    -------
+    caffe.Net
+    """
     import caffe
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, 'net.prototxt')

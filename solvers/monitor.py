@@ -82,7 +82,15 @@ def smooth(values: npt.ArrayLike, window: int = SMOOTHING) -> npt.NDArray[np.flo
 
 
 def plot(folder: Path, title: str) -> None:
-    """Draw `loss.png` and `scores.png` of the run in `folder` from its `metrics.jsonl`."""
+    """Draw `loss.png` and `scores.png` of a run from its `metrics.jsonl`.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run.
+    title : str
+        Name of the net.
+    """
     from matplotlib.figure import Figure
     lines = read(folder / 'metrics.jsonl')
     steps = [line for line in lines if 'scores' not in line]

@@ -69,7 +69,18 @@ def unlearnable(net: Any, net_parameter: Any) -> list[str]:
 
 
 def rate(net_parameter: Any, base_lr: float) -> str | None:
-    """A warning when the learning rate is one for the other kind of loss."""
+    """A warning when the learning rate is one for the other kind of loss.
+
+    Parameters
+    ----------
+    net_parameter : caffe_pb2.NetParameter
+        For training: says whether its loss is the sum over the pixels or their mean.
+    base_lr : float
+
+    Returns
+    -------
+    str or None
+    """
     normalised = any(layer.loss_param.normalize for layer in net_parameter.layer if 'Loss' in layer.type)
     if normalised and base_lr < MEAN_RATE:
         return (f'the rate {base_lr:g} is one for a loss summed over pixels, but this loss is their mean: '
@@ -81,7 +92,25 @@ def rate(net_parameter: Any, base_lr: float) -> str | None:
 
 
 def disk(net: Any, run: Path, snapshots: int) -> str | None:
-    """A warning when the snapshots of the run will not fit; `cli.BadInput` when not even one does."""
+    """A warning when the disk has too little room for the snapshots of the run.
+
+    Parameters
+    ----------
+    net : caffe.Net
+    run : Path
+        A folder on that disk.
+    snapshots : int
+        How many will be kept.
+
+    Returns
+    -------
+    str or None
+
+    Raises
+    ------
+    BadInput
+        Not even one snapshot fits.
+    """
     need, free = snapshot.size(net), shutil.disk_usage(run).free
     if free < need * snapshot.ROOM:
         raise cli.BadInput(f'{run} has room for {free / 1e9:.2f} GB, one snapshot needs {need / 1e9:.2f} GB: free '

@@ -36,7 +36,17 @@ def read_message(path: Path, kind: str) -> Any:
 
 
 def read_net(folder: Path, split: str) -> Any:
-    """The `NetParameter` of `<split>.prototxt`.
+    """Read `<split>.prototxt`.
+
+    Parameters
+    ----------
+    folder : Path
+    split : str
+        A phase, or 'deploy'.
+
+    Returns
+    -------
+    caffe_pb2.NetParameter
 
     Raises
     ------

@@ -90,7 +90,19 @@ def weights(snapshot: Path) -> Path:
 
 
 def restore(solver: Any, snapshot: Path) -> int:
-    """Bring `solver` to the weights, momentum and iteration of a snapshot; returns the images seen until then."""
+    """Bring a solver to the weights, momentum and iteration of a snapshot.
+
+    Parameters
+    ----------
+    solver : caffe.Solver
+        Of the net that the snapshot is of.
+    snapshot : Path
+
+    Returns
+    -------
+    int
+        Images that the run had seen.
+    """
     with contextlib.chdir(snapshot):
         solver.restore(f'{PREFIX}_iter_{int(snapshot.name)}.solverstate')
     return int(json.loads((snapshot / MANIFEST).read_text())['passes'])
@@ -119,7 +131,19 @@ def newest(folder: Path, expected: Shapes | None = None) -> Path | None:
 
 
 def problem_of(snapshot: Path, expected: Shapes | None = None) -> str | None:
-    """What is wrong with a snapshot, or None."""
+    """What is wrong with a snapshot.
+
+    Parameters
+    ----------
+    snapshot : Path
+    expected : dict, optional
+        The `shapes` of the net that is to be restored.
+
+    Returns
+    -------
+    str or None
+        None for a snapshot that is whole and fits.
+    """
     try:
         manifest = json.loads((snapshot / MANIFEST).read_text())
         listed, found, iteration = manifest['files'], manifest['shapes'], manifest['iteration']

@@ -108,7 +108,18 @@ def load(name: str, nets: Path) -> Training:
 
 
 def checked(training: Training, program: str | Path) -> Training:
-    """The `training` of a `solve.py`, once it is seen to be that of its own folder.
+    """The training that a `solve.py` states, once it is seen to be that of its own folder.
+
+    Parameters
+    ----------
+    training : Training
+    program : path
+        The `solve.py`.
+
+    Returns
+    -------
+    Training
+        The same.
 
     Raises
     ------

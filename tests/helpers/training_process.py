@@ -50,7 +50,7 @@ class TrainingProcess:
         return not self.process.is_alive()
 
     def send(self, number: int) -> None:
-        os.kill(self.process.pid, number)
+        os.kill(self.process.pid or 0, number)
 
     def wait(self, seconds: float = 120) -> int:
         """Wait for the end; the exit status, negative for a signal."""
