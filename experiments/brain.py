@@ -2,7 +2,7 @@
 
 The volume `ch2` is a T1-weighted magnetic resonance image of one person at 1 mm, `aal` names the region of each of its
 voxels (Tzourio-Mazoyer et al., NeuroImage 2002). The 116 regions are taken together by lobe, as their published numbers
-do. The slices become an ordinary folder of pictures and masks, `$FCN_DATA/brain`, which everything here can read.
+do. The slices become an ordinary folder of pictures and masks, `$FCN_DATA/brain`, which all commands here can read.
 """
 import shutil
 from pathlib import Path

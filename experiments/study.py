@@ -1,12 +1,12 @@
 """The design choices of the papers, trained and scored here: make study, make study QUICK=1
 
 Data are slices of one brain, see experiments/brain.py: every user of Debian can have them, and 20 of them, in blocks of
-their own, are held out. The nets are those of nets/ with four changes: the classes are the brain's, fc6 and fc7 are 512
-wide and start at random because the classifier's own are not at hand, conv1 to conv3 stay as they are, and rates and
-steps are for small pictures and a CPU. Scores say how the choices compare on this data; it is one person's head.
+their own, are held out. The nets are those of nets/ with changes: the classes are the brain's, fc6 and fc7 are 512 wide
+and start at random because the classifier's own are not at hand, conv1 to conv3 stay as they are, and rates and steps
+are for small pictures and a CPU. Scores say how the choices compare on this data; it is one person's head.
 
 Writes runs/study/study.json, tables, pictures and a report. A training that is finished is not repeated, one that was
-broken off goes on.
+stopped is resumed.
 """
 import hashlib
 import json

@@ -4,7 +4,7 @@
     python -m report results --measure              time nets on this machine's CPU, into docs/results/speed.json
 
 All of ours comes from the files in docs/results/: study.json (make study), demo.json (summary.json of make demo),
-speed.json, and for a net that somebody has trained on its data set, NET.json of python -m solvers.score --json. Where
+speed.json, and for a net that was trained on its data set, NET.json of python -m solvers.score --json. Where
 a file is missing, the page says what it takes.
 """
 import json
