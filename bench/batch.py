@@ -1,7 +1,7 @@
 """What a larger effective batch does to the recipe: python -m bench.batch
 
-n ranks draw n images a step. The demo's FCN-32s is trained on as many images four times: one image a step, as
-published; n images a step with the same rate and momentum; with n times the rate; and with n times the rate and
+n ranks draw n images a step. The demo's FCN-32s is trained on as many images by different schedules: one image a step,
+as published; n images a step with the same rate and momentum; with n times the rate; and with n times the rate and
 momentum^n, which weighs an image that was seen k images ago as before. One process does it, with iter_size: n, which n
 ranks equal (tests/test_parallel.py).
 """
@@ -14,10 +14,24 @@ import cli
 from accel import device
 from experiments import demo, fetch
 from solvers.loop import solve
+from solvers.recipe import Recipe
 
 
-def schedules(recipe, n: int) -> dict:
-    """Name -> recipe: the published one and those of n images a step."""
+def schedules(recipe: Recipe, n: int) -> dict[str, Recipe]:
+    """The published schedule of one image a step, and those of several.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The published one.
+    n : int
+        Images a step of the others.
+
+    Returns
+    -------
+    dict of str to Recipe
+        By the name that the table has.
+    """
     batch = replace(recipe, iter_size=n, iterations=recipe.iterations // n, score_every=recipe.score_every // n,
                     snapshot=recipe.iterations // n)
     faster = replace(batch, base_lr=recipe.base_lr * n)
@@ -25,7 +39,7 @@ def schedules(recipe, n: int) -> dict:
             f'{n} images, rate x {n}, momentum^{n}': replace(faster, momentum=recipe.momentum ** n)}
 
 
-def main(argv=None) -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser(prog='python -m bench.batch', description=__doc__)
     parser.add_argument('--images', type=int, default=4, metavar='N', help='images a step (default: %(default)s)')
     args = parser.parse_args(argv)

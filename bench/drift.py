@@ -10,9 +10,12 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 import cli
 
@@ -26,15 +29,29 @@ RUNS = {  # name -> environment
 SIZE, WIDTH, RATE = 60, 64, 1e-9
 
 
-def sample(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Smooth noise, 3 x SIZE x SIZE, and as labels how many of its channels are positive."""
+def sample(seed: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Smooth noise, 3 x SIZE x SIZE, and as labels, SIZE x SIZE, how many of its channels are positive."""
     from scipy.ndimage import gaussian_filter
     noise = gaussian_filter(np.random.default_rng(seed).standard_normal((3, SIZE, SIZE)), (0, 6, 6))
     return (noise / noise.std() * 50).astype(np.float32), (noise > 0).sum(0)
 
 
 def train(steps: int, seed: int, out: Path) -> None:
-    """Take the steps; save the losses and how far each layer's weights have moved."""
+    """Train, and save the losses and how far each layer's weights have moved.
+
+    Parameters
+    ----------
+    steps : int
+    seed : int
+        Of weights, images and dropout.
+    out : Path
+        The .npz file: `losses`, and by layer the difference of its weights.
+
+    Raises
+    ------
+    cli.BadInput
+        Nets run on other layers than the environment asks for.
+    """
     import caffe
 
     import accel  # noqa: F401 (in use or not as the environment says)
@@ -57,17 +74,31 @@ def train(steps: int, seed: int, out: Path) -> None:
         solver.step(1)
         losses.append(float(net.blobs['loss'].data))
     moved = {name: params[0].data - start[name] for name, params in net.params.items()}
-    np.savez(out, losses=losses, **{name: way for name, way in moved.items() if way.any()})
+    changed: dict[str, Any] = {name: difference for name, difference in moved.items() if difference.any()}
+    np.savez(out, losses=losses, **changed)
 
 
-def apart(run, reference) -> tuple[float, float]:
-    """Largest relative difference of the losses, median relative difference of the ways of the layers."""
-    layers = [name for name in reference.files if name != 'losses']
-    ways = [np.linalg.norm(run[name] - reference[name]) / np.linalg.norm(reference[name]) for name in layers]
-    return float(np.abs(run['losses'] / reference['losses'] - 1).max()), float(np.median(ways))
+def drift(run: Mapping[str, npt.NDArray[Any]], reference: Mapping[str, npt.NDArray[Any]]) -> tuple[float, float]:
+    """How far apart two runs are.
+
+    Parameters
+    ----------
+    run, reference : mapping of str to array
+        As `train` saves them.
+
+    Returns
+    -------
+    loss : float
+        The largest difference of the losses, relative.
+    weights : float
+        The median over the layers of the difference of how their weights have moved, relative in the L2 norm.
+    """
+    layers = [name for name in reference if name != 'losses']
+    moves = [np.linalg.norm(run[name] - reference[name]) / np.linalg.norm(reference[name]) for name in layers]
+    return float(np.abs(run['losses'] / reference['losses'] - 1).max()), float(np.median(moves))
 
 
-def main(argv=None) -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser(prog='python -m bench.drift', description=__doc__)
     parser.add_argument('--steps', type=int, default=50, metavar='N', help='steps of each run (default: %(default)s)')
     parser.add_argument('--seed', type=int, default=0, metavar='N', help='of weights, images and dropout (default: 0)')
@@ -89,9 +120,9 @@ def main(argv=None) -> None:
     reference, *others = RUNS
     losses = results[reference]['losses']
     print(f'{reference}: loss {losses[0]:.0f} at the first step, {losses[-1]:.0f} at the last')
-    found = {name: apart(results[name], results[reference]) for name in others}
-    for name, (loss, way) in found.items():
-        print(f'{name:17} loss {loss:.2g}, way {way:.2g} apart')
+    found = {name: drift(results[name], results[reference]) for name in others}
+    for name, (loss, weights) in found.items():
+        print(f'{name:17} loss {loss:.2g}, way {weights:.2g} apart')
     ours = found.pop('ours')
     print(f'ours / Caffe: loss {ours[0] / max(f[0] for f in found.values()):.1f}, '
           f'way {ours[1] / max(f[1] for f in found.values()):.1f}')

@@ -9,20 +9,23 @@ TF32 anywhere, TF32 that all convolutions may use it. Writes runs/bench/gpu.json
 `--on-cpu` (or `--rehearse`) does the same on the CPU, at a small --size and into rehearsal.json, to try this program
 without a card.
 """
-import json
+import argparse
 import shutil
 import statistics
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cli
-from bench.__main__ import ask, environment
+import files
+from bench.processes import PEERS, Command, Report, ask, environment, rounds
 from solvers.weights import runs_folder
 
-HERE = Path(__file__).parent
 PACKAGES = ('torch==2.13.0', 'numpy==2.4.6')
+Job = tuple[str, str]       # name in ENGINES, what
+Row = dict[str, Any]        # of the table, see `summarise`
 
 
 class Engine(NamedTuple):
@@ -43,25 +46,38 @@ ENGINES = {
 }
 
 
-def command(engine, what, args, python):
-    """Command line and environment that time one engine in a new process."""
+def command(engine: Engine, what: str, args: argparse.Namespace, python: Path | None) -> Command:
+    """Command line and environment that time one engine in a new process; `python` is PyTorch's."""
     options = ['--size', str(args.size), '--runs', str(args.runs), *engine.options]
     if engine.torch:
         device = 'cpu' if args.on_cpu else 'cuda'
-        return [str(python), str(HERE / 'peers.py'), what, '--engine', 'torch', '--device', device, *options], {}
+        visible = {} if args.on_cpu else {'CUDA_VISIBLE_DEVICES': str(args.gpu)}
+        return [str(python), str(PEERS), what, '--engine', 'torch', '--device', device, *options], visible
     gpu = [] if args.on_cpu else ['--gpu', str(args.gpu)]
     return [sys.executable, '-m', 'bench.ours', what, *gpu, *options], engine.environment
 
 
-def measure(engine, what, args, python):
-    """What one process reports, or None with the reason said."""
-    line, extra = command(engine, what, args, python)
-    visible = {'CUDA_VISIBLE_DEVICES': str(args.gpu)} if engine.torch and not args.on_cpu else {}
-    return ask(f'{engine.name}, {what}', line, {**extra, **visible})
+def measure(job: Job, args: argparse.Namespace, python: Path | None) -> Report | None:
+    """What one process reports on a job, or None with the reason said."""
+    engine, what = ENGINES[job[0]], job[1]
+    return ask(f'{engine.name}, {what}', *command(engine, what, args, python))
 
 
-def summarise(reports, size):
-    """One row for each engine and what: medians over rounds."""
+def summarise(reports: Mapping[Job, Sequence[Report]], size: int) -> list[Row]:
+    """One row for each job: medians over rounds.
+
+    Parameters
+    ----------
+    reports : mapping
+        Job -> what its processes reported.
+    size : int
+        Pixels of a side.
+
+    Returns
+    -------
+    list of dict
+        `engine`, `what`, `size`, `images_per_s`, `seconds`, `fastest`, `slowest` and `first` (seconds), `card_mb`.
+    """
     rows = []
     for (engine, what), found in reports.items():
         seconds = statistics.median(report['median_s'] for report in found)
@@ -73,10 +89,10 @@ def summarise(reports, size):
     return rows
 
 
-def table(rows):
-    """The rows as text, with what ours with cuDNN gives over each."""
+def table(rows: Sequence[Row]) -> str:
+    """The rows as text; the column `ratio` is what ours with cuDNN gives over the row's images per second."""
     ours = {row['what']: row['images_per_s'] for row in rows if row['engine'] == 'cudnn'}
-    lines = [['', '', 'images/s', 'cuDNN/it', 'first s', 'card MB']]
+    lines = [['', '', 'images/s', 'ratio', 'first s', 'card MB']]
     for row in sorted(rows, key=lambda row: (row['what'], -row['images_per_s'])):
         ratio = f'{ours[row["what"]] / row["images_per_s"]:.2f}' if row['what'] in ours else ''
         lines.append([ENGINES[row['engine']].name, row['what'], f'{row["images_per_s"]:.2f}', ratio,
@@ -84,7 +100,7 @@ def table(rows):
     return cli.table(lines)
 
 
-def card(number):
+def describe(number: int) -> dict[str, str]:
     """What the driver says of a card."""
     if not shutil.which('nvidia-smi'):
         return {'name': '?'}
@@ -94,11 +110,9 @@ def card(number):
     return dict(zip(fields, map(str.strip, printed.split(',')), strict=False))
 
 
-def ready(args):
+def card_answers() -> bool:
     """Whether a card can be used; says why not."""
     from accel import device
-    if args.on_cpu:
-        return True
     if not device.has_cuda():
         cli.say('skipped: this Caffe was built for the CPU alone (make test-gpu builds one with CUDA)')
     elif not device.cards():
@@ -106,7 +120,7 @@ def ready(args):
     return device.cards() > 0
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser(prog='python -m bench.gpu', description=__doc__)
     parser.add_argument('--rounds', type=int, default=3, help='times every engine is run (default 3)')
     parser.add_argument('--runs', type=int, default=50, help='passes that a process times after its first (default 50)')
@@ -116,28 +130,22 @@ def main(argv=None):
     args = parser.parse_args(argv)
     if min(args.rounds, args.runs, args.size) < 1:
         raise cli.BadInput('--rounds, --runs and --size are at least 1')
-    if not ready(args):
+    if not args.on_cpu and not card_answers():
         return
-    about = {'name': 'CPU'} if args.on_cpu else card(args.gpu)
+    about = {'name': 'CPU'} if args.on_cpu else describe(args.gpu)
     python = environment() if args.on_cpu else environment('bench-gpu', PACKAGES)
     jobs = [(name, what) for what in ('forward', 'step') for name in ENGINES if python or not ENGINES[name].torch]
-    reports = {job: [] for job in jobs}
-    for _ in cli.progress(range(args.rounds), desc='rounds'):
-        for job in jobs:
-            report = measure(ENGINES[job[0]], job[1], args, python)
-            reports[job] += [report] if report else []
-    reports = {job: found for job, found in reports.items() if found}
+    reports = rounds(jobs, lambda job: measure(job, args, python), args.rounds)
     rows = summarise(reports, args.size)
     if not any(row['engine'] == 'cudnn' for row in rows):
         raise cli.Failed('ours with cuDNN gave no figures: the lines above say why')
     folder, name = runs_folder() / 'bench', 'rehearsal' if args.on_cpu else 'gpu'
     folder.mkdir(parents=True, exist_ok=True)
     text = table(rows)
-    (folder / f'{name}.txt').write_text(text + '\n')
-    (folder / f'{name}.json').write_text(json.dumps({
+    files.write(folder / f'{name}.txt', text + '\n')
+    files.write_json(folder / f'{name}.json', {
         'card': about, 'rounds': args.rounds, 'runs': args.runs, 'rows': rows,
-        'processes': [{**report, 'engine': job[0]} for job, found in reports.items() for report in found]},
-        indent=1) + '\n')
+        'processes': [{**report, 'engine': job[0]} for job, found in reports.items() for report in found]})
     print(text)
     print(f'written to {folder / name}.json')
 

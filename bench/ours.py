@@ -11,10 +11,15 @@ import json
 import os
 import resource
 import statistics
-import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+# Functions import NumPy, which reads the number of threads once, when it is imported: `main` sets that first.
+if TYPE_CHECKING:
+    import numpy as np
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument('what', choices=('forward', 'step', 'sizes'))
@@ -24,8 +29,20 @@ parser.add_argument('--runs', type=int, default=6)
 parser.add_argument('--gpu', type=int)
 
 
-def net_parameter(size, training):
-    """FCN-8s over blobs that are filled by hand instead of by a data set."""
+def net_parameter(size: int, training: bool) -> Any:
+    """FCN-8s over blobs that are filled by hand instead of by a data set.
+
+    Parameters
+    ----------
+    size : int
+        Pixels of a side of the image.
+    training : bool
+        With label and loss.
+
+    Returns
+    -------
+    caffe_pb2.NetParameter
+    """
     from nets.voc_fcn8s.net import fcn
     net = fcn('train' if training else 'deploy')
     feed = net.layer[0]
@@ -37,22 +54,25 @@ def net_parameter(size, training):
     return net
 
 
-def fill(net, rng):
-    """Random weights that keep the activations' scale (He et al., ICCV 2015), an image and labels."""
-    from surgery import fill_bilinear
-    for name, params in net.params.items():
-        if not name.startswith('up'):
-            for weights in params[0].data:  # one output at a time: no large temporary counts as memory used
-                weights[...] = rng.standard_normal(weights.shape, dtype='float32') * (2 / weights.size) ** 0.5
-    fill_bilinear(net)
+def fill(net: Any, rng: 'np.random.Generator') -> None:
+    """Give a net random weights, a random image, and one label for all pixels.
+
+    Parameters
+    ----------
+    net : caffe.Net
+        Of `net_parameter`; written in place.
+    rng : numpy.random.Generator
+    """
+    from report.timing import randomise
+    randomise(net, rng)
     image = net.blobs['data'].data
     image[...] = rng.standard_normal(image.shape, dtype='float32') * 50
     if 'label' in net.blobs:
         net.blobs['label'].data[...] = 3
 
 
-def prepare(what, size):
-    """The net and the function to time."""
+def prepare(what: str, size: int) -> tuple[Any, Callable[[], object]]:
+    """The net or solver, which must stay alive, and the function to time; `size` as for `net_parameter`."""
     import caffe
     import numpy as np
     rng = np.random.default_rng(0)
@@ -71,12 +91,12 @@ def prepare(what, size):
         return solver, lambda: solver.step(1)
 
 
-def turns(net, size):
-    """A function that passes the two shapes through the net, one after the other."""
+def turns(net: Any, size: int) -> Callable[[], None]:
+    """A function that passes an image upright and one across through the net; `size` is the longer side, in pixels."""
     import numpy as np
     images = [np.ones(shape, np.float32) for shape in ((1, 3, size, size * 3 // 4), (1, 3, size * 3 // 4, size))]
 
-    def run():
+    def run() -> None:
         for image in images:
             net.blobs['data'].reshape(*image.shape)
             net.forward(data=image)
@@ -84,44 +104,53 @@ def turns(net, size):
 
 
 class Card:
-    """What a GPU is asked besides Caffe: to have finished, and how full it is."""
+    """A GPU that Caffe computes on, asked through the CUDA runtime that Caffe itself uses.
 
-    def __init__(self, number):
+    Parameters
+    ----------
+    number : int
+        Of the GPU.
+    """
+
+    def __init__(self, number: int) -> None:
         import caffe
 
         from accel import device
         device.choose(number)
         self.runtime = ctypes.CDLL(caffe._caffe.__file__)   # what it is linked with is looked through too
 
-    def finish(self):
+    def finish(self) -> None:
+        """Wait until the GPU has done what it was given."""
         if code := self.runtime.cudaDeviceSynchronize():
             raise SystemExit(f'the card reports error {code}')
 
-    def used_mb(self):
+    def used_mb(self) -> int:
+        """Megabytes in use on the GPU, of all processes."""
         free, total = ctypes.c_size_t(), ctypes.c_size_t()
         self.runtime.cudaMemGetInfo(ctypes.byref(free), ctypes.byref(total))
         return (total.value - free.value) >> 20
 
 
 class NoCard:
-    """Passes on the CPU end when they return."""
+    """In place of a `Card`: passes on the CPU end when they return."""
 
-    def finish(self):
-        pass
+    def finish(self) -> None:
+        """Do nothing."""
 
-    def used_mb(self):
+    def used_mb(self) -> int:
+        """0."""
         return 0
 
 
-def main():
+def main() -> None:
     args = parser.parse_args()
     os.environ.update({name: str(args.threads) for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS')},
                       GLOG_minloglevel='2')
     import accel
     card = NoCard() if args.gpu is None else Card(args.gpu)
-    held, run = prepare(args.what, args.size)
+    kept_alive, run = prepare(args.what, args.size)
     if args.what == 'sizes':
-        run = turns(held, args.size)
+        run = turns(kept_alive, args.size)
     seconds = []
     for _ in range(1 + args.runs):
         begin = time.perf_counter()
@@ -139,4 +168,4 @@ def main():
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    main()

@@ -15,23 +15,28 @@ import resource
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
 
-def build(classes=21):
+def build(classes: int = 21) -> Any:
+    """The net as a PyTorch module, with random weights."""
     import torch
     from torch import nn
     from torch.nn import functional as F
 
-    class FCN8s(nn.Module):
-        def __init__(self):
+    class FCN8s(nn.Module):     # type: ignore[misc]    # PyTorch is not where types are checked
+        """N x 3 x H x W images to N x classes x H x W scores."""
+
+        def __init__(self) -> None:
             super().__init__()
             self.stages, channels = nn.ModuleList(), 3
             for s, (width, depth) in enumerate(STAGES):
-                layers = []
+                layers: list[Any] = []
                 for i in range(depth):
                     pad = 100 if s == 0 and i == 0 else 1
                     layers += [nn.Conv2d(channels, width, 3, padding=pad), nn.ReLU(inplace=True)]
@@ -43,7 +48,7 @@ def build(classes=21):
             self.up2, self.up_pool4 = (nn.ConvTranspose2d(classes, classes, 4, 2, bias=False) for _ in range(2))
             self.up8 = nn.ConvTranspose2d(classes, classes, 16, 8, bias=False)
 
-        def forward(self, x):
+        def forward(self, x: Any) -> Any:
             h, pools = x, []
             for stage in self.stages:
                 h = stage(h)
@@ -59,8 +64,8 @@ def build(classes=21):
     return FCN8s()
 
 
-def export(path, size):
-    """Write the net as ONNX in a child process, so that its memory is not counted here."""
+def export(path: str, size: int) -> None:
+    """Write the net as ONNX, for images of `size` pixels a side, in a child process: its memory does not count here."""
     pid = os.fork()
     if pid == 0:
         import torch
@@ -71,14 +76,26 @@ def export(path, size):
         raise SystemExit('ONNX export failed')
 
 
-def forward(engine, size, threads, device):
+def forward(engine: str, size: int, threads: int, device: str) -> Callable[[], object]:
+    """A function that passes an image through the net.
+
+    Parameters
+    ----------
+    engine : str
+        'torch', 'ort' or 'openvino'.
+    size : int
+        Pixels of a side of the image.
+    threads : int
+    device : str
+        'cpu' or 'cuda', for PyTorch.
+    """
     x = np.random.default_rng(0).standard_normal((1, 3, size, size), dtype=np.float32) * 50
     if engine == 'torch':
         import torch
         torch.set_num_threads(threads)
         net, image = build().eval().to(device), torch.from_numpy(x).to(device)
 
-        def run():
+        def run() -> None:
             with torch.inference_mode():
                 net(image)
         return run
@@ -96,7 +113,8 @@ def forward(engine, size, threads, device):
     return lambda: model([x])
 
 
-def step(size, threads, device):
+def step(size: int, threads: int, device: str) -> Callable[[], object]:
+    """A function that takes a training step in PyTorch; the arguments as for `forward`."""
     import torch
     from torch.nn import functional as F
     torch.set_num_threads(threads)
@@ -104,14 +122,14 @@ def step(size, threads, device):
     label = torch.full((1, size, size), 3, device=device)
     sgd = torch.optim.SGD(net.parameters(), lr=1e-14, momentum=0.99, weight_decay=5e-4)
 
-    def run():
+    def run() -> None:
         sgd.zero_grad()
         F.cross_entropy(net(image), label, reduction='sum').backward()
         sgd.step()
     return run
 
 
-def card(tf32):
+def card(tf32: bool) -> tuple[Callable[[], object], Callable[[], int]]:
     """Set PyTorch up for a card; returns what waits for it, and what tells how many megabytes of it are in use."""
     import torch
     if not torch.cuda.is_available():
@@ -119,13 +137,13 @@ def card(tf32):
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.deterministic = True   # as ours is
 
-    def used_mb():
+    def used_mb() -> int:
         free, total = torch.cuda.mem_get_info()
-        return (total - free) >> 20
+        return int(total - free) >> 20
     return torch.cuda.synchronize, used_mb
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('what', choices=('forward', 'step'))
     parser.add_argument('--engine', choices=('torch', 'ort', 'openvino'), default='torch')

@@ -16,8 +16,10 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cli
+import files
 
 LATENCY = 50e-6     # seconds of one message, TCP in a rack
 LINKS = (1, 10, 100)    # Gb/s
@@ -25,12 +27,29 @@ RANKS = (8, 16, 32, 64, 128, 256, 512)
 
 
 def ring(ranks: int, size: float, gigabits: float) -> float:
-    """Seconds of a ring allreduce of `size` bytes."""
+    """Seconds of a ring allreduce.
+
+    Parameters
+    ----------
+    ranks : int
+    size : float
+        Bytes that are summed.
+    gigabits : float
+        Gb/s of each rank's link.
+    """
     return 2 * (ranks - 1) / ranks * size * 8 / (gigabits * 1e9) + 2 * (ranks - 1) * LATENCY
 
 
 def measure(steps: int, folder: Path) -> None:
-    """As one rank: take steps and print their median seconds, the first of them left out; `folder` is all ranks'."""
+    """As one rank: take steps; the first rank prints their median seconds and the bytes of the gradients as JSON.
+
+    Parameters
+    ----------
+    steps : int
+        Those that count; one more is taken before.
+    folder : Path
+        Of the run, shared by all ranks.
+    """
     import nets
     from accel import device, ranks
     from experiments.fetch import photographs
@@ -55,8 +74,29 @@ def measure(steps: int, folder: Path) -> None:
         print(json.dumps({'seconds': statistics.median(seconds[1:]), 'gradient_bytes': bytes_}))
 
 
-def run(ranks: int, threads: int, steps: int) -> dict:
-    """`measure` under mpirun, with so many threads a rank."""
+def run(ranks: int, threads: int, steps: int) -> dict[str, Any]:
+    """Run `measure` under mpirun.
+
+    Parameters
+    ----------
+    ranks : int
+    threads : int
+        Of each rank.
+    steps : int
+        As for `measure`.
+
+    Returns
+    -------
+    dict
+        `ranks`, `threads`, `seconds` (of a step) and `gradient_bytes`.
+
+    Raises
+    ------
+    cli.BadInput
+        mpirun is missing.
+    cli.Failed
+        A rank ended with an error.
+    """
     mpirun = shutil.which('mpirun', path=f'{Path(sys.executable).parent}:{os.environ["PATH"]}')
     if not mpirun:
         raise cli.BadInput('no mpirun: make mpi')
@@ -71,7 +111,21 @@ def run(ranks: int, threads: int, steps: int) -> dict:
 
 
 def table(step: float, size: float) -> str:
-    """Images per second of n ranks, each on a machine like this one, by link; nothing of the sum hidden, and all."""
+    """Images per second of n ranks, each on a machine like this one, by link.
+
+    Parameters
+    ----------
+    step : float
+        Seconds of a step of one rank.
+    size : float
+        Bytes of the gradients.
+
+    Returns
+    -------
+    str
+        A line for each number of ranks; in each cell if nothing of the sum is hidden behind backward, and if all of
+        it is.
+    """
     rows = ['ranks  ' + ''.join(f'{f"{link} Gb/s":>20}' for link in LINKS)]
     for ranks in RANKS:
         cells = []
@@ -82,7 +136,7 @@ def table(step: float, size: float) -> str:
     return '\n'.join(rows)
 
 
-def main(argv=None) -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser(prog='python -m bench.scaling', description=__doc__)
     parser.add_argument('--steps', type=int, default=5, metavar='N', help='steps that count (default: %(default)s)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='also write the measurements there')
@@ -98,7 +152,7 @@ def main(argv=None) -> None:
     print(f'{found[0]["gradient_bytes"] / 1e6:.0f} MB of gradients; projected images/s:')
     print(table(found[0]['seconds'], found[0]['gradient_bytes']))
     if args.json:
-        args.json.write_text(json.dumps(found, indent=1) + '\n')
+        files.write_json(args.json, found)
 
 
 if __name__ == '__main__':

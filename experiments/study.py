@@ -1,23 +1,22 @@
 """The design choices of the papers, trained and scored here: make study, make study QUICK=1
 
 Data are slices of one brain, see experiments/brain.py: every user of Debian can have them, and 20 of them, in blocks of
-their own, are held out. The nets are those of nets/ with four changes: the classes are the brain's, fc6 and fc7 are 512
-wide and start at random because the classifier's own are not at hand, conv1 to conv3 stay as they are, and rates and
-steps are for small pictures and a CPU. Scores say how the choices compare on this data; it is one person's head.
+their own, are held out. The nets are those of nets/ with changes: the classes are the brain's, fc6 and fc7 are 512 wide
+and start at random because the classifier's own are not at hand, conv1 to conv3 stay as they are, and rates and steps
+are for small pictures and a CPU. Scores say how the choices compare on this data; it is one person's head.
 
 Writes runs/study/study.json, tables, pictures and a report. A training that is finished is not repeated, one that was
-broken off goes on.
+stopped is resumed.
 """
 import hashlib
 import json
 import shutil
-import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -27,35 +26,35 @@ from accel import device
 from data_layers import open_dataset
 from data_layers.dataset import read_indices
 from data_layers.palette import colorize
-from experiments.brain import CLASSES, NAME, brain
+from experiments import brain
+from experiments.brain import CLASSES, NAME
 from experiments.fetch import vgg16_convolutions
+from experiments.training import shrink
+from experiments.training import train as train_net
 from nets import blocks
 from nets.blocks import crop, loss, score, upsample
-from nets.edits import freeze, learn_upsampling, narrow, normalise
+from nets.edits import freeze, learn_upsampling, normalise
 from nets.vgg16 import vgg16
 from nets.voc_fcn8s.net import fcn as fcn8s
 from nets.voc_fcn8s_atonce.net import fcn as atonce
 from nets.voc_fcn16s.net import fcn as fcn16s
 from nets.voc_fcn32s.net import fcn as fcn32s
-from report import page, published
+from report import page
 from report.pictures import sheet
+from report.study_tables import WIDTH, tables
 from report.upper_bound import upper_bound
 from solvers import snapshot, weights
 from solvers.evaluation import evaluate_run
-from solvers.loop import solve
-from solvers.metrics import METRICS
 from solvers.recipe import Recipe
 from solvers.run import Run
 from solvers.source import read_from
 from solvers.training import Training
 from surgery.graph import prune
 
-WIDTH = 512                             # of fc6 and fc7
-HELD = ('conv1', 'conv2', 'conv3')
 SEEDS = 1, 2, 3
 PIXELS = 181 * 217                      # of a slice
 RATES = {32: 2e-9, 16: 3e-11, 8: 1e-12}
-UPSAMPLING = 1e4                        # times that rate, or kernels would move by a millionth
+UPSAMPLING = 1e4                        # times that rate, with which kernels would move by a millionth
 SNAPSHOTS = 100                         # steps between two
 data = SimpleNamespace(NUM_CLASSES=len(CLASSES), feed=lambda split: blocks.feed(NAME, split, {'data': 'data'}))
 
@@ -75,18 +74,31 @@ class Row:
     steps : int
         Iterations of a full study.
     start : str, optional
-        The row whose weights it starts from; the convolutions of VGG-16 when none.
+        The row whose weights it starts from; by default the convolutions of VGG-16.
     """
     name: str
-    fcn: Callable
+    fcn: Callable[[str], Any]
     base_lr: float
     steps: int
     start: str = ''
 
 
-def only(pool: str, stride: int) -> Callable:
-    """The net that scores a single pool, without fc6 and fc7 and without skips."""
-    def fcn(split):
+def single_layer(pool: str, stride: int) -> Callable[[str], Any]:
+    """A net that scores a single pooling layer, without fc6 and fc7 and without skips.
+
+    Parameters
+    ----------
+    pool : str
+        Such as 'pool4'.
+    stride : int
+        Of that layer, in pixels of the image.
+
+    Returns
+    -------
+    callable
+        Split -> `NetParameter`.
+    """
+    def fcn(split: str) -> Any:
         n = data.feed(split)                                # data, label
         vgg16(n)
         n[f'score_{pool}'] = score(n[pool], data.NUM_CLASSES)
@@ -104,71 +116,105 @@ ROWS: tuple[Row, ...] = (
     Row('FCN-32s, as long as 8s', lambda split: fcn32s(split, data), RATES[32], 2000, start='FCN-32s'),
     Row('FCN-32s-fixed', lambda split: freeze(fcn32s(split, data), ('conv', 'fc')), RATES[32], 2000),
     Row('FCN-8s at once', lambda split: atonce(split, data), RATES[32], 4000),
-    Row('pool5 only', only('pool5', 32), RATES[32], 2000),
-    Row('pool4 only', only('pool4', 16), RATES[16], 2000),
-    Row('pool3 only', only('pool3', 8), RATES[8], 2000),
+    Row('pool5 only', single_layer('pool5', 32), RATES[32], 2000),
+    Row('pool4 only', single_layer('pool4', 16), RATES[16], 2000),
+    Row('pool3 only', single_layer('pool3', 8), RATES[8], 2000),
     Row('FCN-8s, upsampling learned', lambda split: learn_upsampling(fcn8s(split, data), UPSAMPLING), RATES[8], 1000,
         'FCN-16s'),
     Row('FCN-32s, loss normalised', lambda split: normalise(fcn32s(split, data)), RATES[32] * PIXELS, 2000),
 )
-QUICK = 4                               # times fewer steps, and only
-QUICK_ROWS = 6                          # the first of them
+QUICK = 4                               # times fewer steps, and
+QUICK_ROWS = 6                          # only so many rows, the first
 
 
 def training(row: Row, seed: int) -> Training:
     """The net of a row and how one seed trains it."""
-    def fcn(split):
-        net = freeze(narrow(row.fcn(split), WIDTH), HELD)
+    def fcn(split: str) -> Any:
+        net = shrink(row.fcn(split), WIDTH)
         return read_from(net, seed=seed) if split == 'train' else net
 
-    heights = open_dataset(NAME, 'val')
+    images = len(open_dataset(NAME, 'val'))
     return Training(row.name, fcn, Recipe(row.base_lr, row.steps, score_every=-(-row.steps // 4), snapshot=SNAPSHOTS,
-                                          test_iter=len(heights), seed=seed), init=())
+                                          test_iter=images, seed=seed), init=())
 
 
-def train(row: Row, seed: int, initial: Path, run: Path) -> dict:
-    """Train a row with one seed, unless just that was done before; its scores.
+def train(row: Row, seed: int, initial: Path, run: Path) -> dict[str, Any]:
+    """Train a row with one seed, unless just that was done before.
 
-    What a training is, its net, its recipe and the weights it starts from, is written down before it begins. A run
-    folder that holds another training is refused.
+    What a training is, its net, its recipe and the weights it starts from, is written down before it begins.
+
+    Parameters
+    ----------
+    row : Row
+    seed : int
+    initial : Path
+        The caffemodel it starts from.
+    run : Path
+        The run's folder, which also gets `training.json`.
+
+    Returns
+    -------
+    dict
+        What `training.json` holds: `about`, `scores` (the metrics as fractions of 1) and `seconds` (None for a
+        training that was resumed).
+
+    Raises
+    ------
+    BadInput
+        The folder holds another training.
+    Failed
+        A signal stopped the training.
     """
     plan = training(row, seed)
     about = {'net': hashlib.sha256(str(plan.fcn('train')).encode()).hexdigest(), 'recipe': asdict(plan.recipe),
              'initial': files.sha256(initial)}
     record = run / 'training.json'
-    known = json.loads(record.read_text()) if record.exists() else {'about': about}
+    known: dict[str, Any] = json.loads(record.read_text()) if record.exists() else {'about': about}
     if known['about'] != about:
         raise cli.BadInput(f'{run} holds another training than this study asks for; remove it, or give another --out')
     if 'scores' in known:
         return known
     run.mkdir(parents=True, exist_ok=True)
     files.write_json(record, known)
-    begun, begin = snapshot.list_snapshots(run / 'snapshots'), time.perf_counter()
-    matrices = solve(plan, run, [initial], resume=True, keep=1)
-    if not matrices:
-        raise cli.Failed('the study was stopped; the same command goes on with it')
-    known |= {'scores': matrices['label'].compute().summary(),
-              'seconds': None if begun else round(time.perf_counter() - begin)}    # not known of one broken off
+    resumed = snapshot.list_snapshots(run / 'snapshots')
+    scores, seconds = train_net(plan, run, initial, 'study', keep=1)
+    known |= {'scores': scores, 'seconds': None if resumed else round(seconds)}
     files.write_json(record, known)
     shutil.rmtree(run / 'snapshots')    # weights.caffemodel is the last of them
     return known
 
 
-def study(rows: Sequence[Row], seeds: Sequence[int], convolutions: Path, runs: Path, out: Path, **facts) -> dict:
-    """Train every row with every seed below `runs`, and keep what is known so far in `out`/study.json.
+def study(rows: Sequence[Row], seeds: Sequence[int], convolutions: Path, runs: Path, out: Path,
+          **facts: Any) -> dict[str, Any]:
+    """Train every row with every seed, and keep what is known so far in study.json.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        A row comes after the one it starts from.
+    seeds : sequence of int
+    convolutions : Path
+        The caffemodel that the first rows start from.
+    runs : Path
+        Gets a folder for each run.
+    out : Path
+        The folder of study.json.
+    **facts
+        Go into study.json as they are.
 
     Returns
     -------
     dict
-        What is in study.json: the `facts`, what is known of the data, and for each row `base_lr`, `steps`, `start`, and
-        by seed `scores` (the four metrics as fractions of 1) and `seconds` (None for a training broken off between).
+        What is in study.json: the `facts`, `data` as of `describe_data`, and `rows`: by name `base_lr`, `steps`,
+        `start`, and by seed `scores` (the metrics as fractions of 1) and `seconds` (None for a training that was
+        resumed).
     """
-    result: dict = {**facts, 'data': about_data(), 'rows': {}}
+    result: dict[str, Any] = {**facts, 'data': describe_data(), 'rows': {}}
     for seed in seeds:
         for row in rows:
             cli.say(f'{row.name}, seed {seed}')
-            initial = folder(runs, row.start, seed) / 'weights.caffemodel' if row.start else convolutions
-            one = train(row, seed, initial, folder(runs, row.name, seed))
+            initial = run_folder(runs, row.start, seed) / 'weights.caffemodel' if row.start else convolutions
+            one = train(row, seed, initial, run_folder(runs, row.name, seed))
             entry = result['rows'].setdefault(row.name, {
                 'base_lr': row.base_lr, 'steps': row.steps, 'start': row.start or "VGG-16's convolutions",
                 'scores': {}, 'seconds': {}})
@@ -177,67 +223,52 @@ def study(rows: Sequence[Row], seeds: Sequence[int], convolutions: Path, runs: P
     return result
 
 
-def about_data() -> dict:
-    """Pictures in the splits, and the mean IU that labels have when they are made coarse."""
-    learnt, held = open_dataset(NAME, 'train'), open_dataset(NAME, 'val')
-    bound = upper_bound(held, workers=1)['label']
-    return {'train': len(learnt), 'val': len(held), 'classes': list(CLASSES),
+def describe_data() -> dict[str, Any]:
+    """What the nets are trained and scored on.
+
+    Returns
+    -------
+    dict
+        `train` and `val`, the numbers of their slices; `classes`; `upper_bound`, factor -> mean IU, as a fraction of 1,
+        of the labels of `val` made coarse.
+    """
+    splits = {split: open_dataset(NAME, split) for split in ('train', 'val')}
+    bound = upper_bound(splits['val'], workers=1)['label']
+    return {**{split: len(dataset) for split, dataset in splits.items()}, 'classes': list(CLASSES),
             'upper_bound': {str(factor): value for factor, value in bound.items()}}
 
 
-def folder(runs: Path, name: str, seed: int) -> Path:
-    """The run of a row and a seed."""
+def run_folder(runs: Path, name: str, seed: int) -> Path:
+    """The folder, below `runs`, of the run of a row and a seed."""
     return runs / f'seed-{seed}' / name.lower().replace(',', '').replace(' ', '-')
 
 
-# What comes out.
-
-HEADING = ('', 'pixel acc', 'mean acc', 'mean IU', 'f.w. IU', 'published, on VOC')      # in the order of METRICS
-TABLES = {'Skips (CVPR 2015, Table 2)': ('FCN-32s-fixed', 'FCN-32s', 'FCN-32s, as long as 8s', 'FCN-16s', 'FCN-8s',
-                                         'FCN-8s at once'),
-          'One layer at a time': ('pool5 only', 'pool4 only', 'pool3 only'),
-          'Upsampling': ('FCN-8s', 'FCN-8s, upsampling learned'),
-          'Loss': ('FCN-32s', 'FCN-32s, loss normalised')}
-PUBLISHED = {
-    **{name: published.in_percent(published.SCORES[net]['label'][published.PAPER]) for name, net in (
-        ('FCN-32s-fixed', 'voc-fcn32s-fixed'), ('FCN-32s', 'voc-fcn32s'), ('FCN-16s', 'voc-fcn16s'),
-        ('FCN-8s', 'voc-fcn8s'))},
-    'FCN-8s at once': published.in_percent(published.SCORES['voc-fcn8s-atonce']['label'][published.RELEASED])
-    + ' (released weights)',
-    **{name: published.in_percent(row, confirmed=False) for name, row in published.ONE_LAYER.items()}}
-
-
-def row_of(name: str, entry: dict) -> tuple[str, ...]:
-    """A line of a table: mean over the seeds in percent, and their standard deviation where there are several."""
-    values = [[100 * scores[metric] for scores in entry['scores'].values()] for metric in METRICS]
-    return name, *(f'{statistics.fmean(v):.1f}' + (f' ± {statistics.stdev(v):.1f}' if len(v) > 1 else '')
-                   for v in values), PUBLISHED.get(name, '')
-
-
-def tables(result: dict) -> list[tuple[str, list[tuple[str, ...]]]]:
-    """The tables of the study: title and lines, the first of which is the heading; only of what has been trained."""
-    made = []
-    for title, names in TABLES.items():
-        lines = [row_of(name, result['rows'][name]) for name in names if name in result['rows']]
-        if len(lines) > 1:      # something to compare
-            made.append((title, [HEADING, *lines]))
-    return made
-
-
 def show(names: Sequence[str], runs: Path, seed: int, out: Path) -> None:
-    """Write pictures of held-out slices, one of each block, and the HTML report of these rows."""
-    dataset, chosen = open_dataset(NAME, 'val'), [folder(runs, name, seed) for name in names]
+    """Write a sheet of held-out slices, one of each block, and the HTML report of some rows.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of trained rows.
+    runs : Path
+        Where their runs are.
+    seed : int
+        The seed they were trained with.
+    out : Path
+        Gets study.png and report.html.
+    """
+    dataset, chosen = open_dataset(NAME, 'val'), [run_folder(runs, name, seed) for name in names]
     for run in chosen:
         evaluate_run(Run(run))
-    heights = dataset.ids[1::4]
+    slices = dataset.ids[1::4]
     masks = {id: [dataset.read('label', id)[0],
-                  *(read_indices(run / f'evaluation/label/{id}.png') for run in chosen)] for id in heights}
-    grid = [[dataset.image(id), *map(colorize, masks[id])] for id in heights]
+                  *(read_indices(run / f'evaluation/label/{id}.png') for run in chosen)] for id in slices}
+    grid = [[dataset.image(id), *map(colorize, masks[id])] for id in slices]
     sheet(grid, ['slice', 'truth', *names], np.unique(np.stack([*masks.values()])), CLASSES).save(out / 'study.png')
     page.write(chosen, out / 'report.html')
 
 
-def main(argv=None) -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser(prog='python -m experiments.study', description=__doc__)
     parser.add_argument('--quick', action='store_true',
                         help=f'the table of skips alone, {QUICK} times fewer steps, one seed')
@@ -247,7 +278,7 @@ def main(argv=None) -> None:
     out, runs = args.out.resolve(), args.out.resolve() / ('quick' if args.quick else 'full')
     processor = device.choose()
     print(f'computing on {processor}', flush=True)
-    brain()
+    brain.prepare()
     rows = ROWS
     if args.quick:
         rows = tuple(replace(row, steps=row.steps // QUICK) for row in ROWS[:None if args.all else QUICK_ROWS])
@@ -255,7 +286,7 @@ def main(argv=None) -> None:
     runs.mkdir(parents=True, exist_ok=True)
     result = study(rows, seeds, vgg16_convolutions().resolve(), runs, out, quick=args.quick, processor=processor)
     text = '\n\n'.join(f'{title}\n\n{cli.table(lines)}' for title, lines in tables(result))
-    (out / 'tables.txt').write_text(f'{text}\n')
+    files.write(out / 'tables.txt', f'{text}\n')
     show(['FCN-32s', 'FCN-16s', 'FCN-8s'], runs, seeds[0], out)
     print(f'{text}\n\nThese are scores on {result["data"]["val"]} held-out slices of one brain, not VOC.')
     print(f'Look at {out / "study.png"} and {out / "report.html"}')

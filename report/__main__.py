@@ -15,7 +15,8 @@ import nets  # noqa: F401, quietens Caffe before anything imports it
 from accel import device
 
 
-def main(argv=None) -> None:
+def main(argv: list[str] | None = None) -> None:
+    """Run one of the commands, or report on runs."""
     arguments = sys.argv[1:] if argv is None else argv
     if arguments[:1] == ['serve']:
         from report import serve
@@ -30,7 +31,8 @@ def main(argv=None) -> None:
         report(arguments)
 
 
-def report(argv) -> None:
+def report(argv: list[str] | None = None) -> None:
+    """Report on runs, as the command line says."""
     parser = cli.Parser(prog='python -m report', description=__doc__)
     parser.add_argument('runs', nargs='+', type=Path, metavar='RUN', help='folder of a run')
     parser.add_argument('--out', type=Path, metavar='FILE', help='default: report.html in or beside the runs')

@@ -4,20 +4,21 @@ import hashlib
 import io
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import numpy as np
+import numpy.typing as npt
 from markupsafe import Markup
 from PIL import Image
 
 import cli
 import files
 from cli import BadInput
-from data_layers import VOID
+from data_layers import VOID, Dataset
 from data_layers.dataset import read_indices
 from data_layers.palette import PALETTE, colorize
 from report import charts, published
@@ -36,7 +37,18 @@ CONFUSIONS = 5      # named above the matrix
 
 @dataclass
 class Stage:
-    """A run as the report shows it; where the evaluation is empty, `problem` says why."""
+    """A run as the report shows it.
+
+    Parameters
+    ----------
+    name : str
+        What the page calls it.
+    run : Run
+    evaluation : dict
+        As of `solvers.evaluation.evaluate_run`; empty for a run that cannot be scored.
+    problem : str or None
+        Why it cannot be scored.
+    """
     name: str
     run: Run
     evaluation: dict[str, Any] = field(default_factory=dict)
@@ -76,7 +88,7 @@ def write(paths: Sequence[Path], out: Path | None = None, count: int = 4) -> Pat
 
 
 def named(runs: Sequence[Run]) -> list[tuple[str, Run]]:
-    """The runs with names that tell them apart: of the net, else with that of the folder, else with its whole path."""
+    """Runs with names that tell them apart: that of the net, else with the folder's name, else with its whole path."""
     candidates = [[run.net for run in runs], [f'{run.net} in {run.path.name}' for run in runs],
                   [f'{run.net} in {run.path}' for run in runs]]
     return [(next((names[i] for names in candidates if names.count(names[i]) == 1), candidates[-1][i]), run)
@@ -84,19 +96,44 @@ def named(runs: Sequence[Run]) -> list[tuple[str, Run]]:
 
 
 def render(stages: Sequence[Stage], count: int) -> str:
-    """The page of evaluated stages."""
-    groups: dict[tuple, list[Stage]] = {}
+    """The page of evaluated stages.
+
+    Parameters
+    ----------
+    stages : sequence of Stage
+    count : int
+        So many worst and so many best images.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
+    groups: dict[tuple[Any, ...], list[Stage]] = {}
     for stage in stages:
         of = stage.evaluation.get('of', {})
         groups.setdefault(tuple(of.get(key) for key in ('dataset', 'split', 'root')), []).append(stage)
     ordered = [stage for members in groups.values() for stage in members]
-    return page('report.html', script='report.js', title=', '.join(stage.name for stage in ordered),
-                groups=[group(members, count) for members in groups.values()], metrics=METRICS,
-                recipe=recipe(ordered), names=[stage.name for stage in ordered])
+    return fill_template('report.html', script='report.js', title=', '.join(stage.name for stage in ordered),
+                         groups=[group(members, count) for members in groups.values()], metrics=METRICS,
+                         recipe=recipe(ordered), names=[stage.name for stage in ordered])
 
 
-def page(template: str, script: str, **values) -> str:
-    """Fill a template, which gets style sheet and script as `style` and `script` and lets no other script run."""
+def fill_template(template: str, script: str, **values: Any) -> str:
+    """A page from a template that extends page.html, which holds style sheet and script and lets no other script run.
+
+    Parameters
+    ----------
+    template, script : str
+        File names in `TEMPLATES`.
+    **values
+        What the template shows; text in them is escaped.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
     code, style = ((TEMPLATES / name).read_text(encoding='utf-8') for name in (script, 'style.css'))
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
     return environment().get_template(template).render(script=Markup(code), style=Markup(style),
@@ -112,11 +149,14 @@ def environment() -> jinja2.Environment:
 
 
 def percent(fraction: float | None) -> str:
+    """A fraction of 1 in percent; a dash for None and NaN."""
     return '–' if fraction is None or fraction != fraction else f'{100 * fraction:.1f}'
 
 
-def group(stages: list[Stage], count: int) -> dict:
-    """What the page says of runs that are scored on the same images."""
+# What the templates show, as dicts.
+
+def group(stages: list[Stage], count: int) -> dict[str, Any]:
+    """Runs that are scored on the same images, or not at all; `count` as for `render`."""
     scored = [stage for stage in stages if stage.evaluation]
     of = scored[0].evaluation['of'] if scored else None
     images = scored[0].evaluation['count'] if scored else 0
@@ -128,8 +168,8 @@ def group(stages: list[Stage], count: int) -> dict:
                       for label in labels]}
 
 
-def task(label: str, stages: list[Stage], count: int) -> dict:
-    """Scores, classes, confusions and pictures of one label blob."""
+def task(label: str, stages: list[Stage], count: int) -> dict[str, Any]:
+    """Scores, classes, confusions and pictures of one label blob; `count` as for `render`."""
     of = stages[0].evaluation['of']
     split = published.SPLITS.get(of['dataset'])
     results = [(stage.name, stage.evaluation['tasks'][label]) for stage in stages]
@@ -145,7 +185,7 @@ def task(label: str, stages: list[Stage], count: int) -> dict:
 
 
 def score_rows(label: str, stage: Stage) -> list[tuple[str, str, list[float | None]]]:
-    """Kind, heading and the four metrics: of a run, by other conventions, and as published."""
+    """Kind, heading and metrics (fractions of 1) of a run, by other conventions, and as published."""
     result = stage.evaluation['tasks'][label]
     ours = [result[name] for name in METRICS]
     variants = [(what, [scores[name] for name in METRICS]) for what, scores in result['variants'].items()]
@@ -154,8 +194,20 @@ def score_rows(label: str, stage: Stage) -> list[tuple[str, str, list[float | No
               for source, row in published.SCORES.get(stage.run.net, {}).get(label, {}).items())]
 
 
-def class_table(results) -> dict:
-    """IU of the classes that the truth has, the best of the last run first, and the names of the others."""
+def class_table(results: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    """The IU of classes.
+
+    Parameters
+    ----------
+    results : sequence of (str, dict)
+        Name of a run, and its scores as of `solvers.metrics.to_json`.
+
+    Returns
+    -------
+    dict
+        `classes`, those that the truth has, each with the IU of every run, best of the last run first; `absent`, the
+        names of the others.
+    """
     classes = results[-1][1]['classes']
     ius = [result['iu'] for _, result in results]
     present = sorted((k for k in range(len(classes)) if ius[-1][k] is not None), key=lambda k: -ius[-1][k])
@@ -163,8 +215,20 @@ def class_table(results) -> dict:
             'absent': [name for k, name in enumerate(classes) if k not in present]}
 
 
-def confusion(result: dict) -> dict:
-    """The confusion matrix of the classes that occur, in percent of the true class, and its greatest errors."""
+def confusion(result: dict[str, Any]) -> dict[str, Any]:
+    """A confusion matrix as the page shows it.
+
+    Parameters
+    ----------
+    result : dict
+        Scores as of `solvers.metrics.to_json`.
+
+    Returns
+    -------
+    dict
+        `classes`, the k that occur; `shares`, k x k, in percent of the true class; `worst`, the most frequent errors:
+        true class, predicted class, fraction of all errors.
+    """
     classes, counts = result['classes'], np.array(result['confusion_matrix'])
     used = np.flatnonzero(counts.sum(0) + counts.sum(1))
     shown = counts[np.ix_(used, used)]
@@ -176,7 +240,7 @@ def confusion(result: dict) -> dict:
             'worst': [(classes[truth], classes[guess], share) for truth, guess, share in pairs]}
 
 
-def curves(stages: list[Stage]) -> list[dict]:
+def curves(stages: list[Stage]) -> list[dict[str, Any]]:
     """The charts of loss and mean IU, each with the names of its lines."""
     window = max(20, max(len(stage.run.losses) for stage in stages) // 100)
     losses = []
@@ -190,20 +254,39 @@ def curves(stages: list[Stage]) -> list[dict]:
                              if label in tasks and np.isfinite(tasks[label]['mean_iu'])])
               for stage in stages for label in labels]
     return [{'title': title, 'names': [line.name for line in series],
-             'svg': charts.lines(series, f'{title}; {endings(series, unit)}', axis, ends)}
+             'svg': charts.line_chart(series, f'{title}; {endings(series, unit)}', axis, ends)}
             for title, axis, ends, unit, series in
             ((f'Training loss of an image, running mean of {window} steps', 'loss', None, '', losses),
              ('Mean IU on the scored split', 'mean IU, %', (0, 100), ' %', scores)) if any(s.points for s in series)]
 
 
-def endings(series, unit: str) -> str:
+def endings(series: Iterable[charts.Series], unit: str) -> str:
     """Where the lines begin and end, in words."""
     return '; '.join(f'{name}: from {points[0][1]:.4g}{unit} to {points[-1][1]:.4g}{unit} at iteration {points[-1][0]}'
                      for name, points in series if points)
 
 
-def pictures(label: str, stages: list[Stage], count: int) -> list[dict]:
-    """The images on which the last run does worst and best, worst first."""
+def pictures(label: str, stages: list[Stage], count: int) -> list[dict[str, Any]]:
+    """Cards of the images on which the last run does worst and best, worst first.
+
+    Parameters
+    ----------
+    label : str
+        The label blob.
+    stages : list of Stage
+    count : int
+        As for `render`.
+
+    Returns
+    -------
+    list of dict
+        As of `card`.
+
+    Raises
+    ------
+    BadInput
+        The data set is missing, or predictions do not fit it.
+    """
     of = stages[-1].evaluation['images'][label]
     ranked = sorted(of, key=lambda id: of[id]['mean_iu'])
     chosen = ranked if len(ranked) <= 2 * count else ranked[:count] + ranked[-count:]
@@ -212,8 +295,24 @@ def pictures(label: str, stages: list[Stage], count: int) -> list[dict]:
     return [card(dataset, label, id, stages) for id in cli.progress(chosen, desc='draw', unit='image')]
 
 
-def card(dataset, label: str, id: str, stages: list[Stage]) -> dict:
-    """Photograph, truth, and prediction and errors of every stage."""
+def card(dataset: Dataset, label: str, id: str, stages: list[Stage]) -> dict[str, Any]:
+    """Photograph, truth, and prediction and errors of every stage.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The scored split.
+    label : str
+        The label blob.
+    id : str
+        The image.
+    stages : list of Stage
+
+    Raises
+    ------
+    BadInput
+        A prediction is not of the size of its image.
+    """
     truth, photo = dataset.read(label, id)[0], Image.fromarray(dataset.image(id))
     classes, occurring = dataset.classes[label], {*np.unique(truth).tolist()}
     shown = []
@@ -234,25 +333,38 @@ def card(dataset, label: str, id: str, stages: list[Stage]) -> dict:
             'stages': shown, 'legend': legend(sorted(occurring), classes)}
 
 
-def legend(values, classes) -> list[tuple[str, str]]:
-    """Names of label values and their colours; void is named too."""
+def legend(values: Iterable[int], classes: Sequence[str]) -> list[tuple[str, str]]:
+    """Names of label values and their colours, as #rrggbb; void is named too."""
     return [(classes[k] if k < len(classes) else 'void', f'#{bytes(PALETTE[k]).hex()}') for k in values]
 
 
-def contents(labels: np.ndarray, classes) -> str:
-    """What a segmentation shows, in words: the classes by their share of the pixels."""
+def contents(labels: npt.NDArray[np.uint8], classes: Sequence[str]) -> str:
+    """What a segmentation (H x W) shows, in words: the classes by their share of the pixels."""
     shares = Counter(dict(enumerate(np.bincount(labels.ravel(), minlength=256) / labels.size)))
     return ', '.join(f'{classes[k]} {100 * share:.0f} %' for k, share in shares.most_common()
                      if share >= 0.005 and k < len(classes))
 
 
 def data_uri(picture: Image.Image, format: str) -> str:
-    """A picture, made small enough, as part of the page."""
+    """A picture as part of the page, at most `SIDE` pixels long.
+
+    Parameters
+    ----------
+    picture : Image
+    format : str
+        'JPEG', or 'PNG' for pictures of classes, whose colours stay exact.
+
+    Returns
+    -------
+    str
+        A data: address.
+    """
     file, scale = io.BytesIO(), SIDE / max(picture.size)
     if scale < 1:
         size = max(1, round(scale * picture.width)), max(1, round(scale * picture.height))
         picture = picture.resize(size, Image.Resampling.LANCZOS if format == 'JPEG' else Image.Resampling.NEAREST)
-    picture.save(file, format, **({'quality': 85} if format == 'JPEG' else {'optimize': True}))
+    options: dict[str, Any] = {'quality': 85} if format == 'JPEG' else {'optimize': True}
+    picture.save(file, format, **options)
     return f'data:image/{format.lower()};base64,{base64.b64encode(file.getvalue()).decode()}'
 
 
@@ -265,7 +377,7 @@ def recipe(stages: Sequence[Stage]) -> list[tuple[str, list[str]]]:
     return [(key, [one.get(key, '–') for one in facts]) for key in keys]
 
 
-def flatten(value: dict) -> dict[str, str]:
+def flatten(value: dict[str, Any]) -> dict[str, str]:
     """The leaves of nested dicts as text; of paths of files only the end."""
     result: dict[str, str] = {}
     for key, item in value.items():

@@ -1,25 +1,36 @@
 """Contact sheets: photographs and segmentations side by side."""
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from data_layers.pictures import legend
 
 GAP, TITLE = 6, 24  # pixels
+Picture = npt.NDArray[np.uint8]     # H x W x 3, RGB
 
 
-def sheet(rows, titles, labels, classes) -> Image.Image:
+def sheet(rows: Sequence[Sequence[Picture]], titles: Sequence[str], labels: npt.NDArray[Any], classes: Sequence[str],
+          ) -> Image.Image:
     """Pictures in a grid under column titles, above a legend.
 
     Parameters
     ----------
-    rows : list of list of ndarray, H x W x 3 uint8
+    rows : sequence of sequence of ndarray, H x W x 3, uint8
         One row an image; the pictures of a row are of one size.
-    titles : list of str
+    titles : sequence of str
         One a column.
     labels : ndarray of int
         Label values that occur, for the legend.
     classes : sequence of str
         Their names.
+
+    Returns
+    -------
+    Image
+        RGB, on white.
     """
     widths = [max(row[i].shape[1] for row in rows) for i in range(len(titles))]
     width = sum(widths) + GAP * (len(widths) + 1)
@@ -42,7 +53,20 @@ def sheet(rows, titles, labels, classes) -> Image.Image:
     return result
 
 
-def error_map(truth: np.ndarray, prediction: np.ndarray, void: int) -> np.ndarray:
-    """Wrong pixels red, right ones light grey, void white; H x W x 3 uint8."""
+def error_map(truth: npt.NDArray[Any], prediction: npt.NDArray[Any], void: int) -> Picture:
+    """Paint wrong pixels red, right ones light grey, void white.
+
+    Parameters
+    ----------
+    truth, prediction : ndarray, H x W
+        Class indices.
+    void : int
+        The index that means void.
+
+    Returns
+    -------
+    ndarray, H x W x 3, uint8
+        RGB.
+    """
     colours = np.where((truth == prediction)[..., None], (210, 210, 210), (200, 30, 30))
     return np.where((truth == void)[..., None], 255, colours).astype(np.uint8)

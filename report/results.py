@@ -4,56 +4,74 @@
     python -m report results --measure              time nets on this machine's CPU, into docs/results/speed.json
 
 All of ours comes from the files in docs/results/: study.json (make study), demo.json (summary.json of make demo),
-speed.json, and for a net that somebody has trained on its data set, NET.json of python -m solvers.score --json. Where
-there is none, the page says what it takes.
+speed.json, and for a net that was trained on its data set, NET.json of python -m solvers.score --json. Where
+a file is missing, the page says what it takes.
 """
 import json
-import os
-import platform
 import statistics
-import subprocess
-import sys
-import tempfile
-import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 import cli
-import nets
-from experiments.study import HEADING, ROWS, WIDTH, tables
+import files
 from report import published
 from report.published import in_percent
-from solvers.instance import instantiate
+from report.study_tables import HEADING, NAMES, WIDTH, tables
 from solvers.metrics import METRICS
 from solvers.weights import ROOT
 
 FOLDER = ROOT / 'docs/results'
+TEMPLATE = Path(__file__).parent / 'templates/results.md'
 DATA = {'voc': 'VOC 2011 and SBD', 'nyud': 'NYUDv2', 'siftflow': 'SIFT Flow', 'pascalcontext': 'PASCAL-Context'}
 
 
 class Results:
-    """What is in docs/results/."""
+    """What was measured.
+
+    Parameters
+    ----------
+    folder : Path
+        Of JSON files, docs/results/ by default.
+
+    Attributes
+    ----------
+    known : dict of str to dict
+        Stem of a file -> what it holds.
+    """
 
     def __init__(self, folder: Path = FOLDER) -> None:
-        self.known = {path.stem: json.loads(path.read_text()) for path in folder.glob('*.json')}
+        self.known: dict[str, dict[str, Any]] = {path.stem: json.loads(path.read_text())
+                                                 for path in folder.glob('*.json')}
 
     def scores(self, net: str, label: str = 'label') -> str:
-        """Our four metrics of a net on its own data set, in percent, or what it takes to have them."""
+        """Our metrics of a net on its own data set, in percent, or what it takes to have them.
+
+        Parameters
+        ----------
+        net : str
+            Such as 'voc-fcn8s'.
+        label : str
+            The label blob.
+        """
         if net not in self.known:
             return f'needs {DATA[net.partition("-")[0]]}: `make {net}`'
         task = self.known[net]['tasks'][label]
         scores = task['variants'].get('without background', task)       # as PASCAL-Context's are published
-        return in_percent(tuple(100 * scores[name] for name in METRICS))
+        pixel, mean, iu, weighted = (100 * scores[name] for name in METRICS)
+        return in_percent((pixel, mean, iu, weighted))
 
 
-def markdown(heading, lines) -> str:
-    """A table."""
+def markdown(heading: Sequence[object], lines: Iterable[Sequence[object]]) -> str:
+    """A table of cells, in Markdown."""
     rows = [heading, ['---'] * len(heading), *lines]
     return '\n'.join(f'| {" | ".join(map(str, row))} |' for row in rows)
 
 
+# A function for each part of the page: Results -> Markdown.
+
 def demo(results: Results) -> str:
+    """The scores of the demo."""
     summary = results.known['demo']
     lines = [[stage['net'], *(f'{100 * stage[name]:.1f}' for name in METRICS), stage['iterations']]
              for stage in summary['stages']]
@@ -71,7 +89,7 @@ def study(results: Results) -> str:
                                                       for name, mean in zip(chain, means, strict=True))
     recipes = [[name, f'{row["base_lr"]:g}', row['steps'], row['start']] for name, row in found['rows'].items()]
     bound = found['data']['upper_bound']
-    missing = [row.name for row in ROWS if row.name not in found['rows']]
+    missing = [name for name in NAMES if name not in found['rows']]
     return '\n\n'.join([
         *parts, *([f'Not trained for this page: {"; ".join(missing)}. `make study` does.'] if missing else []),
         f'Mean IU on the held-out slices: {"as in the papers, " if rising else "other than in the papers, "}{said}.',
@@ -80,20 +98,30 @@ def study(results: Results) -> str:
         '**How they were trained**\n\n' + markdown(['', 'rate', 'steps', 'from'], recipes)])
 
 
-def rows_of(results: Results, names, source: str = published.PAPER) -> str:
-    """Published beside ours, for nets with one task."""
+def compared(results: Results, names: Iterable[str], source: str = published.PAPER) -> str:
+    """The published scores of nets with one task, and ours.
+
+    Parameters
+    ----------
+    results : Results
+    names : iterable of str
+        Nets in `published.SCORES`.
+    source : str
+        Where the published scores are from: the paper or the released weights.
+    """
     return markdown(['net', 'published', 'ours'],
                     [[name, in_percent(published.SCORES[name]['label'][source]), results.scores(name)]
                      for name in names])
 
 
 def released(results: Results) -> str:
-    """The weights that were released: ours are those of the nets trained here."""
+    """The weights that were released; ours are those of the nets trained here."""
     names = [name for name, tasks in published.SCORES.items() if published.RELEASED in tasks.get('label', {})]
-    return rows_of(results, names, published.RELEASED)
+    return compared(results, names, published.RELEASED)
 
 
 def siftflow(results: Results) -> str:
+    """The two tasks of SIFT Flow."""
     tasks = published.SCORES['siftflow-fcn16s']
     return markdown(['siftflow-fcn16s', 'published', 'ours'],
                     [[title, in_percent(tasks[label][published.PAPER]), results.scores('siftflow-fcn16s', label)]
@@ -101,6 +129,7 @@ def siftflow(results: Results) -> str:
 
 
 def classifiers(results: Results) -> str:
+    """The classifiers made fully convolutional: scores, times and parameters."""
     speed, lines = results.known['speed'], []
     for name, (mean_iu, milliseconds, parameters) in published.CLASSIFIERS.items():
         ours = speed['nets'][name]
@@ -113,6 +142,7 @@ def classifiers(results: Results) -> str:
 
 
 def upper_bound(results: Results) -> str:
+    """The mean IU of coarse labels, by factor."""
     bound = published.UPPER_BOUND['voc']
     return markdown(['factor', *bound],
                     [['published', *bound.values()],
@@ -122,12 +152,13 @@ def upper_bound(results: Results) -> str:
 
 
 def unconfirmed(rows: dict[str, published.Row]) -> str:
-    """What no command here trains on VOC; of the nets of one layer the study has its own."""
+    """Remembered scores of what no command here trains on VOC; of the nets of one layer the study has its own."""
     return markdown(['', 'published', 'ours'],
                     [[name, in_percent(row, confirmed=False), f'needs {DATA["voc"]}'] for name, row in rows.items()])
 
 
 def efficiency(results: Results) -> str:
+    """The dense net beside a crop for each of its positions."""
     timing, paper = results.known['speed']['grid'], published.EFFICIENCY
     one, ten = timing['crop_by_crop'], timing['crops_in_batches_of_10']
     crops = paper['crop'] * paper['positions']
@@ -139,97 +170,45 @@ def efficiency(results: Results) -> str:
           f'{one["times_faster"]:.1f} times, {ten["times_faster"]:.1f} times']])
 
 
-def command(found: dict) -> str:
-    """What made a study.json."""
+def command(found: dict[str, Any]) -> str:
+    """What was typed to make a study.json."""
     if not found['quick']:
         return 'make study'
-    return 'make study QUICK=1' + (' ARGS=--all' if len(found['rows']) == len(ROWS) else '')
+    return 'make study QUICK=1' + (' ARGS=--all' if len(found['rows']) == len(NAMES) else '')
 
 
 def page(results: Results) -> str:
     """The text of docs/results.md."""
     found, speed = results.known['study'], results.known['speed']
     seeds = len(next(iter(found['rows'].values()))['scores'])
-    text = (Path(__file__).parent / 'templates/results.md').read_text()
     facts = {
         'demo': demo(results), 'study': study(results), 'classifiers': classifiers(results),
-        'skips': rows_of(results, ['voc-fcn32s-fixed', 'voc-fcn32s', 'voc-fcn16s', 'voc-fcn8s']),
+        'skips': compared(results, ['voc-fcn32s-fixed', 'voc-fcn32s', 'voc-fcn16s', 'voc-fcn8s']),
         'released': released(results),
-        'nyud': rows_of(results, [name for name in published.SCORES if name.startswith('nyud')]),
+        'nyud': compared(results, [name for name in published.SCORES if name.startswith('nyud')]),
         'siftflow': siftflow(results),
-        'context': rows_of(results, [name for name in published.SCORES if name.startswith('pascalcontext')]),
+        'context': compared(results, [name for name in published.SCORES if name.startswith('pascalcontext')]),
         'upper_bound': upper_bound(results), 'efficiency': efficiency(results),
         'one_layer': unconfirmed(published.ONE_LAYER), 'optimisation': unconfirmed(published.OPTIMISATION),
         'train': found['data']['train'], 'val': found['data']['val'], 'width': WIDTH,
         'command': command(found),
         'seeds': 'one seed' if seeds == 1 else f'{seeds} seeds: mean ± standard deviation',
         'processor': speed['processor'], 'cores': speed['cores']}
+    text = TEMPLATE.read_text()
     for name, value in facts.items():
         text = text.replace(f'{{{name}}}', str(value))
     return text
 
 
-def measure() -> dict:
-    """Forward times at 500 x 500 and parameters of the nets of Table 1, and the grid of CaffeNet; random weights."""
-    return {'processor': processor(), 'cores': os.cpu_count(),
-            'nets': {name: forward(name) for name in published.CLASSIFIERS}, 'grid': grid()}
-
-
-def forward(name: str) -> dict:
-    """Median seconds of a forward pass after the first, and the number of learnt parameters."""
-    parameters = nets.load(name).fcn('deploy')
-    net = instantiate(parameters)
-    randomise(net)
-    net.blobs['data'].data[...] = np.random.default_rng(0).uniform(-120, 120, net.blobs['data'].shape)
-    net.forward()
-    times = []
-    for _ in range(5):
-        begin = time.perf_counter()
-        net.forward()
-        times.append(time.perf_counter() - begin)
-    fixed = {layer.name for layer in parameters.layer if layer.type == 'Deconvolution'}
-    count = sum(blob.count for layer, blobs in net.params.items() if layer not in fixed for blob in blobs)
-    return {'seconds': statistics.median(times), 'parameters': count}
-
-
-def randomise(net) -> None:
-    """Weights like those of a trained net, in scale; a net of zeros might be faster."""
-    rng = np.random.default_rng(0)
-    for blobs in net.params.values():
-        fan_in = blobs[0].count / blobs[0].shape[0]
-        blobs[0].data[...] = rng.normal(0, (2 / fan_in) ** 0.5, blobs[0].shape)
-
-
-def grid() -> dict:
-    """What `surgery convolutionalize` measures of CaffeNet: a 10 x 10 grid at once, and crop by crop."""
-    from nets import alexnet
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        net = instantiate(alexnet.classifier())
-        randomise(net)
-        (folder / 'net.prototxt').write_text(str(alexnet.classifier()))
-        net.save(str(folder / 'net.caffemodel'))
-        subprocess.run([sys.executable, '-m', 'surgery', 'convolutionalize', '--prototxt', folder / 'net.prototxt',
-                        '--weights', folder / 'net.caffemodel', '--out', folder / 'dense'], cwd=ROOT, check=True,
-                       stdout=subprocess.DEVNULL)
-        return json.loads((folder / 'dense/report.json').read_text())['proof']['timing']
-
-
-def processor() -> str:
-    """The model of the CPU as Linux names it."""
-    lines = Path('/proc/cpuinfo').read_text().splitlines()
-    return next((line.partition(':')[2].strip() for line in lines if line.startswith('model name')),
-                platform.machine())
-
-
-def main(argv=None) -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser(prog='python -m report results', description=__doc__)
     parser.add_argument('--measure', action='store_true', help='time nets and write docs/results/speed.json instead')
     args = parser.parse_args(argv)
     if args.measure:
         from accel import device
+        from report import speed
         device.choose(cpu=True)
         FOLDER.mkdir(exist_ok=True)
-        (FOLDER / 'speed.json').write_text(json.dumps(measure(), indent=1) + '\n')
+        files.write_json(FOLDER / 'speed.json', speed.measure())
     else:
         print(page(Results()), end='')

@@ -11,11 +11,14 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageOps
 
 import cli
@@ -23,7 +26,7 @@ import nets
 from accel import device
 from cli import BadInput
 from data_layers.pictures import blend
-from report.page import contents, data_uri, legend, page
+from report.page import contents, data_uri, fill_template, legend
 from solvers.instance import instantiate, load, segment
 from solvers.run import Run
 from solvers.source import Source
@@ -39,7 +42,14 @@ FORMATS = ('JPEG', 'PNG', 'WEBP', 'TIFF', 'BMP')
 
 
 class Refused(Exception):
-    """A request that is answered with an HTTP status and a message for people."""
+    """A request that is answered with an HTTP status and a message for people.
+
+    Parameters
+    ----------
+    status : int
+        Of HTTP, 400 or above.
+    message : str
+    """
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -58,7 +68,7 @@ class Segmenter:
     gpu : int, optional
         Number of the GPU.
     cpu : bool
-        Compute on the CPU; without either on what there is.
+        Compute on the CPU; by default on a GPU that answers, else on the CPU.
 
     Raises
     ------
@@ -66,7 +76,7 @@ class Segmenter:
         The net sees something else than a photograph, or the weights do not fit.
     """
 
-    def __init__(self, training, weights: Path, gpu: int | None = None, cpu: bool = False) -> None:
+    def __init__(self, training: Training | Run, weights: Path, gpu: int | None = None, cpu: bool = False) -> None:
         self.source = Source(training)
         photograph = next(iter(self.source.dataset.means))
         if list(self.source.tops.values()) != [photograph]:
@@ -77,7 +87,7 @@ class Segmenter:
         self._net = self._thread.submit(self._load, training, weights, gpu, cpu).result()
 
     @staticmethod
-    def _load(training, weights, gpu, cpu):
+    def _load(training: Training | Run, weights: Path, gpu: int | None, cpu: bool) -> Any:
         print(f'computing on {device.choose(gpu, cpu)}', flush=True)
         return load(instantiate(training.fcn('deploy')), weights)
 
@@ -86,14 +96,26 @@ class Segmenter:
         if not self._places.acquire(blocking=False):
             raise Refused(503, f'{WAITING} photographs are waiting already; try again in a moment')
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._places.release()
 
-    def __call__(self, photo: Image.Image) -> dict:
-        """Segment a photograph; what the page shows of it, as plain values."""
+    def __call__(self, photo: Image.Image) -> dict[str, Any]:
+        """Segment a photograph.
+
+        Parameters
+        ----------
+        photo : Image
+            RGB.
+
+        Returns
+        -------
+        dict
+            What the page shows, as JSON values: `seconds`, `width`, `height`, and of each task `name`, `says`,
+            `overlay` (a data: address) and `legend` (name, colour and percent of each class).
+        """
         return self._thread.submit(self._segment, photo).result()
 
-    def _segment(self, photo: Image.Image) -> dict:
+    def _segment(self, photo: Image.Image) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:   # read as every other image is
             path = Path(folder, 'photo.png')
             photo.save(path)
@@ -104,7 +126,7 @@ class Segmenter:
         return {'seconds': seconds, 'width': photo.width, 'height': photo.height,
                 'tasks': [self._show(np.asarray(photo), name, values) for name, values in scores.items()]}
 
-    def _show(self, photo: np.ndarray, name: str, scores: np.ndarray) -> dict:
+    def _show(self, photo: npt.NDArray[np.uint8], name: str, scores: npt.NDArray[np.float32]) -> dict[str, Any]:
         labels, classes = scores.argmax(0).astype(np.uint8), self.source.classes(name)
         return {'name': self.source.tasks[name], 'says': contents(labels, classes),
                 'overlay': data_uri(Image.fromarray(blend(photo, labels)), 'JPEG'),
@@ -113,12 +135,22 @@ class Segmenter:
 
 
 def decode(data: bytes) -> Image.Image:
-    """A photograph from the bytes of its file: upright, RGB, at most `SIDE` pixels long.
+    """A photograph from the bytes of its file.
+
+    Parameters
+    ----------
+    data : bytes
+        Of one of `FORMATS`.
+
+    Returns
+    -------
+    Image
+        Upright, RGB, at most `SIDE` pixels long.
 
     Raises
     ------
     Refused
-        It is no picture, of a format not known here, too large, or has more than 8 bits a channel.
+        It is not a picture, of an unknown format, too large, damaged, or has more than 8 bits a channel.
     """
     try:
         photo = Image.open(io.BytesIO(data), formats=FORMATS)
@@ -151,8 +183,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.answer(lambda: self.send_json(200, self.segment()))
 
-    def answer(self, respond) -> None:
-        """Respond, or say what was wrong with the request; never more than that."""
+    def answer(self, respond: Callable[[], None]) -> None:
+        """Call `respond`, or send what was wrong with the request; of other failures only the terminal hears."""
         try:
             if self.headers.get('Host') not in self.server.names:   # another name that a page made point here
                 raise Refused(421, 'ask for this page at the address the program printed')
@@ -168,11 +200,13 @@ class Handler(BaseHTTPRequestHandler):
             self.send_json(500, {'error': 'the net could not segment this photograph; the terminal says more'})
 
     def page(self) -> bytes:
+        """The page, for GET /."""
         if self.path != '/':
             raise Refused(404, 'there is only the page / here')
         return self.server.page
 
-    def segment(self) -> dict:
+    def segment(self) -> dict[str, Any]:
+        """The segmentation of the photograph in the request, for POST /segment."""
         if self.path != '/segment':
             raise Refused(404, 'photographs are taken at /segment')
         if self.headers.get('Origin') not in (None, *(f'http://{name}' for name in self.server.names)):
@@ -182,6 +216,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.server.segmenter(decode(data))
 
     def body(self) -> bytes:
+        """The body of the request, whole and of a size that is accepted."""
         length = self.headers.get('Content-Length', '')
         if not (length.isascii() and length.isdigit()):
             raise Refused(411, 'the request does not say how long it is')
@@ -194,10 +229,22 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(400, 'the file did not arrive whole')
         return data
 
-    def send_json(self, status: int, value: dict) -> None:
+    def send_json(self, status: int, value: dict[str, Any]) -> None:
+        """Send a value as JSON."""
         self.send(status, 'application/json', json.dumps(value).encode())
 
     def send(self, status: int, kind: str, data: bytes) -> None:
+        """Send a response.
+
+        Parameters
+        ----------
+        status : int
+            Of HTTP.
+        kind : str
+            The content's type.
+        data : bytes
+            The content.
+        """
         self.send_response(status)
         for name, value in (('Content-Type', kind), ('Content-Length', str(len(data))), ('Cache-Control', 'no-store'),
                             ('X-Content-Type-Options', 'nosniff'),
@@ -207,12 +254,33 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def log_message(self, format, *args) -> None:
+    def log_message(self, format: str, *args: Any) -> None:
         """The terminal stays quiet."""
 
 
 class Server(ThreadingHTTPServer):
-    """The page on 127.0.0.1; port 0 picks a free one."""
+    """The page on 127.0.0.1.
+
+    Parameters
+    ----------
+    segmenter : Segmenter
+    title : str
+        What the page calls the net.
+    port : int
+        0 picks a free one.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Hosts, with the port, that requests may ask for.
+    page : bytes
+        HTML.
+
+    Raises
+    ------
+    BadInput
+        The port cannot be used.
+    """
     daemon_threads = True
 
     def __init__(self, segmenter: Segmenter, title: str, port: int = 0) -> None:
@@ -222,15 +290,16 @@ class Server(ThreadingHTTPServer):
             raise BadInput(f'port {port} of {HOST} cannot be used ({problem}); name another with --port') from None
         self.segmenter = segmenter
         self.names = tuple(f'{host}:{self.server_port}' for host in (HOST, 'localhost'))
-        self.page = page('serve.html', script='serve.js', title=title, limit=MAX_BYTES, side=SIDE,
-                         formats=FORMATS).encode()
+        self.page = fill_template('serve.html', script='serve.js', title=title, limit=MAX_BYTES, side=SIDE,
+                                  formats=FORMATS).encode()
 
     @property
     def url(self) -> str:
+        """The address of the page."""
         return f'http://{self.names[0]}/'
 
 
-def main(argv=None) -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser(prog='python -m report serve', description=__doc__)
     parser.add_argument('--net', required=True, help='a net of nets/, such as voc-fcn8s, or the folder of a run')
     parser.add_argument('--weights', type=Path, metavar='FILE', help='its caffemodel')

@@ -6,14 +6,17 @@ The mean IU that Appendix A of the CVPR 2015 paper tabulates. Labels alone are r
 the class of the pixel at its centre. A void centre says nothing of the block, so it takes the class of the nearest
 labelled pixel; the paper does not tell what it does there, nor which part of VOC 2011 val it used.
 """
-import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt
 
 import cli
+import files
 from data_layers import DATASETS, VOID, Dataset, dataset_type, open_dataset
 from report.published import UPPER_BOUND
 from solvers.metrics import ConfusionMatrix
@@ -22,34 +25,77 @@ from workers import spread
 FACTORS = (128, 64, 32, 16, 8, 4)
 
 
-def coarse(labels: np.ndarray, factor: int) -> np.ndarray:
-    """Labels (H x W) subsampled at the centres of blocks of `factor` pixels, and brought back to their size.
+Labels = npt.NDArray[Any]       # H x W, class indices
 
-    >>> coarse(np.array([[0, 1, 2, 3, 4]]), 2)
+
+def coarsen(labels: Labels, factor: int) -> Labels:
+    """Subsample labels at the centres of blocks, and bring them back to their size.
+
+    Parameters
+    ----------
+    labels : ndarray, H x W
+        Class indices.
+    factor : int
+        Side of a block, in pixels.
+
+    Returns
+    -------
+    ndarray, H x W
+
+    Examples
+    --------
+    >>> coarsen(np.array([[0, 1, 2, 3, 4]]), 2)
     array([[1, 1, 3, 3, 4]])
     """
     rows, columns = (np.minimum(np.arange(size) // factor * factor + factor // 2, size - 1) for size in labels.shape)
-    return labels[rows[:, np.newaxis], columns]
+    result: Labels = labels[rows[:, np.newaxis], columns]
+    return result
 
 
-def fill(labels: np.ndarray, void: int = VOID) -> np.ndarray:
-    """Labels (H x W) with every void pixel given the class of the nearest labelled one; all void stays so."""
+def fill_void(labels: Labels, void: int = VOID) -> Labels:
+    """Give every void pixel the class of the nearest labelled one.
+
+    Parameters
+    ----------
+    labels : ndarray, H x W
+        Class indices.
+    void : int
+        The index that means void.
+
+    Returns
+    -------
+    ndarray, H x W
+        `labels` themselves where all or none is void.
+    """
     unknown = labels == void
     if not unknown.any() or unknown.all():
         return labels
     nearest = distance_transform_edt(unknown, return_distances=False, return_indices=True)
-    return labels[tuple(nearest)]
+    result: Labels = labels[tuple(nearest)]
+    return result
 
 
-def count(dataset: Dataset, id: str) -> list[np.ndarray]:
-    """Confusion matrices of one image against itself made coarse: factors x classes x classes for each label top."""
+def count(dataset: Dataset, id: str) -> list[npt.NDArray[np.int64]]:
+    """Count the confusions of an image's labels with themselves made coarse.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    id : str
+        One of its images.
+
+    Returns
+    -------
+    list of ndarray, factors x classes x classes
+        Pixels, for each label top.
+    """
     result = []
     for top, classes in dataset.classes.items():
         labels = dataset.read(top, id)[0]
-        filled = fill(labels)
+        filled = fill_void(labels)
         matrices = [ConfusionMatrix(classes) for _ in FACTORS]
         for matrix, factor in zip(matrices, FACTORS, strict=True):
-            matrix.update(labels, coarse(filled, factor))
+            matrix.update(labels, coarsen(filled, factor))
         result.append(np.stack([matrix.counts for matrix in matrices]))
     return result
 
@@ -69,7 +115,7 @@ def upper_bound(dataset: Dataset, workers: int | None = None) -> dict[str, dict[
     dict
         Label top -> factor -> mean IU, as a fraction of 1.
     """
-    total: list[np.ndarray] = []
+    total: list[npt.NDArray[np.int64]] = []
     counted = spread(count, dataset.ids, workers, lambda id: f'{dataset.name} {id}', (dataset,))
     for counts in cli.progress(counted, total=len(dataset), desc='upper bound', unit='image'):
         total = [a + b for a, b in zip(total, counts, strict=True)] if total else counts
@@ -77,14 +123,25 @@ def upper_bound(dataset: Dataset, workers: int | None = None) -> dict[str, dict[
     for (top, classes), stack in zip(dataset.classes.items(), total, strict=True):
         result[top] = {}
         for factor, matrix in zip(FACTORS, stack, strict=True):
-            confusion = ConfusionMatrix(classes)
-            confusion.counts = matrix
-            result[top][factor] = confusion.compute().mean_iu
+            result[top][factor] = ConfusionMatrix(classes, matrix).compute().mean_iu
     return result
 
 
-def table(bounds: dict[str, dict[int, float]], published: dict[int, float]) -> str:
-    """A line for each factor, in percent, beside what the paper has."""
+def table(bounds: Mapping[str, Mapping[int, float]], published: Mapping[int, float]) -> str:
+    """Bounds in percent, beside the paper's, as text.
+
+    Parameters
+    ----------
+    bounds : mapping
+        Label top -> factor -> mean IU, as a fraction of 1.
+    published : mapping
+        Factor -> mean IU, in percent; may be empty.
+
+    Returns
+    -------
+    str
+        A line for each factor.
+    """
     columns = [*bounds, *(['published'] if published else [])]
     rows = [[*(100 * bounds[top][factor] for top in bounds), *([published[factor]] if published else [])]
             for factor in FACTORS]
@@ -93,7 +150,7 @@ def table(bounds: dict[str, dict[int, float]], published: dict[int, float]) -> s
                         for factor, row in zip(FACTORS, rows, strict=True))])
 
 
-def main(argv=None) -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser(prog='python -m report upper-bound', description=__doc__)
     parser.add_argument('dataset', metavar='DATASET', help=', '.join(DATASETS))
     parser.add_argument('--split', metavar='S', help='default: that which the papers score on')
@@ -112,10 +169,10 @@ def main(argv=None) -> None:
     if published:
         print('published: on a part of VOC 2011 val that the paper does not name')
     if args.json:
-        args.json.write_text(json.dumps({
+        files.write_json(args.json, {
             'dataset': args.dataset, 'split': dataset.split, 'images': len(dataset),
             'mean_iu': {top: {str(factor): value for factor, value in row.items()} for top, row in bounds.items()},
-            'published': {str(factor): value / 100 for factor, value in published.items()}}, indent=1) + '\n')
+            'published': {str(factor): value / 100 for factor, value in published.items()}})
 
 
 if __name__ == '__main__':

@@ -181,11 +181,11 @@ def test_the_worst_images_come_first(run):
 
 
 def test_lines_are_where_their_values_are():
-    svg = charts.lines([charts.Series('a', [(0, 0), (50, 100)])], 'title', 'y', (0, 100))
+    svg = charts.line_chart([charts.Series('a', [(0, 0), (50, 100)])], 'title', 'y', (0, 100))
     ends = re.search(r'<polyline class="line s0" points="(.*?)"', svg)[1].split()
     assert [tuple(map(float, end.split(','))) for end in ends] == [
         (charts.LEFT, charts.HEIGHT - charts.BOTTOM), (charts.WIDTH - charts.RIGHT, charts.TOP)]
-    svg = charts.lines([charts.Series('a', [(0, 10), (1, 100), (2, 1000)])], '<&"', 'y')
+    svg = charts.line_chart([charts.Series('a', [(0, 10), (1, 100), (2, 1000)])], '<&"', 'y')
     heights = [float(end.split(',')[1]) for end in re.search(r'points="(.*?)"', svg)[1].split()]
     assert heights[0] - heights[1] == pytest.approx(heights[1] - heights[2], abs=0.2)   # logarithmic
     assert 'aria-label="&lt;&amp;&#34;"' in svg

@@ -7,7 +7,7 @@ import pytest
 
 import cli
 from data_layers import open_dataset
-from report import upper_bound as study
+from report import upper_bound as bounds
 from report.__main__ import main
 from tests.helpers import datasets
 
@@ -21,17 +21,17 @@ def voc(tmp_path):
 def test_worked_out_by_hand(monkeypatch):
     """Of a 4 x 4 image whose last column is another class, blocks of 4 see nothing, blocks of 2 too much."""
     labels = np.array([[0, 0, 0, 1]] * 4)
-    np.testing.assert_array_equal(study.coarse(labels, 4), np.zeros((4, 4)))
-    np.testing.assert_array_equal(study.coarse(labels, 2), [[0, 0, 1, 1]] * 4)
-    np.testing.assert_array_equal(study.coarse(labels, 1), labels)
+    np.testing.assert_array_equal(bounds.coarsen(labels, 4), np.zeros((4, 4)))
+    np.testing.assert_array_equal(bounds.coarsen(labels, 2), [[0, 0, 1, 1]] * 4)
+    np.testing.assert_array_equal(bounds.coarsen(labels, 1), labels)
 
 
 def test_void_takes_the_class_of_its_nearest_neighbour():
     labels = np.array([[3, 255, 255, 255, 7]])
-    filled = study.fill(labels)
+    filled = bounds.fill_void(labels)
     assert filled[0, [0, 1, 3, 4]].tolist() == [3, 3, 7, 7] and filled[0, 2] in (3, 7)
-    assert (study.fill(np.full((3, 3), 255)) == 255).all()
-    assert doctest.testmod(study).failed == 0
+    assert (bounds.fill_void(np.full((3, 3), 255)) == 255).all()
+    assert doctest.testmod(bounds).failed == 0
 
 
 def slow_upper_bound(dataset, factor):
@@ -54,15 +54,15 @@ def slow_upper_bound(dataset, factor):
 
 
 def test_the_same_pixel_by_pixel(voc):
-    found = study.upper_bound(voc, workers=1)
+    found = bounds.upper_bound(voc, workers=1)
     for factor in (4, 16, 64):
         assert found['label'][factor] == pytest.approx(slow_upper_bound(voc, factor))
-    assert found == study.upper_bound(voc, workers=2)
+    assert found == bounds.upper_bound(voc, workers=2)
 
 
 def test_both_tasks_of_sift_flow(tmp_path):
     datasets.write_siftflow(tmp_path / 'data/sift-flow')
-    found = study.upper_bound(open_dataset('siftflow', 'test', tmp_path / 'data/sift-flow'), workers=1)
+    found = bounds.upper_bound(open_dataset('siftflow', 'test', tmp_path / 'data/sift-flow'), workers=1)
     assert set(found) == {'sem', 'geo'} and 0 < found['sem'][128] < found['sem'][4] <= 1
 
 

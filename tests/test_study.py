@@ -17,7 +17,7 @@ nibabel = pytest.importorskip('nibabel')
 from cli import BadInput  # noqa: E402
 from data_layers import open_dataset  # noqa: E402
 from experiments import brain, study  # noqa: E402
-from report import published, results  # noqa: E402
+from report import published, results, study_tables  # noqa: E402
 from solvers import snapshot  # noqa: E402
 from solvers.instance import instantiate  # noqa: E402
 from solvers.metrics import METRICS  # noqa: E402
@@ -45,8 +45,8 @@ def test_a_strange_list_of_regions_is_refused(text, tmp_path):
 
 
 def test_learnt_and_held_out_slices_are_apart():
-    heights = brain.split(brain.SLICES)
-    train, val = (np.array(heights[name]) for name in ('train', 'val'))
+    slices = brain.split(brain.SLICES)
+    train, val = (np.array(slices[name]) for name in ('train', 'val'))
     assert len(train) > 3 * len(val) > 40
     assert np.abs(train[:, None] - val).min() == brain.GAP + 1 == 5
     blocks = np.split(val, np.flatnonzero(np.diff(val) > 1) + 1)
@@ -57,8 +57,8 @@ def test_learnt_and_held_out_slices_are_apart():
 def test_slices_are_an_ordinary_data_set(flipped, tmp_path):
     """Each pixel against the voxel it comes from, whatever the order of the voxels in the file."""
     head, regions = brain_study.volumes(tmp_path / 'templates', flipped)
-    brain.brain(tmp_path / 'templates')
-    assert brain.brain(tmp_path / 'gone') == tmp_path / 'data/brain'        # made once
+    brain.prepare(tmp_path / 'templates')
+    assert brain.prepare(tmp_path / 'gone') == tmp_path / 'data/brain'        # made once
     classes = np.array([0, brain.CLASSES.index('insula'), brain.CLASSES.index('temporal'),
                         brain.CLASSES.index('vermis')])
     for split in ('train', 'val'):
@@ -76,11 +76,11 @@ def test_slices_are_an_ordinary_data_set(flipped, tmp_path):
 
 def test_a_missing_or_damaged_package(tmp_path):
     with pytest.raises(BadInput, match='apt-get install mricron-data'):
-        brain.brain(tmp_path / 'none')
+        brain.prepare(tmp_path / 'none')
     brain_study.volumes(tmp_path / 'templates')
     (tmp_path / 'templates/ch2.nii.gz').write_bytes(b'no volume')
     with pytest.raises(BadInput, match='ch2.nii.gz cannot be read'):
-        brain.brain(tmp_path / 'templates')
+        brain.prepare(tmp_path / 'templates')
     assert not (tmp_path / 'data/brain').exists()
 
 
@@ -95,10 +95,10 @@ def test_the_real_slices_stand_upright():
                    for end in ('_L', '_R'))
     classes = brain.read_regions(brain.TEMPLATES / 'aal.nii.txt')
     present = {}
-    for split, heights in brain.split(brain.SLICES).items():
-        present[split] = {*np.unique(classes[values[:, :, heights]])}
-        for height in heights:
-            label = brain.axial(values, height)
+    for split, slices in brain.split(brain.SLICES).items():
+        present[split] = {*np.unique(classes[values[:, :, slices]])}
+        for z in slices:
+            label = brain.axial(values, z)
             assert label.shape == (217, 181)
             assert middle(label, left)[1] + 20 < middle(label, right)[1]
             front, back = ([brain.CLASSES.index(name) for name in names]
@@ -118,7 +118,11 @@ def middle(label, values):
 @pytest.fixture
 def small(tmp_path):
     brain_study.volumes(tmp_path / 'templates')
-    brain.brain(tmp_path / 'templates')
+    brain.prepare(tmp_path / 'templates')
+
+
+def test_the_tables_name_the_rows():
+    assert len(study.ROWS) == len(study_tables.NAMES) and {row.name for row in study.ROWS} == {*study_tables.NAMES}
 
 
 def test_rows_are_nets(small):
@@ -206,12 +210,12 @@ def made_up(quick=False):
 
 
 def test_tables():
-    (title, (heading, *lines)), = study.tables(made_up())       # of the other tables not enough was trained
+    (title, (heading, *lines)), = study_tables.tables(made_up())       # of the other tables not enough was trained
     assert title == 'Skips (CVPR 2015, Table 2)'
     assert heading == ('', 'pixel acc', 'mean acc', 'mean IU', 'f.w. IU', 'published, on VOC')
     assert lines[0] == ('FCN-32s', '90.0 ± 0.0', '80.0 ± 0.0', '50.0 ± 10.0', '70.0 ± 0.0', '89.1 / 73.3 / 59.4 / 81.4')
     assert [line[0] for line in lines] == ['FCN-32s', 'FCN-16s', 'FCN-8s'] and lines[1][3] == '60.0'
-    assert study.row_of('pool3 only', made_up()['rows']['FCN-8s'])[-1] == '70.9? / 13.7? / 9.2? / 57.6?'
+    assert study_tables.row_of('pool3 only', made_up()['rows']['FCN-8s'])[-1] == '70.9? / 13.7? / 9.2? / 57.6?'
 
 
 @pytest.mark.parametrize('finest, said', [

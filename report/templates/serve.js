@@ -7,9 +7,9 @@ let latest = 0;
 let shown = null;
 
 const element = (kind, properties = {}, ...children) => {
-  const made = Object.assign(document.createElement(kind), properties);
-  made.append(...children);
-  return made;
+  const node = Object.assign(document.createElement(kind), properties);
+  node.append(...children);
+  return node;
 };
 
 const figure = (source, alt, caption) =>

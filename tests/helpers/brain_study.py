@@ -48,7 +48,7 @@ def main(argv) -> None:
     study.SNAPSHOTS, study.WIDTH = 5, 8
     if not (out / 'templates').exists():
         volumes(out / 'templates')
-    brain.brain(out / 'templates')
+    brain.prepare(out / 'templates')
     write_weights(out / 'none.caffemodel', {'none': [np.zeros(1, np.float32)]})
     study.study(rows(steps), [1, 2], out / 'none.caffemodel', out / 'runs', out)
     study.show(['first', 'second'], out / 'runs', 1, out)
