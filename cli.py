@@ -49,14 +49,14 @@ def add_device_arguments(parser: argparse.ArgumentParser, gpu: str = '--gpu') ->
     parser.add_argument('--cpu', action='store_true', help='compute on the CPU')
 
 
-def run(main: Callable[[list[str] | None], int | None], argv: list[str] | None = None) -> int:
+def run(main: Callable[[Any], int | None], argv: Sequence[str] | None = None) -> int:
     """Run a command, and turn its exceptions into one line on stderr.
 
     Parameters
     ----------
     main : callable
         The command; returns its exit status, or None for 0.
-    argv : list of str, optional
+    argv : sequence of str, optional
         Its arguments; by default those of the process.
 
     Returns

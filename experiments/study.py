@@ -39,9 +39,9 @@ from nets.voc_fcn8s.net import fcn as fcn8s
 from nets.voc_fcn8s_atonce.net import fcn as atonce
 from nets.voc_fcn16s.net import fcn as fcn16s
 from nets.voc_fcn32s.net import fcn as fcn32s
-from report import page
+from report import page, study_tables
 from report.pictures import sheet
-from report.study_tables import WIDTH, tables
+from report.study_tables import tables
 from report.upper_bound import upper_bound
 from solvers import snapshot, weights
 from solvers.evaluation import evaluate_run
@@ -130,7 +130,7 @@ QUICK_ROWS = 6                          # only so many rows, the first
 def training(row: Row, seed: int) -> Training:
     """The net of a row and how one seed trains it."""
     def fcn(split: str) -> Any:
-        net = shrink(row.fcn(split), WIDTH)
+        net = shrink(row.fcn(split), study_tables.WIDTH)
         return read_from(net, seed=seed) if split == 'train' else net
 
     images = len(open_dataset(NAME, 'val'))

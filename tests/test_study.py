@@ -145,7 +145,7 @@ def test_rows_are_nets(small):
         if row.name == 'pool4 only':
             assert learning == {'conv4_1', 'conv4_2', 'conv4_3', 'score_pool4'}
             assert 'pool4' in layers and 'conv5_1' not in layers
-        assert layers.get('fc6') is None or layers['fc6'].convolution_param.num_output == study.WIDTH
+        assert layers.get('fc6') is None or layers['fc6'].convolution_param.num_output == study_tables.WIDTH
     for name in ('pool5 only', 'pool4 only', 'pool3 only'):
         net = instantiate(study.training(next(row for row in study.ROWS if row.name == name), 1).fcn('deploy'))
         net.blobs['data'].reshape(1, 3, 30, 24)
