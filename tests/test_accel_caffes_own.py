@@ -19,10 +19,7 @@ ARCHIVE = build.cache_folder() / recipe.ARCHIVE
                     reason='no source of Caffe: rm -r ~/.cache/fcn-caffe; make setup')
 def test_caffes_own_tests(tmp_path):
     source.prepare(tmp_path / 'caffe', build.cache_folder())
-    folder = tmp_path / 'caffe/python/caffe/test'
-    (folder / 'conftest.py').write_text(f'{recipe.TEST_SETUP}import accel\nassert accel.enable()\n')
-    skipped = [f'--ignore={name}' for name in recipe.SKIPPED_TESTS]
-    result = subprocess.run([sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', '-c', os.devnull,
-                             '--rootdir=.', '--disable-warnings', *skipped, '.'], cwd=folder, capture_output=True,
-                            text=True)
+    command, folder = build.prepare_own_tests(sys.executable, tmp_path / 'caffe',
+                                              'import accel\nassert accel.enable()\n')
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert result.returncode == 0 and '51 passed' in result.stdout, result.stdout[-3000:]

@@ -104,7 +104,7 @@ def test_another_source_is_refused(checkout, tmp_path, change):
 
 
 def test_a_folder_without_caffe_is_refused(tmp_path):
-    with pytest.raises(Problem, match=r'nowhere: no checkout of Caffe .*CAFFE_SRC'):
+    with pytest.raises(Problem, match=r'nowhere: not a checkout of Caffe .*CAFFE_SRC'):
         source.copy_checked(tmp_path / 'nowhere', tmp_path / 'copy')
 
 
@@ -128,7 +128,7 @@ def special(kind, name='src/link', target='/etc'):
     return entry
 
 
-def test_archive_unpacks_plain_files(tmp_path):
+def test_archive_unpacks_regular_files(tmp_path):
     archive = pack(tmp_path / 'a.tar.gz', special(tarfile.DIRTYPE, 'src'), ('./src/a.cpp', b'int a;'))
     source.unpack(archive, tmp_path / 'out')
     assert (tmp_path / 'out/src/a.cpp').read_bytes() == b'int a;'
@@ -140,7 +140,7 @@ def test_archive_unpacks_plain_files(tmp_path):
 ], ids=['parent', 'inner parent', 'absolute', 'symbolic link', 'hard link', 'device', 'fifo'])
 def test_archive_never_unpacks_outside_its_target(tmp_path, member):
     archive = pack(tmp_path / 'a.tar.gz', ('src/a.cpp', b'int a;'), member, ('src/link/passwd', b'x'))
-    with pytest.raises(Problem, match='no plain file inside the target'):
+    with pytest.raises(Problem, match='not a regular file inside the target'):
         source.unpack(archive, tmp_path / 'out')
     assert files(tmp_path) == ['a.tar.gz']
 
@@ -152,7 +152,7 @@ def test_wrong_archive_is_discarded(tmp_path, monkeypatch):
     assert files(tmp_path) == []
 
 
-def test_kept_archive_is_checked_and_fetched_again_when_damaged(tmp_path, monkeypatch):
+def test_kept_archive_is_checked_and_fetched_again_when_corrupt(tmp_path, monkeypatch):
     fetched = []
 
     def fetch(package, suite, name, target):
@@ -163,7 +163,7 @@ def test_kept_archive_is_checked_and_fetched_again_when_damaged(tmp_path, monkey
     monkeypatch.setattr(recipe, 'ARCHIVE_SHA256', 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad')
     path = source.archive(tmp_path)
     assert source.archive(tmp_path) == path and fetched == ['caffe']
-    path.write_bytes(b'damaged')
+    path.write_bytes(b'corrupt')
     source.archive(tmp_path)
     assert path.read_bytes() == b'abc' and fetched == ['caffe', 'caffe']
 
@@ -249,7 +249,7 @@ def one_mirror(monkeypatch):
     monkeypatch.setattr(debian, 'mirrors', lambda: [('http://one.test/debian', '[signed-by=/k.gpg] ')])
 
 
-def test_source_package_comes_through_a_configuration_of_its_own(on_path, one_mirror, tmp_path):
+def test_source_package_comes_through_a_private_configuration(on_path, one_mirror, tmp_path):
     on_path('apt-get', f'cat "$3" sources.list >> {tmp_path}/seen; [ "$4" = update ] || echo tar > caffe.tar.gz')
     debian.fetch_source('caffe', 'bullseye', 'caffe.tar.gz', tmp_path / 'kept.tar.gz')
     assert (tmp_path / 'kept.tar.gz').read_text() == 'tar\n'
@@ -353,7 +353,7 @@ def test_build_that_fails_its_tests_is_not_kept(fake_source, tmp_path):
     assert files(tmp_path / 'cache') == ['abc.log']
 
 
-@pytest.mark.parametrize(('says', 'remedy'), [('fatal error: boost/x.hpp: No such file', 'mend what it says'),
+@pytest.mark.parametrize(('says', 'remedy'), [('fatal error: boost/x.hpp: No such file', 'fix what it says'),
                                               ('c++: fatal error: Killed signal', 'ran out of memory')])
 def test_build_that_does_not_compile_is_not_kept(fake_source, on_path, tmp_path, capsys, says, remedy):
     fake_source(answer=42)
@@ -369,10 +369,10 @@ def test_a_second_setup_waits_for_the_first(tmp_path, capsys):
     order = []
 
     def second():
-        with setup.alone(tmp_path / 'lock'):
+        with setup.locked(tmp_path / 'lock'):
             order.append('second')
 
-    with setup.alone(tmp_path / 'lock'):
+    with setup.locked(tmp_path / 'lock'):
         thread = threading.Thread(target=second)
         thread.start()
         thread.join(0.3)

@@ -59,13 +59,13 @@ def test_substitutions_apply_once_each_to_the_real_source_and_to_gpu_builds_alon
     source.prepare(tmp_path / 'gpu/source', cache, cuda.SUBSTITUTIONS)
     source.prepare(tmp_path / 'cpu/source', cache)
     for path in {edit.path for edit in cuda.SUBSTITUTIONS}:
-        ours, plain = ((tmp_path / which / 'source' / path).read_text() for which in ('gpu', 'cpu'))
+        edited, original = ((tmp_path / which / 'source' / path).read_text() for which in ('gpu', 'cpu'))
         edits = [edit for edit in cuda.SUBSTITUTIONS if edit.path == path]
-        assert all(edit.old not in ours and ours.count(edit.new) >= 1 and edit.why for edit in edits)
+        assert all(edit.old not in edited and edited.count(edit.new) >= 1 and edit.why for edit in edits)
         for edit in edits:
-            assert plain.count(edit.old) == 1
-            plain = plain.replace(edit.old, edit.new)
-        assert ours == plain
+            assert original.count(edit.old) == 1
+            original = original.replace(edit.old, edit.new)
+        assert edited == original
     code = '\n'.join(path.read_text() for path in (tmp_path / 'gpu/source/src/caffe').rglob('*.c[pu]*')
                      if 'test' not in path.relative_to(tmp_path / 'gpu').parts)    # tests in C++ are not compiled
     assert 'multiProcessorCount' in code    # a device property that CUDA 13 kept
@@ -155,28 +155,28 @@ def test_no_host_compiler_that_fits_is_one_line(kit, tmp_path, monkeypatch):
                                                  ('103 80,9.0;80', ('80', '90', '103'))])
 def test_cuda_arch_names_architectures(kit, given, expected):
     kit()
-    assert cuda.chosen(given, cuda.toolkit()) == expected
+    assert cuda.choose_architectures(given, cuda.toolkit()) == expected
 
 
 @pytest.mark.parametrize('given', ['70', '90a', 'Hopper', '90 70', '-'])
 def test_architectures_that_the_toolkit_does_not_know_are_refused(kit, given):
     kit()
     with pytest.raises(Problem, match='CUDA 12.8 does not compile for architecture .*, only for 80 90 103') as refusal:
-        cuda.chosen(given, cuda.toolkit())
+        cuda.choose_architectures(given, cuda.toolkit())
     assert refusal.value.status == 2
 
 
 def test_without_cuda_arch_it_is_the_cards(kit, tmp_path):
     kit()
     with pytest.raises(Problem, match='no card is found .*CUDA_ARCH=90') as refusal:
-        cuda.chosen(None, cuda.toolkit())
+        cuda.choose_architectures(None, cuda.toolkit())
     assert refusal.value.status == 2
-    assert cuda.chosen(None, cuda.toolkit(), '90') == ('90',)
+    assert cuda.choose_architectures(None, cuda.toolkit(), '90') == ('90',)
     program(tmp_path / 'bin/nvidia-smi', 'echo 9.0; echo 8.0; echo 9.0')
-    assert cuda.chosen(None, cuda.toolkit(), '103') == ('80', '90')
-    assert cuda.chosen('103', cuda.toolkit()) == ('103',)
+    assert cuda.choose_architectures(None, cuda.toolkit(), '103') == ('80', '90')
+    assert cuda.choose_architectures('103', cuda.toolkit()) == ('103',)
     program(tmp_path / 'bin/nvidia-smi', "echo NVIDIA-SMI has failed because it couldn\\'t communicate; exit 9")
-    assert cuda.cards() == ()
+    assert cuda.card_architectures() == ()
 
 
 # Libraries
@@ -323,11 +323,11 @@ def test_a_cudnn_that_is_installed_is_not_fetched(cache, tmp_path, place):
     folder = tmp_path / place
     (folder / 'include').mkdir(parents=True)
     (folder / 'include/cudnn.h').touch()
-    assert cudnn.wanted(cuda.plan('90'), cache, setup.VENV)     # a header alone is none
+    assert cudnn.requirement(cuda.plan('90'), cache, setup.VENV)     # a header alone is not enough
     (folder / 'lib').mkdir()
     (folder / 'lib/libcudnn.so').touch()
     program(tmp_path / 'bin/g++', f'case $1 in *libcudnn.so) echo {tmp_path}/usr/lib/libcudnn.so;; -d*) echo 12;; esac')
-    assert cudnn.wanted(cuda.plan('90'), cache, setup.VENV) is None
+    assert cudnn.requirement(cuda.plan('90'), cache, setup.VENV) is None
 
 
 def test_a_cudnn_that_pip_cannot_get_is_one_warning(cache, capsys):
@@ -378,7 +378,7 @@ def test_a_gpu_build_whose_toolkit_is_gone_tells_the_way_back(kit, stamped, monk
 @pytest.mark.parametrize(('environment', 'says'), [({'GPU': '1'}, 'no card is found'), ({'GPU': 'yes'}, 'GPU=yes'),
                                                    ({'GPU': '1', 'CUDA_ARCH': '20'}, "architecture '20'"),
                                                    ({'GPU': '1', 'CUDA_HOME': '/nowhere'}, 'no CUDA compiler')])
-def test_wrong_wishes_exit_2_with_one_line(kit, environment, says):
+def test_wrong_settings_exit_2_with_one_line(kit, environment, says):
     kit()
     result = subprocess.run([sys.executable, '-m', 'third_party.caffe'], cwd=ROOT, env={**os.environ, **environment},
                             capture_output=True, text=True)
@@ -409,6 +409,6 @@ def test_a_gpu_build_tells_how_many_cards_answer(tmp_path, capsys, status, cards
     assert capsys.readouterr().out == f'has CUDA: yes, cards: {cards}\n'
 
 
-def test_recipe_of_the_cpu_build_knows_nothing_of_cuda():
+def test_recipe_of_the_cpu_build_is_without_cuda():
     assert recipe.CMAKE_OPTIONS['CPU_ONLY'] == 'ON' and build.CPU == build.Variant()
     assert not {edit.path for edit in recipe.SUBSTITUTIONS} & {edit.path for edit in cuda.SUBSTITUTIONS}

@@ -1,19 +1,28 @@
 """The recipe for BVLC Caffe: fetch its source, check it, build pycaffe, put it into .venv.
 
-`python3 -m third_party.caffe` is `make setup`. It runs before anything is installed, so it is standard library only.
+`python3 -m third_party.caffe` is `make setup`. It runs before anything is installed: standard
+library only. Annotations stay unevaluated, so that an older Python imports it and is told which one is needed.
 
     recipe.py   the facts: commit, hashes, Debian packages, substitutions, CMake options
     debian.py   missing packages; the source package through a private apt configuration
     source.py   a verified source tree with the substitutions applied
     build.py    configure, compile, run Caffe's own tests, keep the result in the cache
-    cuda.py     what a GPU build is made with and what it changes
-    cudnn.py    the package of cuDNN for it
+    cuda.py     a GPU build's toolkit, architectures, libraries and edits
+    cudnn.py    the package of cuDNN for a GPU build
     __main__.py the steps in order
 """
 
 
 class Problem(Exception):
-    """Why setup stops, as one line with the remedy; `status` is the exit status (2: the caller can mend it)."""
+    """Why setup stops.
+
+    Parameters
+    ----------
+    message : str
+        One line: what is wrong, and what to do about it.
+    status : int
+        Exit status of the command: 2 when the call or the machine's state is to be changed, 1 when the work failed.
+    """
 
     def __init__(self, message: str, status: int = 1) -> None:
         super().__init__(message)

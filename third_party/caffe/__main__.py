@@ -1,12 +1,14 @@
 """Set everything up: Debian packages, .venv with requirements.txt, Caffe. A second run takes no time.
 
     python3 -m third_party.caffe                (make setup)
-    python3 -m third_party.caffe build-gpu      (make build-gpu) a GPU build in the cache; .venv imports what it did
+    python3 -m third_party.caffe build-gpu      (make build-gpu) a GPU build in the cache; .venv keeps its Caffe
 
-GPU=1 chooses the GPU build, GPU=0 the CPU build; without either .venv goes on with the one it has, at first the CPU's.
+GPU=1 chooses the GPU build, GPU=0 the CPU build; without either .venv keeps the one it has, at first the CPU build.
 CUDA_ARCH, CUDA_HOME and CUDAHOSTCXX: see cuda.py. CAFFE_SRC=DIR takes Caffe's source from a checkout instead of
 Debian's archive; XDG_CACHE_HOME moves the builds' cache.
 """
+from __future__ import annotations
+
 import contextlib
 import fcntl
 import json
@@ -15,8 +17,10 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from . import Problem, build, cuda, cudnn, debian, recipe, source
 
@@ -25,29 +29,29 @@ VENV = ROOT / '.venv'
 PYTHON = VENV / 'bin/python'
 REQUIREMENTS = ROOT / 'requirements.txt'
 STAMP = VENV / 'setup.json'
-CHOICE = ('caffe', 'cuda')   # of the stamp: which build .venv imports, and its architectures if it is a GPU's
+CHOICE = ('caffe', 'cuda')   # of the stamp: the build that .venv imports, and its architectures if it is a GPU build
 REPORT = '''
 import ctypes
 import caffe
-library = ctypes.CDLL(caffe._caffe.__file__)    # what it is linked with is looked through too
+library = ctypes.CDLL(caffe._caffe.__file__)    # looks through its dependencies too
 count, cuda = ctypes.c_int(), hasattr(library, 'cudaGetDeviceCount')
 cards = count.value if cuda and library.cudaGetDeviceCount(ctypes.byref(count)) == 0 else 0
 print(f'has CUDA: {"yes" if cuda else "no"}, cards: {cards}')
 '''
 
 
-def main():
+def main() -> int:
     """Bring .venv and the cached Caffe up to date; return the exit status."""
     try:
         if sys.argv[1:] not in ([], ['build-gpu']):
-            raise Problem(f'takes build-gpu or nothing, not {" ".join(sys.argv[1:])!r}; see '
+            raise Problem(f'unknown arguments {" ".join(sys.argv[1:])!r}: expected build-gpu or none; see '
                           'third_party/caffe/__main__.py', status=2)
         setup(only_gpu=bool(sys.argv[1:]))
     except Problem as problem:
         print(f'error: {problem}', file=sys.stderr)
         return problem.status
     except OSError as problem:
-        print(f'error: {problem.filename or "system"}: {problem.strerror}; mend that, then run make setup again '
+        print(f'error: {problem.filename or "system"}: {problem.strerror}; fix that, then run make setup again '
               '(XDG_CACHE_HOME moves the cache of builds)', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -56,8 +60,19 @@ def main():
     return 0
 
 
-def setup(only_gpu=False):
-    """Do what is not done yet; with `only_gpu` make a GPU build, but leave .venv to the one it has."""
+def setup(only_gpu: bool = False) -> None:
+    """Bring .venv and the cached Caffe up to date.
+
+    Parameters
+    ----------
+    only_gpu : bool
+        Make a GPU build in the cache, but let .venv keep the Caffe it imports.
+
+    Raises
+    ------
+    Problem
+        A step failed, or this machine lacks something; the message has the remedy.
+    """
     check_packages()
     plan = gpu_plan(only_gpu)
     facts = build.facts(numpy_version(REQUIREMENTS.read_text())) | ({'cuda': plan.facts()} if plan else {})
@@ -74,7 +89,7 @@ def setup(only_gpu=False):
     if stamp() != wanted or not (cache / name).is_dir():
         check_boost()
         cache.mkdir(parents=True, exist_ok=True)
-        with alone(cache / 'lock'):
+        with locked(cache / 'lock'):
             update(wanted, cache, name, plan, choose=not only_gpu)
     on = f' with CUDA for architecture {" ".join(plan.architectures)}' if plan else ''
     print(f'ready: Caffe {recipe.COMMIT}{on} for Python {facts["python"]} in {cache / name}', flush=True)
@@ -84,8 +99,24 @@ def setup(only_gpu=False):
         fetch_cudnn(plan, cache)
 
 
-def gpu_plan(only_gpu):
-    """Return the `cuda.Plan` when the build is to be one for the GPU, else None."""
+def gpu_plan(only_gpu: bool) -> cuda.Plan | None:
+    """Decide between the GPU and the CPU build.
+
+    Parameters
+    ----------
+    only_gpu : bool
+        A GPU build is asked for by the command; otherwise GPU in the environment decides, or the last setup.
+
+    Returns
+    -------
+    cuda.Plan or None
+        Of the GPU build; None for the CPU build.
+
+    Raises
+    ------
+    Problem
+        GPU is neither 0 nor 1, or this machine cannot make the GPU build.
+    """
     if only_gpu:
         return cuda.plan(fallback=cuda.FALLBACK)
     given, before = os.environ.get('GPU', ''), stamp().get('cuda')
@@ -101,8 +132,27 @@ def gpu_plan(only_gpu):
         raise Problem(f'{problem}; or go back to the CPU build: make setup GPU=0', problem.status) from None
 
 
-def update(wanted, cache, name, plan=None, choose=True):
-    """Do what the stamp does not show as done; `wanted` becomes the new one."""
+def update(wanted: dict[str, Any], cache: Path, name: str, plan: cuda.Plan | None = None, choose: bool = True) -> None:
+    """Do what the stamp does not show as done.
+
+    Parameters
+    ----------
+    wanted : dict
+        The stamp to leave in .venv.
+    cache : Path
+        Existing folder of builds, locked by this process.
+    name : str
+        Of the build in `cache`, from `build.key`.
+    plan : cuda.Plan, optional
+        Of a GPU build; without it the build is for the CPU.
+    choose : bool
+        Let .venv import the build.
+
+    Raises
+    ------
+    Problem
+        A step failed.
+    """
     done = stamp()
     stale = {item for item in wanted if done.get(item) != wanted[item]}
     if stale - set(CHOICE):
@@ -114,8 +164,19 @@ def update(wanted, cache, name, plan=None, choose=True):
     STAMP.write_text(json.dumps(wanted, indent=2) + '\n')
 
 
-def report(python_folder):
-    """Let the Caffe in `python_folder` say whether it has CUDA, and how many cards answer it."""
+def report(python_folder: Path) -> None:
+    """Print whether a build of Caffe has CUDA, and how many cards answer it.
+
+    Parameters
+    ----------
+    python_folder : Path
+        The build's folder of Python packages.
+
+    Raises
+    ------
+    Problem
+        That Caffe does not load, or has no CUDA.
+    """
     result = subprocess.run([str(PYTHON), '-c', REPORT], cwd='/', env={**os.environ, 'PYTHONPATH': str(python_folder)},
                             stdout=subprocess.PIPE, text=True)
     print(result.stdout, end='', flush=True)
@@ -124,20 +185,34 @@ def report(python_folder):
                       'again')
 
 
-def fetch_cudnn(plan, cache):
-    """Put the pinned cuDNN into the cache for accel to compile against, unless there is one; without it warn."""
-    pin = cudnn.wanted(plan, cache, VENV)
+def fetch_cudnn(plan: cuda.Plan, cache: Path) -> None:
+    """Put the pinned cuDNN into the cache for accel to compile against, unless one is found; warn when that fails.
+
+    Parameters
+    ----------
+    plan : cuda.Plan
+        Of the GPU build.
+    cache : Path
+        Existing folder of builds.
+    """
+    pin = cudnn.requirement(plan, cache, VENV)
     if pin is None:
         return
     try:
-        with alone(cache / 'lock'):
+        with locked(cache / 'lock'):
             cuda.install([pin], cache, PYTHON)
     except (Problem, OSError) as problem:
         print(f'warning: no cuDNN, convolutions on a GPU are Caffe\'s own: {problem}', file=sys.stderr)
 
 
-def check_packages():
-    """Install the Debian packages that are missing."""
+def check_packages() -> None:
+    """Install the Debian packages that are missing.
+
+    Raises
+    ------
+    Problem
+        This Python is too old or has no C headers, or packages are missing and cannot be installed.
+    """
     if sys.version_info < (3, 11):  # noqa: UP036 (this is where an older one is told so)
         raise Problem(f'{sys.executable} is Python {platform.python_version()}; 3.11 or later is needed: '
                       'make setup PYTHON=/path/to/python3', status=2)
@@ -151,38 +226,59 @@ def check_packages():
     try:
         missing = debian.missing(packages)
     except FileNotFoundError:
-        print(f'no dpkg here: going on without a check for {" ".join(packages)}', file=sys.stderr)
+        print(f'dpkg not found: continuing without a check for {" ".join(packages)}', file=sys.stderr)
         return
     if missing:
         debian.install(missing)
 
 
-def check_boost():
-    """See that there is a Boost.Python for this interpreter: Debian builds it for its own Python only."""
+def check_boost() -> None:
+    """Check that Boost.Python is installed for this interpreter: Debian builds it for Debian's Python only.
+
+    Raises
+    ------
+    Problem
+        It is not.
+    """
     version = f'{sys.version_info[0]}.{sys.version_info[1]}'
     library = f'libboost_python{version.replace(".", "")}.so'
     # The compiler prints the path of a library that it finds, and the bare name of one that it doesn't.
     printed = subprocess.run(['g++', f'-print-file-name={library}'], capture_output=True, text=True).stdout
     if printed.strip() == library:
         raise Problem(f'no Boost.Python for Python {version} ({sys.executable}): {library} is not installed. Debian '
-                      'builds it for its own Python: make setup PYTHON=/usr/bin/python3', status=2)
+                      'builds it for /usr/bin/python3 only: make setup PYTHON=/usr/bin/python3', status=2)
 
 
-def interpreter():
+def interpreter() -> str:
     """Return the installation and version of Python that .venv is made from."""
     return f'{sys.base_prefix} {platform.python_version()}'
 
 
-def numpy_version(requirements):
-    """Return the numpy version that the text of requirements.txt pins."""
+def numpy_version(requirements: str) -> str:
+    """Return the numpy version that requirements.txt pins.
+
+    Parameters
+    ----------
+    requirements : str
+        The text of requirements.txt.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    Problem
+        It pins none.
+    """
     pin = re.search(r'^numpy==([\w.]+)', requirements, re.MULTILINE)
     if not pin:
         raise Problem('requirements.txt: no line numpy==VERSION; pycaffe is compiled against one', status=2)
     return pin[1]
 
 
-def stamp():
-    """Return what the last finished setup left in .venv, empty if there was none."""
+def stamp() -> dict[str, Any]:
+    """Return what the last finished setup left in .venv, empty before the first."""
     try:
         return dict(json.loads(STAMP.read_text()))
     except (OSError, ValueError, TypeError):
@@ -190,8 +286,8 @@ def stamp():
 
 
 @contextlib.contextmanager
-def alone(path):
-    """Hold the lock file at `path`: a second setup waits for the first and then finds its work done."""
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file at `path`: a second setup waits for the first and then finds the work done."""
     with open(path, 'w') as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -201,8 +297,19 @@ def alone(path):
         yield
 
 
-def install_requirements(clear):
-    """Make .venv and install requirements.txt into it; `clear` removes what is in it first."""
+def install_requirements(clear: bool) -> None:
+    """Make .venv and install requirements.txt into it.
+
+    Parameters
+    ----------
+    clear : bool
+        Empty .venv first.
+
+    Raises
+    ------
+    Problem
+        venv or pip failed.
+    """
     python = getattr(sys, '_base_executable', sys.executable)
     log = build.cache_folder() / 'pip.log'
     print('installing requirements.txt into .venv', flush=True)
@@ -220,8 +327,19 @@ def install_requirements(clear):
                           'run make setup again')
 
 
-def link(python_folder):
-    """Let .venv import caffe from `python_folder` and this checkout's packages from anywhere; try it."""
+def link(python_folder: Path) -> None:
+    """Let .venv import caffe and, from any folder, this checkout's packages; try it.
+
+    Parameters
+    ----------
+    python_folder : Path
+        The build's folder of Python packages.
+
+    Raises
+    ------
+    Problem
+        That Caffe does not load.
+    """
     site = subprocess.run([str(PYTHON), '-c', "import sysconfig; print(sysconfig.get_path('purelib'))"],
                           capture_output=True, text=True, check=True).stdout.strip()
     Path(site, 'fcn.pth').write_text(f'{ROOT}\n{python_folder}\n')

@@ -1,14 +1,17 @@
-"""What a GPU build is made with (CUDA toolkit, architectures of the cards, libraries) and what it changes in Caffe.
+"""A GPU build: its CUDA toolkit, the architectures it compiles for, its libraries, and its edits of Caffe.
 
 Nothing here touches the CPU build, whose key does not depend on this file.
 """
+from __future__ import annotations
+
 import hashlib
 import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from . import Problem
 from .build import Variant
@@ -22,7 +25,7 @@ SYSTEM = Path('/usr/include')   # every compiler looks there last; named as an o
 DISK = 3 * GIB      # what cuBLAS, cuRAND and NCCL take, and their archives meanwhile
 
 
-def _attribute(name):
+def _attribute(name: str) -> str:
     """C++: the attribute `name` of the card `device`, which all of these toolkits know."""
     return f'[device] {{ int value = 0; cudaDeviceGetAttribute(&value, {name}, device); return value; }}()'
 
@@ -71,15 +74,15 @@ class Plan(NamedTuple):
     found: dict[str, tuple[Path, Path]]     # library -> (folder of its header, file), on this machine
     pins: dict[str, str]                    # library -> the requirement that brings it
 
-    def facts(self):
-        """What goes into the build's key."""
+    def facts(self) -> dict[str, Any]:
+        """Return what goes into the build's key."""
         return {'recipe': hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
                 'toolkit': [str(self.toolkit.nvcc), *self.toolkit.version], 'host_compiler': self.host_compiler,
                 'architectures': self.architectures, 'pins': self.pins,
                 'found': {name: list(map(str, paths)) for name, paths in self.found.items()}}
 
 
-def plan(architectures=None, fallback=None):
+def plan(architectures: str | None = None, fallback: str | None = None) -> Plan:
     """Return the `Plan` for this machine.
 
     Parameters
@@ -88,20 +91,36 @@ def plan(architectures=None, fallback=None):
         What to compile for when CUDA_ARCH does not say it; the cards' when not given.
     fallback : str, optional
         What to compile for when no card is found either.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    Problem
+        No toolkit or host compiler fits, or no architecture is known.
     """
     kit = toolkit()
-    found = {name: paths for name, library in LIBRARIES.items() if (paths := find(name, library, kit.root))}
+    places = {name: find_library(name, library, kit.root) for name, library in LIBRARIES.items()}
+    found = {name: paths for name, paths in places.items() if paths}
     pins = pinned(PINS.read_text())
     wanted = {name: library.packages[kit.version[0]] for name, library in LIBRARIES.items() if name not in found}
-    numbers = chosen(os.environ.get('CUDA_ARCH') or architectures, kit, fallback)
+    numbers = choose_architectures(os.environ.get('CUDA_ARCH') or architectures, kit, fallback)
     return Plan(kit, host_compiler(kit.root), numbers, found,
                 {name: f'{package}=={pins[package]}' for name, package in wanted.items()})
 
 
 # Toolkit
 
-def toolkit():
-    """Return the `Toolkit` of CUDA_HOME, PATH or /usr/local/cuda."""
+def toolkit() -> Toolkit:
+    """Return the `Toolkit` of CUDA_HOME, PATH or /usr/local/cuda.
+
+    Raises
+    ------
+    Problem
+        No nvcc is found, or one of an unsupported version.
+    """
     home = os.environ.get('CUDA_HOME')
     places = [Path(home, 'bin')] if home else [*map(Path, os.get_exec_path()), Path('/usr/local/cuda/bin')]
     nvcc = next((path / 'nvcc' for path in places if os.access(path / 'nvcc', os.X_OK)), None)
@@ -109,12 +128,12 @@ def toolkit():
         where = f'in CUDA_HOME, {home}/bin' if home else 'on PATH or in /usr/local/cuda/bin'
         raise Problem(f'no CUDA compiler nvcc {where}: install a CUDA toolkit, 11.8 to 13, or name its folder: '
                       'make setup GPU=1 CUDA_HOME=DIR', status=2)
-    # nvcc may be a link or a script that calls another: it knows best itself where its toolkit lies.
-    root = re.search(r'^#\$ TOP=(.*)', _ask(nvcc, '--dryrun', '-c', 'x.cu'), re.MULTILINE)
-    version = re.search(r'release (\d+)\.(\d+)', _ask(nvcc, '--version'))
+    # nvcc may be a link or a script that calls another: its dry run names the folder of the toolkit.
+    root = re.search(r'^#\$ TOP=(.*)', _output(nvcc, '--dryrun', '-c', 'x.cu'), re.MULTILINE)
+    version = re.search(r'release (\d+)\.(\d+)', _output(nvcc, '--version'))
     if not (root and version):
-        raise Problem(f'{nvcc} does not say where its toolkit lies and which version it is; name another with '
-                      'CUDA_HOME', status=2)
+        raise Problem(f'{nvcc} does not print the folder and version of its toolkit; name another with CUDA_HOME',
+                      status=2)
     release = int(version[1]), int(version[2])
     if not OLDEST <= release <= NEWEST:
         raise Problem(f'{nvcc} is of CUDA {release[0]}.{release[1]}; needed is 11.8 to 13: name another with CUDA_HOME',
@@ -122,11 +141,26 @@ def toolkit():
     folder = Path(os.path.normpath(root[1]))
     real = folder / 'bin/nvcc'
     return Toolkit(real if real.exists() else nvcc, folder, release,
-                   tuple(re.findall(r'compute_(\d+)$', _ask(nvcc, '--list-gpu-arch'), re.MULTILINE)))
+                   tuple(re.findall(r'compute_(\d+)$', _output(nvcc, '--list-gpu-arch'), re.MULTILINE)))
 
 
-def host_compiler(root):
-    """Return the path of a g++ that the toolkit at `root` accepts: $CUDAHOSTCXX, g++, or an older one beside it."""
+def host_compiler(root: Path) -> str:
+    """Return the path of a g++ that a toolkit accepts: $CUDAHOSTCXX, g++, or an older one beside it.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the toolkit.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    Problem
+        All are newer than it accepts.
+    """
     given = os.environ.get('CUDAHOSTCXX')
     header = root / 'include/crt/host_config.h'
     limits = re.findall(r'__GNUC__ > (\d+)', header.read_text()) if header.exists() else []
@@ -134,18 +168,38 @@ def host_compiler(root):
     names = [given] if given else ['g++', *(f'g++-{major}' for major in range(newest, 8, -1))]
     for name in names:
         path = shutil.which(name)
-        if path and int(_ask(path, '-dumpversion').split('.')[0] or 99) <= newest:
+        if path and int(_output(path, '-dumpversion').split('.')[0] or 99) <= newest:
             return path
     raise Problem(f'the CUDA toolkit in {root} works with g++ up to {newest}, and {given or "g++"} is newer or '
                   f'missing: apt-get install g++-{newest}, or name one with CUDAHOSTCXX', status=2)
 
 
-def chosen(given, kit, fallback=None):
-    """Return the architectures to compile for: those that the text `given` names, else those of the cards."""
+def choose_architectures(given: str | None, kit: Toolkit, fallback: str | None = None) -> tuple[str, ...]:
+    """Return the architectures to compile for.
+
+    Parameters
+    ----------
+    given : str or None
+        Names them, as in '8.0 90'; without it they are those of the cards.
+    kit : Toolkit
+        Has to compile for them.
+    fallback : str, optional
+        The architecture when no card is found.
+
+    Returns
+    -------
+    tuple of str
+        In ascending order.
+
+    Raises
+    ------
+    Problem
+        `kit` does not compile for one, or nothing names any.
+    """
     if given:
         names = tuple(dict.fromkeys(re.split(r'[\s,;]+', given.strip().replace('.', ''))))
     else:
-        names = cards() or ((fallback,) if fallback else ())
+        names = card_architectures() or ((fallback,) if fallback else ())
     if not names:
         raise Problem('no card is found (nvidia-smi) to compile for: name its architecture, as in '
                       'make setup GPU=1 CUDA_ARCH=90', status=2)
@@ -157,15 +211,16 @@ def chosen(given, kit, fallback=None):
     return tuple(sorted(names, key=int))
 
 
-def cards():
+def card_architectures() -> tuple[str, ...]:
     """Return the architectures of the cards that the driver shows, such as ('90',)."""
     if not shutil.which('nvidia-smi'):
         return ()
-    printed = _ask('nvidia-smi', '--query-gpu=compute_cap', '--format=csv,noheader')
+    printed = _output('nvidia-smi', '--query-gpu=compute_cap', '--format=csv,noheader')
     return tuple(dict.fromkeys(''.join(pair) for pair in re.findall(r'^(\d+)\.(\d)$', printed, re.MULTILINE)))
 
 
-def _ask(*command):
+def _output(*command: str | Path) -> str:
+    """Return what a command prints, errors included."""
     result = subprocess.run(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                             stderr=subprocess.STDOUT, text=True, errors='replace')
     return result.stdout
@@ -173,35 +228,68 @@ def _ask(*command):
 
 # Libraries
 
-def find(name, library, root):
-    """Return (folder of the header, file) of a library in the toolkit at `root` or the system, or None."""
-    for folder, file in ((root / 'include', _inside(name, root)), (SYSTEM, _of_system(name))):
+def find_library(name: str, library: Library, root: Path) -> tuple[Path, Path] | None:
+    """Find a library in a toolkit or the system.
+
+    Parameters
+    ----------
+    name : str
+        As the linker knows it.
+    library : Library
+    root : Path
+        Folder of the toolkit.
+
+    Returns
+    -------
+    (Path, Path) or None
+        Folder of the header, and file.
+    """
+    for folder, file in ((root / 'include', _toolkit_library(name, root)), (SYSTEM, system_library(name))):
         if file and (folder / library.header).exists():
             return folder, file
     return None
 
 
-def _inside(name, root):
+def _toolkit_library(name: str, root: Path) -> Path | None:
     """Return the path of a library of the toolkit at `root`, or None; some have it only under its full name."""
     return next((file for folder in ('lib64', 'lib') for file in [
         root / folder / f'lib{name}.so', *sorted((root / folder).glob(f'lib{name}.so.*'))] if file.exists()), None)
 
 
-def _of_system(name):
-    """Return the path of a library that the linker finds by itself, or None."""
-    path = Path(_ask('g++', f'-print-file-name=lib{name}.so').strip())    # the bare name when there is none
+def system_library(name: str) -> Path | None:
+    """Return the path of a library that the linker finds without options, or None."""
+    path = Path(_output('g++', f'-print-file-name=lib{name}.so').strip())    # the bare name when not found
     return path if path.is_absolute() else None
 
 
-def pinned(text):
+def pinned(text: str) -> dict[str, str]:
     """Return package -> version of the lines of a requirements file."""
     return dict(re.findall(r'^([\w.-]+)==([\w.]+)', text, re.MULTILINE))
 
 
-def install(pins, cache, python):
-    """Install the requirements `pins` into a folder under `cache`, unless they are there, and return the folder.
+def install(pins: Sequence[str], cache: Path, python: Path) -> Path:
+    """Install requirements into a folder under `cache`, unless it exists.
 
     Not into .venv: builds are shared by clones, and find their libraries by path.
+
+    Parameters
+    ----------
+    pins : sequence of str
+        Requirements, as in 'nvidia-nccl-cu12==2.27.3'.
+    cache : Path
+        Existing folder, locked by this process.
+    python : Path
+        Interpreter whose pip installs.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    Problem
+        Too little disk, or pip failed.
     """
     digest = hashlib.sha256('\n'.join(sorted(pins)).encode()).hexdigest()[:16]
     folder, partial, log = cache / f'cuda-{digest}', cache / f'cuda-{digest}.tmp', cache / 'pip.log'
@@ -213,9 +301,9 @@ def install(pins, cache, python):
     print(f'fetching {", ".join(pins)}', flush=True)
     shutil.rmtree(partial, ignore_errors=True)
     # Without dependencies: those are the CUDA runtime and more, which the toolkit has.
-    command = [python, '-m', 'pip', 'install', '--disable-pip-version-check', '--no-deps', '--no-compile',
-               '--only-binary', ':all:', '--target', partial, *pins]
-    result = subprocess.run(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    command = [str(python), '-m', 'pip', 'install', '--disable-pip-version-check', '--no-deps', '--no-compile',
+               '--only-binary', ':all:', '--target', str(partial), *pins]
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                             stderr=subprocess.STDOUT, text=True)
     log.write_text(result.stdout)
     if result.returncode != 0:
@@ -227,8 +315,27 @@ def install(pins, cache, python):
     return folder
 
 
-def packaged(name, library, folder):
-    """Return (folder of the header, file) of a library that `install` put into `folder`."""
+def packaged_library(name: str, library: Library, folder: Path) -> tuple[Path, Path]:
+    """Find a library among installed packages.
+
+    Parameters
+    ----------
+    name : str
+        As the linker knows it.
+    library : Library
+    folder : Path
+        From `install`.
+
+    Returns
+    -------
+    (Path, Path)
+        Folder of the header, and file.
+
+    Raises
+    ------
+    Problem
+        One of them is missing.
+    """
     headers = sorted(folder.glob(f'nvidia/*/include/{library.header}'))
     files = sorted(folder.glob(f'nvidia/*/lib/lib{name}.so.*'))
     if not (headers and files):
@@ -236,32 +343,41 @@ def packaged(name, library, folder):
     return headers[0].parent, files[0]
 
 
-def variant(plan, cache, python):
+def variant(plan: Plan, cache: Path, python: Path) -> Variant:
     """Return what a GPU build adds to the recipe, its libraries installed.
 
     Parameters
     ----------
     plan : Plan
     cache : Path
-        Existing folder, held by this process alone.
+        Existing folder, locked by this process.
     python : Path
         Interpreter whose pip installs.
+
+    Returns
+    -------
+    Variant
+
+    Raises
+    ------
+    Problem
+        A library cannot be installed, or the toolkit has no CUDA runtime.
     """
     places = dict(plan.found)
     if plan.pins:
         folder = install(list(plan.pins.values()), cache, python)
-        places |= {name: packaged(name, LIBRARIES[name], folder) for name in plan.pins}
+        places |= {name: packaged_library(name, LIBRARIES[name], folder) for name in plan.pins}
     kit = plan.toolkit
-    runtime = _inside('cudart', kit.root) or _of_system('cudart')
+    runtime = _toolkit_library('cudart', kit.root) or system_library('cudart')
     if runtime is None:
-        raise Problem(f'{kit.root}: no libcudart.so in lib64 or lib; is the CUDA toolkit whole?', status=2)
+        raise Problem(f'{kit.root}: no libcudart.so in lib64 or lib; is the CUDA toolkit complete?', status=2)
     files = {'cudart': runtime, **{name: file for name, (_, file) in places.items()}}
     folders = dict.fromkeys([kit.root / 'include', *(folder for folder, _ in places.values())])
     include = [str(folder) for folder in folders if folder != SYSTEM]
     numbers = ' '.join(plan.architectures)
     options = {
         'CPU_ONLY': 'OFF', 'USE_CUDNN': 'OFF', 'USE_NCCL': 'ON',
-        # Everything by its full path. The pair of roots must be equal, or FindCUDA forgets what follows.
+        # Each library by its full path. The pair of roots must be equal, or FindCUDA forgets what follows.
         'CUDA_TOOLKIT_ROOT_DIR': kit.root, 'CUDA_TOOLKIT_ROOT_DIR_INTERNAL': kit.root,
         'CUDA_NVCC_EXECUTABLE': kit.nvcc, 'CUDA_HOST_COMPILER': plan.host_compiler,
         'CUDA_TOOLKIT_INCLUDE': ';'.join(include), 'CUDA_CUDART_LIBRARY': runtime,

@@ -2,15 +2,16 @@
 
 Caffe's own build does not depend on it, nor on this file.
 """
+from __future__ import annotations
+
 import os
+from pathlib import Path
 
 from . import cuda
 
 
-def wanted(plan, cache, venv):
-    """Return the requirement that brings cuDNN, or None.
-
-    It is None with FCN_CUDNN=0 and with CUDNN_HOME; where the cache, .venv or the system has cuDNN; and without a pin.
+def requirement(plan: cuda.Plan, cache: Path, venv: Path) -> str | None:
+    """Return the requirement that brings cuDNN, if it is to be fetched.
 
     Parameters
     ----------
@@ -20,6 +21,12 @@ def wanted(plan, cache, venv):
         The folder that keeps builds.
     venv : Path
         The virtual environment whose packages accel sees.
+
+    Returns
+    -------
+    str or None
+        Such as 'nvidia-cudnn-cu12==9.1'. None with FCN_CUDNN=0 and with CUDNN_HOME; where the cache, .venv or the
+        system has cuDNN; and without a pin for the toolkit's version.
     """
     if os.environ.get('FCN_CUDNN', '1') == '0' or os.environ.get('CUDNN_HOME'):
         return None
@@ -27,17 +34,17 @@ def wanted(plan, cache, venv):
     fetched = (path.parent for path in cache.glob(f'cuda-*/{package.replace("-", "_")}-*')
                if path.parent.suffix != '.tmp')     # as an interrupted installation leaves it
     places = [*fetched, *venv.glob('lib/python*/site-packages')]
-    if any(_whole(folder / 'nvidia/cudnn') for folder in places) or _in_system():
+    if any(_complete(folder / 'nvidia/cudnn') for folder in places) or _in_system():
         return None
     version = cuda.pinned(cuda.PINS.read_text()).get(package)
     return f'{package}=={version}' if version else None
 
 
-def _whole(folder):
+def _complete(folder: Path) -> bool:
     """Return whether a folder has cuDNN's header and library."""
     return (folder / 'include/cudnn.h').is_file() and any(folder.glob('lib*/libcudnn.so*'))
 
 
-def _in_system():
-    """Return whether a compiler finds header and library by itself."""
-    return (cuda.SYSTEM / 'cudnn.h').is_file() and cuda._of_system('cudnn') is not None
+def _in_system() -> bool:
+    """Return whether a compiler finds header and library without options."""
+    return (cuda.SYSTEM / 'cudnn.h').is_file() and cuda.system_library('cudnn') is not None

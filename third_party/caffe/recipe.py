@@ -1,4 +1,6 @@
-"""What is built, from what, and how: the facts, nothing else."""
+"""What is built, from what, and how: constants only."""
+from __future__ import annotations
+
 from typing import NamedTuple
 
 COMMIT = '99bd997'  # the last change to Caffe's code; only a README line changed after it
@@ -59,7 +61,7 @@ CMAKE_OPTIONS = {
     'python_version': '3',
 }
 
-# Caffe's own Python tests: those left out, with the reason, and what the others need first.
+# Caffe's own Python tests: the files left out, each with the reason, and what runs before the others.
 SKIPPED_TESTS = {'test_draw.py': 'draws with an external program, Graphviz'}
 TEST_SETUP = '''# unittest dropped these names in Python 3.12
 import unittest

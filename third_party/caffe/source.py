@@ -1,52 +1,80 @@
 """Caffe's source: from a checkout or Debian's archive, verified, with the substitutions applied."""
+from __future__ import annotations
+
 import hashlib
 import os
 import shutil
 import tarfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from . import Problem, debian, recipe
 
 
-def prepare(target, cache, substitutions=()):
-    """Put the source tree to compile into the new folder `target`, edited by the recipe's and further `substitutions`.
+def prepare(target: Path, cache: Path, substitutions: Iterable[recipe.Substitution] = ()) -> None:
+    """Put the source tree to compile into the new folder `target`.
 
-    It comes from the checkout that CAFFE_SRC names, else from Debian's archive, which `cache` keeps and which is
-    unpacked beside `target`.
+    It comes from the checkout that CAFFE_SRC names, else from Debian's archive.
+
+    Parameters
+    ----------
+    target : Path
+        New folder; the archive is unpacked beside it.
+    cache : Path
+        Folder that keeps the archive.
+    substitutions : iterable of recipe.Substitution
+        Edits to make after the recipe's.
+
+    Raises
+    ------
+    Problem
+        The source is not the recipe's or cannot be fetched, or an edit does not apply.
     """
-    checkout = os.environ.get('CAFFE_SRC')
-    if not checkout:
-        checkout = target.with_name('archive')
+    given = os.environ.get('CAFFE_SRC')
+    checkout = Path(given) if given else target.with_name('archive')
+    if not given:
         unpack(archive(cache), checkout)
-    copy_checked(Path(checkout), target)
+    copy_checked(checkout, target)
     for substitution in (*recipe.SUBSTITUTIONS, *substitutions):
         substitute(target, substitution)
 
 
-def members(tree):
-    """Return the paths of the files of `tree` that a build uses, relative to it, sorted."""
+def members(tree: Path) -> list[str]:
+    """Return the sorted paths, relative to `tree`, of the files that a build uses."""
     paths = [path for part in recipe.PARTS for path in
              ([tree / part] if (tree / part).is_file() else (tree / part).rglob('*'))]
     names = [path.relative_to(tree).as_posix() for path in paths if path.suffix in recipe.SUFFIXES and path.is_file()]
     return sorted(name for name in names if not name.startswith(recipe.GENERATED))
 
 
-def digest(tree):
+def digest(tree: Path) -> str:
     """Return the SHA-256 of what `sha256sum` prints for the members of `tree`."""
     lines = (f'{sha256(tree / name)}  {name}\n' for name in members(tree))
     return hashlib.sha256(''.join(lines).encode()).hexdigest()
 
 
-def sha256(path):
+def sha256(path: Path) -> str:
     """Return the SHA-256 of the file at `path`, in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def copy_checked(checkout, target):
-    """Copy the members of `checkout` into the folder `target` and check them; the checkout is left as it is."""
+def copy_checked(checkout: Path, target: Path) -> None:
+    """Copy the members of a checkout, which stays as it is, and check the copy.
+
+    Parameters
+    ----------
+    checkout : Path
+    target : Path
+        Folder for the copy.
+
+    Raises
+    ------
+    Problem
+        It is not a checkout of Caffe at the recipe's commit.
+    """
     if not (checkout / 'include/caffe/caffe.hpp').is_file():
-        raise Problem(f'{checkout}: no checkout of Caffe (no include/caffe/caffe.hpp); set CAFFE_SRC to one at commit '
-                      f'{recipe.COMMIT}, or unset it', status=2)
+        raise Problem(f'{checkout}: not a checkout of Caffe (no include/caffe/caffe.hpp); set CAFFE_SRC to one at '
+                      f'commit {recipe.COMMIT}, or unset it', status=2)
     for name in members(checkout):
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(checkout / name, target / name)
@@ -57,8 +85,23 @@ def copy_checked(checkout, target):
                       status=2)
 
 
-def archive(cache):
-    """Return the path of Debian's source archive under `cache`, fetched if need be, its hash checked."""
+def archive(cache: Path) -> Path:
+    """Return the path of Debian's source archive under `cache`, fetched if missing or corrupt.
+
+    Parameters
+    ----------
+    cache : Path
+        Existing folder.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    Problem
+        It cannot be fetched, or what was fetched has another hash.
+    """
     path = cache / recipe.ARCHIVE
     if not path.exists() or sha256(path) != recipe.ARCHIVE_SHA256:
         print("fetching Caffe's source", flush=True)
@@ -71,26 +114,50 @@ def archive(cache):
     return path
 
 
-def unpack(path, target):
-    """Unpack the tar archive at `path` into the folder `target`.
+def unpack(path: Path, target: Path) -> None:
+    """Unpack a tar archive.
 
-    Only plain files and folders inside `target` are written: anything else is refused before the first is.
+    Parameters
+    ----------
+    path : Path
+        The archive.
+    target : Path
+        Folder to unpack into.
+
+    Raises
+    ------
+    Problem
+        A member is neither a regular file nor a folder, or lies outside `target`; nothing is written then.
     """
     with tarfile.open(path) as tar:
         entries = tar.getmembers()
         for entry in entries:
             inside = not os.path.isabs(entry.name) and '..' not in Path(entry.name).parts
             if not (inside and (entry.isfile() or entry.isdir())):
-                raise Problem(f'{path}: refused, its member {entry.name!r} is no plain file inside the target folder')
+                raise Problem(f'{path}: refused, its member {entry.name!r} is not a regular file '
+                              'inside the target folder')
         for entry in entries:
-            if entry.isfile():
+            content = tar.extractfile(entry)    # None for a folder
+            if content:
                 (target / entry.name).parent.mkdir(parents=True, exist_ok=True)
-                with tar.extractfile(entry) as content, open(target / entry.name, 'wb') as file:
+                with content, open(target / entry.name, 'wb') as file:
                     shutil.copyfileobj(content, file)
 
 
-def substitute(tree, substitution):
-    """Apply one `recipe.Substitution` to the file it names in `tree`; it must apply exactly once."""
+def substitute(tree: Path, substitution: recipe.Substitution) -> None:
+    """Apply one edit to a source tree.
+
+    Parameters
+    ----------
+    tree : Path
+        The source tree, edited in place.
+    substitution : recipe.Substitution
+
+    Raises
+    ------
+    Problem
+        The text to replace does not occur exactly once.
+    """
     path = tree / substitution.path
     text = path.read_text(encoding='utf-8') if path.is_file() else ''
     count = text.count(substitution.old)
