@@ -8,7 +8,7 @@ Only `data_layers.layers` imports Caffe.
 
 To read a data set:
 
-- `dataset`: the base of all of them, with the readers, the checks of what they read, and the training stream
+- `dataset`: the base of all of them, its checks, and the training stream; `reading`: files, and values as nets take them
 - `voc`, `sbd`, `nyud`, `siftflow`, `pascalcontext`: the published data sets, as their authors distribute them
 - `own`: your own data, described by a dataset.json
 
@@ -30,10 +30,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cli import BadInput
-from data_layers.dataset import VOID, Dataset, data_home, draw, is_training, warn_overlap
+from data_layers.dataset import Dataset, data_home, draw, is_training, warn_overlap
 from data_layers.nyud import NYUD
 from data_layers.own.folder import CARD, Folder
 from data_layers.pascalcontext import PASCALContext
+from data_layers.reading import VOID
 from data_layers.sbd import SBD
 from data_layers.siftflow import SIFTFlow
 from data_layers.voc import VOC, VOC2012

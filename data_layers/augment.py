@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from cli import BadInput
-from data_layers.dataset import VOID
+from data_layers.reading import VOID
 
 OPTIONS = ('mirror', 'scale', 'crop')
 STREAM = 1      # apart from the draws of samples, which come from (seed, position)

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from cli import BadInput
-from data_layers.dataset import Dataset, read_mat, read_pixels, read_rgb, to_blob, to_classes
+from data_layers.dataset import Dataset
+from data_layers.reading import read_mat, read_pixels, read_rgb, to_blob, to_classes
 
 CLASSES = ('wall', 'floor', 'cabinet', 'bed', 'chair', 'sofa', 'table', 'door', 'window', 'bookshelf', 'picture',
            'counter', 'blinds', 'desk', 'shelves', 'curtain', 'dresser', 'pillow', 'mirror', 'floor mat', 'clothes',

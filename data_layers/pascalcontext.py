@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from cli import BadInput
-from data_layers.dataset import Dataset, read_lines, read_mat, to_integers
+from data_layers.dataset import Dataset
+from data_layers.reading import read_lines, read_mat, to_integers
 
 CLASSES = ('background', 'aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair', 'cow',
            'diningtable', 'dog', 'horse', 'motorbike', 'person', 'pottedplant', 'sheep', 'sofa', 'train', 'tvmonitor',

@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from cli import BadInput
-from data_layers.dataset import IMAGES, VOID, read_rgb
 from data_layers.palette import PALETTE, colorize, save_indexed
+from data_layers.reading import IMAGES, VOID, read_rgb
 
 OPACITY = 0.6
 MARGIN, SWATCH = 6, 16  # pixels

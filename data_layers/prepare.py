@@ -20,7 +20,7 @@ import scipy.io
 import files
 from cli import BadInput, progress
 from data_layers import DATASETS, Dataset, data_home
-from data_layers.dataset import VOID, read_lines, read_mat
+from data_layers.reading import VOID, read_lines, read_mat
 from data_layers.siftflow import CATEGORIES, SIFTFlow
 from data_layers.voc import sbd_train, seg11valid
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from cli import BadInput
-from data_layers.dataset import VOC_MEAN, Dataset, read_indices, read_mat, to_classes
+from data_layers.dataset import VOC_MEAN, Dataset
+from data_layers.reading import read_indices, read_mat, to_classes
 from data_layers.voc import CLASSES, NUM_CLASSES
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data_layers.dataset import Dataset, read_mat, to_classes
+from data_layers.dataset import Dataset
+from data_layers.reading import read_mat, to_classes
 
 SEMANTIC = ('awning', 'balcony', 'bird', 'boat', 'bridge', 'building', 'bus', 'car', 'cow', 'crosswalk', 'desert',
             'door', 'fence', 'field', 'grass', 'moon', 'mountain', 'person', 'plant', 'pole', 'river', 'road', 'rock',

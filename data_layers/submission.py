@@ -5,8 +5,9 @@ import numpy as np
 from PIL import Image
 
 from cli import BadInput
-from data_layers.dataset import Dataset, read_pixels
+from data_layers.dataset import Dataset
 from data_layers.palette import save_indexed
+from data_layers.reading import read_pixels
 
 FOLDER = 'results/VOC2012/Segmentation/comp6_test_cls'  # competition 6: trained on any data but the test set
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from cli import BadInput
-from data_layers.dataset import VOC_MEAN, Dataset, data_home, read_indices, read_lines, to_classes
+from data_layers.dataset import VOC_MEAN, Dataset, data_home
+from data_layers.reading import read_indices, read_lines, to_classes
 
 CLASSES = ('background', 'aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair', 'cow',
            'diningtable', 'dog', 'horse', 'motorbike', 'person', 'pottedplant', 'sheep', 'sofa', 'train', 'tvmonitor')

@@ -24,8 +24,8 @@ import cli
 import files
 from accel import device
 from data_layers import open_dataset
-from data_layers.dataset import read_indices
 from data_layers.palette import colorize
+from data_layers.reading import read_indices
 from experiments import brain
 from experiments.brain import CLASSES, NAME
 from experiments.fetch import vgg16_convolutions

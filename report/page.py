@@ -19,8 +19,8 @@ import cli
 import files
 from cli import BadInput
 from data_layers import VOID, Dataset
-from data_layers.dataset import read_indices
 from data_layers.palette import PALETTE, colorize
+from data_layers.reading import read_indices
 from report import charts, published
 from report.pictures import error_map
 from solvers.evaluation import evaluate_run

@@ -10,8 +10,9 @@ from PIL import Image
 
 from cli import BadInput
 from data_layers import DATASETS, draw, open_dataset, warn_overlap
-from data_layers.dataset import CHECKOUT, to_blob, to_classes
+from data_layers.dataset import CHECKOUT
 from data_layers.palette import PALETTE, colorize, save_indexed
+from data_layers.reading import to_blob, to_classes
 from tests.helpers.datasets import save_jpeg, save_lines, write_sbd, write_voc
 
 MEAN = (104.00699, 116.66877, 122.67892)

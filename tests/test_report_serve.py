@@ -17,7 +17,8 @@ caffe = pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 
 import cli  # noqa: E402
 import nets  # noqa: E402
-from data_layers.dataset import VOC_MEAN, read_photo  # noqa: E402
+from data_layers.dataset import VOC_MEAN  # noqa: E402
+from data_layers.reading import read_photo  # noqa: E402
 from report import serve  # noqa: E402
 from solvers.instance import instantiate, load, segment  # noqa: E402
 from surgery import write_weights  # noqa: E402

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cli import BadInput
-from data_layers.dataset import read_lines
+from data_layers.reading import read_lines
 
 NAMES = ('classes.txt', 'class_names.txt', 'labels.txt', 'labelmap.txt', 'label_colors.txt', 'label_colours.txt',
          'class_dict.csv', 'classes.csv', 'codes.txt', 'colors.txt', 'colours.txt')

@@ -21,8 +21,9 @@ import numpy as np
 
 import files
 from cli import BadInput
-from data_layers.dataset import VOC_MEAN, VOID, Dataset, read_json, read_lines
+from data_layers.dataset import VOC_MEAN, Dataset
 from data_layers.own.masks import KINDS, read_stored
+from data_layers.reading import VOID, read_json, read_lines
 
 CARD = 'dataset.json'
 

@@ -14,9 +14,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from cli import BadInput
-from data_layers.dataset import IMAGES, read_lines
 from data_layers.own import classlist
 from data_layers.own.classlist import ClassList
+from data_layers.reading import IMAGES, read_lines
 
 HELD_OUT = 5        # of so many photographs, one is scored and not trained on
 LOSSLESS = {'.png', '.bmp', '.tif', '.tiff', '.webp'}

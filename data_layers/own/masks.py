@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from cli import BadInput
-from data_layers.dataset import read_json, read_pixels, to_integers
+from data_layers.reading import read_json, read_pixels, to_integers
 
 KINDS = ('index', 'colour', 'polygons')
 GROUND = '_background_'     # labelme's name for what no polygon covers

@@ -13,11 +13,11 @@ import numpy as np
 from PIL import Image
 
 from cli import BadInput, progress
-from data_layers.dataset import VOID, read_rgb
 from data_layers.own.classlist import ClassList, Entry
 from data_layers.own.folder import Card
 from data_layers.own.layouts import Layout
 from data_layers.own.masks import GROUND, Colourful, read_stored
+from data_layers.reading import VOID, read_rgb
 from workers import spread
 
 Job = tuple[str, str, str, str]     # split, id, photograph and mask
