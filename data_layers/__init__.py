@@ -8,7 +8,8 @@ Only `data_layers.layers` imports Caffe.
 
 To read a data set:
 
-- `dataset`: the base of all of them, its checks, and the training stream; `reading`: files, and values as nets take them
+- `dataset`: the base of all of them, its checks, and the training stream
+- `reading`: one file, and its values as the nets take them
 - `voc`, `sbd`, `nyud`, `siftflow`, `pascalcontext`: the published data sets, as their authors distribute them
 - `own`: your own data, described by a dataset.json
 

@@ -7,18 +7,13 @@ from cli import BadInput
 from data_layers import param_str
 from solvers.recipe import Recipe
 from solvers.training import Training
+from surgery.prototxt import read_message
 
 INIT = 'init.caffemodel'    # the weights that surgery puts beside the prototxts
 
 
-def read_message(path: Path, kind: str) -> Any:
-    """Parse a prototxt.
-
-    Parameters
-    ----------
-    path : Path
-    kind : str
-        Name of the message in `caffe.proto`, such as 'NetParameter'.
+def read_solver(folder: Path) -> Any:
+    """The `SolverParameter` of `solver.prototxt`.
 
     Raises
     ------
@@ -26,13 +21,7 @@ def read_message(path: Path, kind: str) -> Any:
         The file is missing or damaged.
     """
     from caffe.proto import caffe_pb2
-    from google.protobuf import text_format
-    try:
-        return text_format.Parse(path.read_text(), getattr(caffe_pb2, kind)())
-    except FileNotFoundError:
-        raise BadInput(f'{path} is missing') from None
-    except (OSError, ValueError, text_format.ParseError) as problem:
-        raise BadInput(f'{path} cannot be read ({problem})') from None
+    return read_message(folder / 'solver.prototxt', caffe_pb2.SolverParameter())
 
 
 def read_net(folder: Path, split: str) -> Any:
@@ -53,8 +42,9 @@ def read_net(folder: Path, split: str) -> Any:
     BadInput
         The file is missing or damaged, or a layer of it runs Python that is not of `data_layers`.
     """
+    from caffe.proto import caffe_pb2
     path = folder / f'{split}.prototxt'
-    net = read_message(path, 'NetParameter')
+    net = read_message(path, caffe_pb2.NetParameter())
     package = param_str.MODULE.partition('.')[0]
     for layer in net.layer:     # Caffe imports whatever module a Python layer names
         if layer.type == 'Python' and layer.python_param.module.partition('.')[0] != package:
@@ -71,7 +61,7 @@ def read_phases(folder: Path) -> tuple[str, str]:
     BadInput
         The solver is missing or damaged, or names no train or test net.
     """
-    solver = read_message(folder / 'solver.prototxt', 'SolverParameter')
+    solver = read_solver(folder)
     if not solver.train_net or not solver.test_net:
         raise BadInput(f'{folder / "solver.prototxt"} names no train_net or no test_net')
     return Path(solver.train_net).stem, Path(solver.test_net[0]).stem
@@ -95,7 +85,7 @@ def read_training(folder: Path) -> Training:
     BadInput
         A file is missing or damaged, or the solver is not one of SGD at a fixed rate.
     """
-    solver = read_message(folder / 'solver.prototxt', 'SolverParameter')
+    solver = read_solver(folder)
     try:
         recipe = Recipe.of_solver(solver)
     except BadInput as problem:

@@ -31,7 +31,7 @@ def read_net(path: str | os.PathLike[str]) -> Any:
         The file is missing or is not a net's prototxt.
     """
     from caffe.proto import caffe_pb2
-    net = _parse(path, caffe_pb2.NetParameter())
+    net = read_message(path, caffe_pb2.NetParameter())
     if not net.layer and not net.layers:
         raise BadInput(f'{path}: a net without layers')
     if net.layer and net.layers:
@@ -43,7 +43,25 @@ def read_net(path: str | os.PathLike[str]) -> Any:
     return net
 
 
-def _parse(path: str | os.PathLike[str], message: Any) -> Any:
+def read_message(path: str | os.PathLike[str], message: Any) -> Any:
+    """Parse a prototxt as it is, without an upgrade.
+
+    Parameters
+    ----------
+    path : path
+    message : protobuf message
+        An empty `NetParameter` or `SolverParameter`, which is filled.
+
+    Returns
+    -------
+    protobuf message
+        `message`.
+
+    Raises
+    ------
+    BadInput
+        The file is missing or is not a prototxt of that kind.
+    """
     from google.protobuf import text_format
     try:
         if os.path.getsize(path) > LARGEST:

@@ -95,7 +95,7 @@ def test_a_folder_of_prototxts_is_a_training(tmp_path):
 
 @pytest.mark.parametrize(('old', 'new', 'complaint'), [
     ('lr_policy: "fixed"', 'lr_policy: "step"', 'lr_policy'), ('max_iter: 100000', 'max_iter: 0', 'max_iter'),
-    ('train_net', 'type: "Adam" train_net', 'Adam'), ('base_lr', 'base_lrr', 'cannot be read')])
+    ('train_net', 'type: "Adam" train_net', 'Adam'), ('base_lr', 'base_lrr', 'not a prototxt')])
 def test_solvers_that_are_not_ours_are_refused(old, new, complaint, tmp_path):
     nets.load('voc-fcn32s').emit(tmp_path)
     path = tmp_path / 'solver.prototxt'
