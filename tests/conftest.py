@@ -1,4 +1,5 @@
 """Quiet Caffe, no workers that read ahead, and no folder of the user's own."""
+import ctypes
 import os
 
 os.environ.setdefault('GLOG_minloglevel', '2')
@@ -25,6 +26,18 @@ def own_folders(tmp_path, monkeypatch):
     """Each test has its own data, weights and runs."""
     for name in ('data', 'weights', 'runs'):
         monkeypatch.setenv(f'FCN_{name.upper()}', str(tmp_path / name))
+
+
+@pytest.fixture(autouse=True)
+def threads_of_layers(request):
+    """Tests of accelerated layers share their loops between two threads, also where other tests run beside them."""
+    if not request.module.__name__.startswith('tests.test_accel') or 'PYTEST_XDIST_WORKER' not in os.environ:
+        yield
+        return
+    openmp = ctypes.CDLL('libgomp.so.1')
+    openmp.omp_set_num_threads(2)
+    yield
+    openmp.omp_set_num_threads(1)
 
 
 @pytest.fixture
