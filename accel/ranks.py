@@ -241,7 +241,7 @@ def world() -> Alone:
 
 
 def child_environment() -> dict[str, str]:
-    """The environment for a program that a rank starts and that is no rank itself."""
+    """The environment for a program that a rank starts and that is not a rank itself."""
     return {name: value for name, value in os.environ.items() if not name.startswith(LAUNCHER)}
 
 

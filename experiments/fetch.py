@@ -127,7 +127,7 @@ def photographs(scale: float) -> Path:
 
 def _picture(archive: tarfile.TarFile, name: str) -> Image.Image:
     file = archive.extractfile(f'{PHOTOS_FOLDER}/{name}')
-    assert file, f'{name} is no regular file of the archive'
+    assert file, f'{name} is not a regular file of the archive'
     return Image.open(io.BytesIO(file.read()))
 
 

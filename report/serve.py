@@ -157,7 +157,7 @@ def decode(data: bytes) -> Image.Image:
     except Image.DecompressionBombError:
         raise Refused(413, f'far too many pixels: at most {MAX_PIXELS // 1_000_000} million') from None
     except Exception:   # a damaged file makes the decoders raise almost anything
-        raise Refused(415, f'this is no photograph that can be read: {", ".join(FORMATS)} are known') from None
+        raise Refused(415, f'this cannot be read as a photograph: {", ".join(FORMATS)} are known') from None
     if photo.width * photo.height > MAX_PIXELS:
         raise Refused(413, f'{photo.width} x {photo.height} pixels are too many: '
                            f'at most {MAX_PIXELS // 1_000_000} million')

@@ -131,7 +131,7 @@ def _feed(net: Any, weights: Weights, size: tuple[int, int] | None,
             transform = _transform(layer)
         for top, shape in tops:
             if len(shape) != 4:
-                removed.append((layer.name, f'input {top}, {by(shape)}, is no image'))
+                removed.append((layer.name, f'input {top}, {by(shape)}, is not an image'))
                 continue
             if size:
                 shape[2:] = size

@@ -85,7 +85,7 @@ def plan(dense: Dense, finest: int, skips: Sequence[str] = ()) -> Plan:
                        f'{", ".join(map(str, there))}')
     chain = [top, *wanted]
     if any(a % b for a, b in zip(chain, chain[1:], strict=False)):
-        raise BadInput(f'the strides {", ".join(map(str, chain))} are no multiples of each other')
+        raise BadInput(f'the strides {", ".join(map(str, chain))} are not multiples of each other')
     _check_every_size(net, shapes.blobs, top)
     dropped = [layer.bottom[0] for layer in net.layer if feature in layer.top and feature not in dense.shapes.blobs]
     return Plan(net, feature, top, tuple((s, found[s]) for s in wanted), finest, dropped[0] if dropped else feature)
