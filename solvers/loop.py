@@ -115,8 +115,8 @@ class Loop:
 
     def _check_data(self) -> Dataset:
         """Read samples of both splits; returns the scored one."""
-        preflight.data(open_source(self.trained))
         scored = open_source(self.tested)
+        preflight.data(open_source(self.trained))
         preflight.data(scored)
         return scored
 

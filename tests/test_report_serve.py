@@ -97,8 +97,8 @@ def bomb():
 
 @pytest.mark.parametrize('body, headers, status, said', [
     (b'', {}, 400, 'empty'),
-    (b'%PDF-1.4 hello', {}, 415, 'no photograph'),
-    (b'<svg xmlns="http://www.w3.org/2000/svg"/>', {}, 415, 'no photograph'),
+    (b'%PDF-1.4 hello', {}, 415, 'cannot be read as a photograph'),
+    (b'<svg xmlns="http://www.w3.org/2000/svg"/>', {}, 415, 'cannot be read as a photograph'),
     (picture()[:100], {}, 415, 'cannot be decoded'),
     (picture((9000, 6000), 'PNG', '1'), {}, 413, 'at most 50 million'),
     (bomb(), {}, 413, 'too many pixels'),
@@ -208,7 +208,7 @@ def test_the_page_in_a_browser(server, tmp_path):
             const files = new DataTransfer();
             files.items.add(new File(['no picture'], 'notes.txt'));
             drop.dispatchEvent(new DragEvent('drop', {dataTransfer: files, bubbles: true, cancelable: true}));''')
-        wait_for(browser, "state.textContent.includes('no photograph')")
+        wait_for(browser, "state.textContent.includes('cannot be read as a photograph')")
         assert browser.run('return state.textContent').startswith('notes.txt: ')
         assert browser.run("return document.querySelectorAll('#result img').length") == 0
         browser.run('''
