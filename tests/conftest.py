@@ -30,8 +30,9 @@ def own_folders(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def threads_of_layers(request):
-    """Tests of accelerated layers share their loops between two threads, also where other tests run beside them."""
-    if not request.module.__name__.startswith('tests.test_accel') or 'PYTEST_XDIST_WORKER' not in os.environ:
+    """Tests of accelerated layers share loops between two threads, but for the long ones, which others run beside."""
+    of_layers = request.module.__name__.startswith('tests.test_accel') and not request.node.get_closest_marker('slow')
+    if not of_layers or 'PYTEST_XDIST_WORKER' not in os.environ:
         yield
         return
     openmp = ctypes.CDLL('libgomp.so.1')
