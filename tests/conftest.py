@@ -1,6 +1,7 @@
 """Quiet Caffe, no workers that read ahead, and no folder of the user's own."""
 import ctypes
 import os
+import sys
 
 os.environ.setdefault('GLOG_minloglevel', '2')
 os.environ.setdefault('FCN_WORKERS', '0')    # many tests make nets
@@ -47,3 +48,19 @@ def voc(tmp_path):
     datasets.write_voc(tmp_path / 'data/pascal/VOC2011', sizes=[(24, 32), (33, 20)])
     datasets.write_sbd(tmp_path / 'data/sbdd/dataset', sizes=[(24, 32), (33, 20)])
     return tmp_path
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A folder that stands for nets/, its nets to be loaded as the others are."""
+    import nets
+    folder = tmp_path / 'nets'
+    folder.mkdir()
+    monkeypatch.setattr(nets, 'FOLDER', folder)
+    monkeypatch.setattr(nets, '__path__', [*nets.__path__, str(folder)])
+    before = set(sys.modules)
+    yield folder
+    for name in set(sys.modules) - before:
+        if name.startswith('nets.'):
+            del sys.modules[name]
+            vars(nets).pop(name.split('.')[1], None)

@@ -8,118 +8,10 @@ import pytest
 
 caffe = pytest.importorskip('caffe', reason='needs pycaffe: make setup')
 import accel  # noqa: E402
+from tests.helpers.single_layers import CASES, CONV, DECONV, differ, make, net_of, pass_through, same  # noqa: E402
 
 pytestmark = [pytest.mark.caffe,
               pytest.mark.skipif(not accel.status().startswith('accelerated'), reason=accel.status())]
-
-CONV = 'type: "Convolution" convolution_param { weight_filler { type: "gaussian" std: 0.1 } bias_filler { ' \
-       'type: "gaussian" std: 1 } %s }'
-DECONV = CONV.replace('Convolution', 'Deconvolution')
-POOL = 'type: "Pooling" pooling_param { pool: MAX %s }'
-
-# name -> (layer, shapes of its bottoms)
-CASES = {
-    # Winograd: tiles cut off on both sides, more channels or outputs than a vector or block holds, several images
-    'winograd 1 tile': (CONV % 'num_output: 16 kernel_size: 3 pad: 1', [(1, 16, 3, 4)]),
-    'winograd odd': (CONV % 'num_output: 40 kernel_size: 3 pad: 1', [(2, 24, 37, 61)]),
-    'winograd wide': (CONV % 'num_output: 33 kernel_size: 3 pad: 1', [(1, 17, 9, 403)]),
-    'winograd narrow': (CONV % 'num_output: 16 kernel_size: 3 pad: 1', [(3, 64, 50, 1)]),
-    'winograd no pad': (CONV % 'num_output: 16 kernel_size: 3', [(1, 16, 18, 19)]),
-    'winograd pad 2': (CONV % 'num_output: 16 kernel_size: 3 pad: 2', [(1, 16, 18, 19)]),
-    'winograd pad 7': (CONV % 'num_output: 16 kernel_size: 3 pad: 7', [(1, 16, 5, 6)]),
-    'winograd pads': (CONV % 'num_output: 16 kernel_size: 3 pad_h: 0 pad_w: 2', [(1, 16, 12, 13)]),
-    'winograd groups': (CONV % 'num_output: 64 kernel_size: 3 pad: 1 group: 2', [(2, 32, 13, 14)]),
-    'winograd no bias': (CONV % 'num_output: 20 kernel_size: 3 pad: 1 bias_term: false', [(1, 16, 11, 10)]),
-    'winograd deep': (CONV % 'num_output: 320 kernel_size: 3 pad: 1', [(1, 300, 8, 9)]),
-    'first layer': (CONV % 'num_output: 64 kernel_size: 3 pad: 100', [(1, 3, 20, 31)]),
-    'depth layer': (CONV % 'num_output: 64 kernel_size: 3 pad: 100', [(2, 4, 5, 4)]),
-    'fc6': (CONV % 'num_output: 150 kernel_size: 7', [(2, 40, 13, 9)]),
-    'fc7': (CONV % 'num_output: 130 kernel_size: 1', [(2, 300, 3, 5)]),
-    'score': (CONV % 'num_output: 21 kernel_size: 1', [(2, 64, 30, 31)]),
-    'alexnet conv1': (CONV % 'num_output: 96 kernel_size: 11 stride: 4 pad: 100', [(1, 3, 30, 25)]),
-    'alexnet conv2': (CONV % 'num_output: 32 kernel_size: 5 pad: 2 group: 2', [(2, 12, 15, 14)]),
-    'dilated': (CONV % 'num_output: 24 kernel_size: 3 pad: 2 dilation: 2', [(1, 20, 15, 14)]),
-    'strided': (CONV % 'num_output: 24 kernel_size: 3 stride: 2', [(2, 20, 15, 14)]),
-    'oblong': (CONV % 'num_output: 5 kernel_h: 2 kernel_w: 5 stride_h: 3 stride_w: 1 pad_h: 1 pad_w: 4',
-               [(2, 7, 15, 14)]),
-    'one pixel': (CONV % 'num_output: 3 kernel_size: 1', [(1, 1, 1, 1)]),
-    'volume': (CONV % 'num_output: 4 kernel_size: 3 pad: 1', [(1, 3, 4, 5, 6)]),
-    'two bottoms': (CONV % 'num_output: 16 kernel_size: 3 pad: 1', [(1, 16, 7, 6), (1, 16, 7, 6)]),
-    'deconvolution': (DECONV % 'num_output: 6 kernel_size: 4 stride: 2', [(2, 5, 7, 8)]),
-    'deconvolution pad': (DECONV % 'num_output: 6 kernel_size: 5 stride: 3 pad: 2 bias_term: false', [(1, 6, 7, 8)]),
-    'deconvolution planes': (DECONV % 'num_output: 6 kernel_size: 4 stride: 2 pad: 1 group: 6', [(2, 6, 7, 8)]),
-    'deconvolution apart': (DECONV % 'num_output: 4 kernel_size: 2 stride: 3 group: 4', [(1, 4, 5, 3)]),
-    'deconvolution groups': (DECONV % 'num_output: 6 kernel_size: 4 stride: 2 group: 2', [(1, 4, 7, 8)]),
-    'relu': ('type: "ReLU"', [(2, 3, 70, 80)]),
-    'leaky relu': ('type: "ReLU" relu_param { negative_slope: 0.1 }', [(1, 3, 5, 7)]),
-    'pool': (POOL % 'kernel_size: 2 stride: 2', [(2, 5, 38, 70)]),
-    'pool odd': (POOL % 'kernel_size: 2 stride: 2', [(2, 5, 37, 71)]),
-    'pool row': (POOL % 'kernel_size: 2 stride: 2', [(1, 2, 1, 65)]),
-    'pool overlap': (POOL % 'kernel_size: 3 stride: 2', [(2, 5, 18, 21)]),
-    'pool pad': (POOL % 'kernel_size: 3 stride: 2 pad: 1', [(2, 5, 18, 21)]),
-    'pool all': (POOL % 'global_pooling: true', [(2, 5, 8, 9)]),
-    'pool average': ('type: "Pooling" pooling_param { pool: AVE kernel_size: 2 stride: 2 }', [(2, 5, 8, 9)]),
-    'crop': ('type: "Crop" crop_param { axis: 2 offset: 3 offset: 5 }', [(2, 5, 20, 30), (2, 5, 11, 12)]),
-    'crop channels': ('type: "Crop" crop_param { axis: 1 offset: 2 offset: 3 offset: 5 }',
-                      [(2, 5, 20, 30), (2, 2, 11, 12)]),
-    'crop plane': ('type: "Crop" crop_param { axis: 1 offset: 2 }', [(20, 30), (20, 12)]),
-    'sum': ('type: "Eltwise"', [(2, 5, 40, 50)] * 2),
-    'weighted sum': ('type: "Eltwise" eltwise_param { coeff: 0.5 coeff: -2 coeff: 1 }', [(2, 5, 4, 5)] * 3),
-    'product': ('type: "Eltwise" eltwise_param { operation: PROD }', [(2, 5, 4, 5)] * 2),
-    'softmax': ('type: "Softmax"', [(2, 21, 37, 13)]),
-    'softmax columns': ('type: "Softmax" softmax_param { axis: -1 }', [(2, 3, 5)]),
-}
-
-
-def make(layer, shapes, rewrite=''):
-    """A net of one layer over inputs of the given shapes, with random weights from a fixed seed."""
-    inputs = ''.join(f'layer {{ name: "x{i}" type: "Input" top: "x{i}" input_param {{ shape {{ '
-                     f'{" ".join(f"dim: {d}" for d in shape)} }} }} }}\n' for i, shape in enumerate(shapes))
-    bottoms = ' '.join(f'bottom: "x{i}"' for i in range(len(shapes)))
-    tops = len(shapes) if 'Convolution' in layer or 'Deconvolution' in layer else 1
-    text = f'force_backward: true\n{inputs}layer {{ name: "layer" {bottoms} ' \
-           f'{" ".join(f"""top: "y{i}" """ for i in range(tops))} {layer} }}'
-    caffe.set_random_seed(7)
-    return net_of(text)
-
-
-def net_of(text):
-    import tempfile
-    with tempfile.NamedTemporaryFile('w', suffix='.prototxt') as file:
-        file.write(text)
-        file.flush()
-        return caffe.Net(file.name, caffe.TRAIN)
-
-
-def pass_through(net, seed=0):
-    """Forward and backward with random numbers; every array that comes out."""
-    rng = np.random.default_rng(seed)
-    bottoms = [name for name in net.blobs if name.startswith('x')]
-    tops = [name for name in net.blobs if name.startswith('y')]
-    for name in bottoms:
-        net.blobs[name].data[...] = rng.standard_normal(net.blobs[name].data.shape)
-    net.forward()
-    for name in tops:
-        net.blobs[name].diff[...] = rng.standard_normal(net.blobs[name].diff.shape)
-    outputs = {name: net.blobs[name].data.copy() for name in tops}
-    for param in net.params.get('layer', []):
-        param.diff[...] = 1  # gradients are added to what is there
-    net.backward()
-    outputs |= {f'd{name}': net.blobs[name].diff.copy() for name in bottoms}
-    return outputs | {f'dw{i}': param.diff.copy() for i, param in enumerate(net.params.get('layer', []))}
-
-
-def differ(ours, theirs):
-    """Relative difference in the L2 norm."""
-    return np.linalg.norm((ours - theirs).astype(np.float64)) / max(np.linalg.norm(theirs.astype(np.float64)), 1e-30)
-
-
-def same(ours, theirs, tolerance=5e-6):
-    assert ours.keys() == theirs.keys()
-    for name, value in ours.items():
-        assert value.shape == theirs[name].shape, name
-        assert differ(value, theirs[name]) < tolerance, f'{name}: {differ(value, theirs[name])}'
-
 
 @pytest.mark.parametrize('name', CASES)
 def test_layer_is_caffes(name):
@@ -246,7 +138,7 @@ def test_softmax_loss(options):
 
 def test_wrong_label_stops():
     """Caffe would read and write out of bounds."""
-    code = ('import accel, sys; sys.path.insert(0, "tests"); from test_accel_layers import make\n'
+    code = ('import accel, sys; from tests.helpers.single_layers import make\n'
             'net = make(\'type: "SoftmaxWithLoss"\'.replace("force", ""), [(1, 5, 2, 2), (1, 1, 2, 2)])\n'
             'net.blobs["x1"].data[...] = 7\nnet.forward()\n')
     result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)

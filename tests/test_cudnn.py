@@ -15,7 +15,7 @@ import accel  # noqa: E402
 import cli  # noqa: E402
 from accel import build_cudnn, cudnn  # noqa: E402
 from tests.helpers.gpu import on, reference, why_not  # noqa: E402
-from tests.test_accel_layers import CASES, make, pass_through, same  # noqa: E402
+from tests.helpers.single_layers import CASES, make, pass_through, same  # noqa: E402
 
 pytestmark = [pytest.mark.caffe, pytest.mark.skipif(bool(why_not('reference')), reason=why_not('reference'))]
 CONVOLUTIONS = [name for name, (layer, _) in CASES.items() if 'onvolution' in layer]

@@ -16,7 +16,7 @@ import nets  # noqa: E402
 from accel import build, build_cudnn  # noqa: E402
 from nets.edits import narrow  # noqa: E402
 from tests import NETS  # noqa: E402
-from tests.test_accel_nets import build as build_net  # noqa: E402
+from tests.helpers.whole_nets import build as build_net  # noqa: E402
 
 FORWARD, TO_IMAGE, TO_WEIGHTS = range(3)
 H100 = {

@@ -17,8 +17,8 @@ from accel import cudnn  # noqa: E402
 from nets.edits import narrow  # noqa: E402
 from tests import NETS  # noqa: E402
 from tests.helpers.gpu import DEVICES, computed, on, why_not  # noqa: E402
-from tests.test_accel_layers import CASES, CONV, DECONV, differ, make, pass_through, same  # noqa: E402
-from tests.test_accel_nets import backward, build, compare, forward  # noqa: E402
+from tests.helpers.single_layers import CASES, CONV, DECONV, differ, make, pass_through, same  # noqa: E402
+from tests.helpers.whole_nets import backward, build, compare, forward  # noqa: E402
 
 pytestmark = pytest.mark.caffe
 

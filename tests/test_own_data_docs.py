@@ -13,7 +13,7 @@ pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 from surgery import write_weights  # noqa: E402
 from tests.helpers import own  # noqa: E402
 from tests.helpers.datasets import save_lines  # noqa: E402
-from tests.test_own_nets import convolutions  # noqa: E402
+from tests.helpers.own_nets import convolutions  # noqa: E402
 
 pytestmark = [pytest.mark.caffe, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parent.parent

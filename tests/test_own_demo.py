@@ -12,7 +12,7 @@ from data_layers.palette import PALETTE, save_indexed  # noqa: E402
 from data_layers.voc import CLASSES  # noqa: E402
 from experiments import fetch  # noqa: E402
 from tests.helpers.datasets import save_lines, save_png  # noqa: E402
-from tests.test_own_nets import checkout, train_chain, write  # noqa: E402, F401 (checkout is a fixture)
+from tests.helpers.own_nets import train_chain, write  # noqa: E402
 
 pytestmark = [pytest.mark.caffe, pytest.mark.slow]
 
@@ -46,7 +46,7 @@ def export(voc, folder, masks):
     save_lines(folder / 'classes.txt', lines)
 
 
-def test_the_demos_photographs_train_to_the_same_result_three_ways(checkout, demo, tmp_path):  # noqa: F811
+def test_the_demos_photographs_train_to_the_same_result_three_ways(checkout, demo, tmp_path):
     """32s, 16s and 8s of `nets new` from VGG-16's convolutions: equal bytes of weights, losses and scores."""
     voc, convolutions = demo
     results = []

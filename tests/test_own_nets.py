@@ -12,63 +12,20 @@ import pytest
 
 caffe = pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 
-import cli  # noqa: E402
 import nets  # noqa: E402
 from cli import BadInput  # noqa: E402
 from data_layers import layers  # noqa: E402
 from data_layers.augment import augment  # noqa: E402
-from nets import new  # noqa: E402
-from nets.edits import freeze, narrow  # noqa: E402
 from solvers.instance import instantiate  # noqa: E402
 from solvers.loop import solve  # noqa: E402
 from solvers.source import Source, read_from  # noqa: E402
-from surgery import read_weights, write_weights  # noqa: E402
+from surgery import write_weights  # noqa: E402
 from tests.helpers import own  # noqa: E402
 from tests.helpers.datasets import save_lines, save_png  # noqa: E402
+from tests.helpers.own_nets import convolutions, light, train_chain, write  # noqa: E402
 
 pytestmark = pytest.mark.caffe
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture
-def checkout(tmp_path, monkeypatch):
-    """A folder that stands for nets/, its nets to be loaded as the others are."""
-    folder = tmp_path / 'nets'
-    folder.mkdir()
-    monkeypatch.setattr(nets, 'FOLDER', folder)
-    monkeypatch.setattr(nets, '__path__', [*nets.__path__, str(folder)])
-    before = set(sys.modules)
-    yield folder
-    for name in set(sys.modules) - before:
-        if name.startswith('nets.'):
-            del sys.modules[name]
-            vars(nets).pop(name.split('.')[1], None)
-
-
-def write(name, data, folder, *options):
-    parser = cli.Parser()
-    new.arguments(parser)
-    return new.new(parser.parse_args([name, '--data', str(data), *map(str, options)]), folder)
-
-
-def light(training, iterations=3):
-    """8 outputs in fc6 and fc7, nothing to learn below conv5."""
-    def fcn(split):
-        return freeze(narrow(training.fcn(split), 8), ('conv1', 'conv2', 'conv3', 'conv4'))
-    return replace(training, fcn=fcn, recipe=replace(training.recipe, iterations=iterations, score_every=2, snapshot=2))
-
-
-def convolutions():
-    """Those of VGG-16, random but alive: layer -> blobs."""
-    rng = np.random.default_rng(0)
-    blobs, channels = {}, 3
-    for stage, (width, depth) in enumerate(((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)), 1):
-        for i in range(1, depth + 1):
-            scale = np.float32(np.sqrt(2 / (9 * channels)))
-            blobs[f'conv{stage}_{i}'] = [rng.standard_normal((width, channels, 3, 3), np.float32) * scale,
-                                         np.zeros(width, np.float32)]
-            channels = width
-    return blobs
 
 
 @pytest.fixture
@@ -76,18 +33,6 @@ def vgg_weights(tmp_path):
     path = tmp_path / 'VGG.caffemodel'
     write_weights(path, convolutions())
     return path
-
-
-def train_chain(name, initial, runs, steps):
-    """Train 32s, 16s and 8s of a data set; what came out: losses and scores, confusion matrix, bytes of the weights."""
-    for stride in (32, 16, 8):
-        run = runs / f'{name}-fcn{stride}s'
-        matrices = solve(light(nets.load(f'{name}-fcn{stride}s'), steps), run, [initial])
-        initial = run / 'weights.caffemodel'
-    learnt = read_weights(initial)
-    assert all(np.abs(learnt[name][0]).max() > 0 for name in ('score_fr', 'score_pool4', 'score_pool3'))
-    return ((run / 'metrics.jsonl').read_text(), matrices['label'].counts.tolist(),
-            {name: [blob.tobytes() for blob in blobs] for name, blobs in learnt.items()})
 
 
 def test_three_kinds_of_masks_train_to_the_same_result(checkout, vgg_weights, tmp_path):
