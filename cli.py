@@ -1,5 +1,6 @@
 """What every command line here shares: how it reports a user's mistake and how it shows progress."""
 import argparse
+import contextlib
 import os
 import sys
 import warnings
@@ -10,6 +11,10 @@ from tqdm import tqdm
 
 # Before Caffe is loaded, which tells every layer otherwise; 0 brings that back.
 os.environ.setdefault('GLOG_minloglevel', '2')
+
+
+# What opening a file for reading or writing fails with when it was named wrongly.
+UNUSABLE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 
 class BadInput(Exception):
@@ -62,17 +67,55 @@ def run(main: Callable[[Any], int | None], argv: Sequence[str] | None = None) ->
     Returns
     -------
     int
-        The exit status: that of `main`, 2 after `BadInput`, 1 after `Failed`, 130 after Ctrl-C.
+        The exit status: that of `main`, 2 after `BadInput` or a file that cannot be opened, 1 after `Failed` or what
+        the system refuses (a full disk, too little memory, a closed pipe), 130 after Ctrl-C.
     """
     warnings.showwarning = lambda message, *_args, **_options: say(f'warning: {message}')
     try:
-        return main(argv) or 0
+        status = main(argv) or 0
+        if sys.stdout:
+            sys.stdout.flush()      # a full disk or a closed pipe shows here, not at the interpreter's exit
+        return status
     except (BadInput, Failed) as problem:
-        print(f'error: {problem}', file=sys.stderr)
-        return 2 if isinstance(problem, BadInput) else 1
+        return _complain(f'error: {problem}', 2 if isinstance(problem, BadInput) else 1)
     except KeyboardInterrupt:
-        print('interrupted', file=sys.stderr)
-        return 130
+        return _complain('interrupted', 130)
+    except BrokenPipeError:         # the reader has enough, as `head` has
+        _discard_output()
+        return 1
+    except UNUSABLE as problem:
+        return _complain(f'error: {problem.filename}: {problem.strerror}; name another file or folder', 2)
+    except OSError as problem:
+        where = f'{problem.filename}: ' if problem.filename else ''
+        _discard_output()
+        return _complain(f'error: {where}{problem.strerror or problem}', 1)
+    except MemoryError:
+        return _complain('error: out of memory; close other programs, or take smaller images', 1)
+    except UnicodeError as problem:
+        return _complain(f'error: text that cannot be read or shown here ({problem}); set PYTHONUTF8=1', 1)
+
+
+def printable(text: str) -> str:
+    """Text in one line, without control characters: names in files may hold line breaks and escape sequences.
+
+    >>> printable('a\\nb\\x1b[31m')
+    'a b?[31m'
+    """
+    return ''.join(character if character.isprintable() else '?' for character in ' '.join(text.split()))
+
+
+def _complain(line: str, status: int) -> int:
+    """Print a line to stderr, where there is one to write to; returns the status."""
+    with contextlib.suppress(OSError, ValueError):
+        if sys.stderr:
+            print(printable(line), file=sys.stderr, flush=True)
+    return status
+
+
+def _discard_output() -> None:
+    """Let what is still to be written to stdout go nowhere, so that the interpreter's exit does not fail on it."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def progress(items: Iterable[Any] | None = None, **options: Any) -> tqdm:

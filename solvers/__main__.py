@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import cli
+from cli import BadInput
 from solvers import monitor, weights
 from solvers.run import is_held, weights_of
 
@@ -20,13 +21,21 @@ def state(run: Path, iteration: int, iterations: int) -> str:
 
 
 def describe(run: Path) -> tuple[str, ...]:
-    """One row: folder, net, state, step, loss, best mean IU."""
+    """One row: folder, net, state, step, loss, best mean IU; of a damaged run, what is wrong."""
+    try:
+        return _describe(run)
+    except (BadInput, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
+        reason = str(problem) if isinstance(problem, BadInput) else f'run.json is damaged ({type(problem).__name__})'
+        return str(run), cli.printable(reason), 'damaged', '', '', ''
+
+
+def _describe(run: Path) -> tuple[str, ...]:
     known = json.loads((run / 'run.json').read_text())
     lines = monitor.read(run / 'metrics.jsonl')
     losses = [line['loss'] for line in lines if 'scores' not in line]
     iteration, iterations = max((line['iteration'] for line in lines), default=0), known['recipe']['iterations']
     best = max((scores['mean_iu'] for line in lines for scores in line.get('scores', {}).values()), default=None)
-    return (str(run), known['net'], state(run, iteration, iterations), f'{iteration}/{iterations}',
+    return (str(run), str(known['net']), state(run, iteration, iterations), f'{iteration}/{iterations}',
             f'{monitor.smooth(losses)[-1]:.4g}' if losses else '', f'{100 * best:.1f}' if best is not None else '')
 
 

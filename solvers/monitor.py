@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 import files
+from cli import BadInput
 
 SMOOTHING = 20  # steps a plotted or displayed loss is averaged over, like the solver's `average_loss`
 
@@ -51,13 +52,24 @@ class MetricsLog:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The lines of a `metrics.jsonl`; a last line cut short by a crash is left out."""
+    """The lines of a `metrics.jsonl`; a last line cut short by a crash is left out.
+
+    Raises
+    ------
+    BadInput
+        Another line is damaged; names it.
+    """
+    texts = path.read_text(errors='replace').splitlines() if path.exists() else []
     lines = []
-    for line in path.read_text().splitlines() if path.exists() else ():
+    for number, text in enumerate(texts, 1):
         try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+            line = json.loads(text)
+            if not isinstance(line['iteration'], int) or not isinstance(line['loss'], int | float):
+                raise TypeError('numbers are missing')
+            lines.append(line)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            if number < len(texts):
+                raise BadInput(f'{path} is damaged at line {number}: restore it, or remove that line') from None
     return lines
 
 

@@ -184,12 +184,20 @@ def write_down(training: Training, run: Path, initial: Sequence[Path], device_na
     if ranks > 1 and not nccl.layer_wise(training.fcn(training.phases[0]), solver.iter_size):
         solver.layer_wise_reduce = False
     (run / 'solver.prototxt').write_text(str(solver))
-    commit = subprocess.run(['git', '-C', weights.ROOT, 'rev-parse', 'HEAD'], capture_output=True, text=True)
     files.write_json(run / 'run.json', {
         'net': training.net, 'recipe': asdict(training.recipe), 'initial': [str(path) for path in initial],
-        'device': device_name, 'ranks': ranks, 'commit': commit.stdout.strip() or None,
+        'device': device_name, 'ranks': ranks, 'commit': commit(),
         'versions': {'python': platform.python_version(), 'numpy': np.__version__, 'caffe': caffe.__version__},
     })
+
+
+def commit() -> str | None:
+    """The commit of this checkout; None without git, or outside a repository."""
+    try:
+        asked = subprocess.run(['git', '-C', weights.ROOT, 'rev-parse', 'HEAD'], capture_output=True, text=True)
+    except OSError:
+        return None
+    return asked.stdout.strip() or None
 
 
 def publish_weights(run: Path) -> None:

@@ -1,7 +1,6 @@
 """Where weights lie and what they are called: classifiers to start from, published nets, and what was trained here."""
 import http.client
 import os
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -100,22 +99,31 @@ def fetch(name: str, check: Callable[[Path], object]) -> Path:
         except (OSError, http.client.HTTPException) as problem:
             raise cli.BadInput(f'{url} does not answer ({problem}); what came is kept: try again later, or get the '
                                f'file elsewhere and put it at {path}') from None
-        check(partial)
+        try:
+            check(partial)
+        except cli.BadInput:
+            partial.unlink()        # a page of another server, say, must not be taken for the beginning of the file
+            raise
+        finally:
+            _entity(partial).unlink(missing_ok=True)
         partial.rename(path)
     return path
 
 
+def _entity(partial: Path) -> Path:
+    """Where the server's name of what `partial` is the beginning of is kept."""
+    return partial.with_name(f'{partial.name}.entity')
+
+
 def _download(url: str, partial: Path) -> None:
-    """Append to `partial` what it still lacks of `url`."""
-    have = partial.stat().st_size if partial.exists() else 0
-    request = urllib.request.Request(url, headers={'Range': f'bytes={have}-'} if have else {})
-    try:
-        answer = urllib.request.urlopen(request, timeout=30)
-    except urllib.error.HTTPError as problem:
-        if problem.code == 416 and have:  # there is nothing after what we have
-            return
-        raise
-    with answer, partial.open('ab' if answer.status == 206 else 'wb') as file:
+    """Append to `partial` what it still lacks of `url`, as far as the server says that it is still the same file."""
+    known = _entity(partial)
+    have = partial.stat().st_size if partial.exists() and known.exists() else 0
+    headers = {'Range': f'bytes={have}-', 'If-Range': known.read_text()} if have else {}
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as answer, \
+            partial.open('ab' if answer.status == 206 else 'wb') as file:
+        entity = answer.headers.get('ETag') or answer.headers.get('Last-Modified')
+        known.write_text(entity) if entity else known.unlink(missing_ok=True)
         have = file.tell()
         rest = int(answer.headers.get('Content-Length') or 0)
         with cli.progress(total=have + rest, initial=have, unit='B', unit_scale=True, desc=partial.stem) as bar:

@@ -14,15 +14,17 @@ class Server(http.server.BaseHTTPRequestHandler):
     """Serves `body` with ranges; breaks off the first answer halfway when `breaks`."""
     body = b''
     breaks = False
+    entity = '"1"'
     asked: list = []
 
     def do_GET(self):
         start = int((self.headers['Range'] or 'bytes=0-')[6:-1])
         Server.asked.append(start)
-        if start >= len(self.body):
-            self.send_error(416)
-            return
+        if self.headers['If-Range'] != Server.entity:
+            start = 0
         self.send_response(206 if start else 200)
+        if Server.entity:
+            self.send_header('ETag', Server.entity)
         self.send_header('Content-Length', str(len(self.body) - start))
         self.end_headers()
         stop = len(self.body) // 2 if Server.breaks else len(self.body)
@@ -37,6 +39,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 def server(tmp_path, monkeypatch):
     write_weights(tmp_path / 'w.caffemodel', {'conv1_1': [np.arange(300000, dtype=np.float32)]})
     Server.body, Server.breaks, Server.asked = (tmp_path / 'w.caffemodel').read_bytes(), False, []
+    Server.entity = '"1"'
     with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Server) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         monkeypatch.setenv('FCN_WEIGHTS_URL', f'http://127.0.0.1:{running.server_port}')
@@ -61,8 +64,27 @@ def test_a_file_that_does_not_fit_never_gets_its_name(server):
     with pytest.raises(cli.BadInput, match='another net'):
         weights.fetch('voc-fcn8s', check)
     assert weights.existing('voc-fcn8s') is None
-    weights.fetch('voc-fcn8s', read_weights)    # the whole file is there and is checked again
-    assert server.asked == [0, len(server.body)]
+    path = weights.fetch('voc-fcn8s', read_weights)     # from the beginning
+    assert server.asked == [0, 0] and path.read_bytes() == server.body
+    assert [path] == list(path.parent.iterdir())
+
+
+@pytest.mark.parametrize('entity', ['"portal"', None])
+def test_the_page_of_a_captive_portal_is_not_the_beginning_of_the_file(server, entity):
+    """It answered for the host, and broke off."""
+    whole, server.body, server.entity, server.breaks = server.body, b'<html>' + bytes(50_000), entity, True
+    with pytest.raises(cli.BadInput, match='does not answer'):
+        weights.fetch('voc-fcn8s', read_weights)
+    server.body, server.entity = whole, '"1"'
+    assert weights.fetch('voc-fcn8s', read_weights).read_bytes() == whole
+
+
+def test_a_whole_page_instead_of_the_file_is_dropped(server):
+    whole, server.body = server.body, b'<html>sign in</html>'
+    with pytest.raises(cli.BadInput, match='web page'):
+        weights.fetch('voc-fcn8s', read_weights)
+    server.body = whole
+    assert weights.fetch('voc-fcn8s', read_weights).read_bytes() == whole
 
 
 def test_a_host_that_does_not_answer(monkeypatch):
