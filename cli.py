@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from tqdm import tqdm
@@ -93,6 +94,75 @@ def run(main: Callable[[Any], int | None], argv: Sequence[str] | None = None) ->
         return _complain('error: out of memory; close other programs, or take smaller images', 1)
     except UnicodeError as problem:
         return _complain(f'error: text that cannot be read or shown here ({problem}); set PYTHONUTF8=1', 1)
+
+
+def check_output(path: Path, inputs: Iterable[Path] = (), begins: bytes = b'') -> None:
+    """See that a file can be written before the work for it begins, and that nothing of the user's is lost.
+
+    Parameters
+    ----------
+    path : Path
+        The file to write.
+    inputs : iterable of Path
+        What the command reads.
+    begins : bytes
+        How the files that the command writes begin: a file that begins otherwise is somebody else's.
+
+    Raises
+    ------
+    BadInput
+        It is an input, exists and is not a regular file or not one of this kind, or its folder cannot be written.
+    """
+    if path.exists():
+        if not is_ordinary(path):
+            raise BadInput(f'{path} exists and is not a regular file; name another file to write')
+        if any(other.exists() and path.samefile(other) for other in inputs):
+            raise BadInput(f'{path} is an input of this command; name another file to write')
+        with path.open('rb') as file:
+            head = file.read(len(begins))
+        if head and head != begins:
+            raise BadInput(f'{path} exists and is not a file that this command writes; remove it, or name another')
+    _check_folder(path.absolute().parent, path)
+
+
+def is_ordinary(path: Path) -> bool:
+    """Whether an existing path is a regular file, and not another name of an open one, as /dev/stdout may be."""
+    return path.is_file() and not any({'/dev', '/proc'} & set(map(str, place.parents))
+                                      for place in (path.absolute(), path.resolve()))
+
+
+def check_output_folder(folder: Path, inputs: Iterable[Path] = ()) -> None:
+    """See that files can be written into a folder, which may not exist yet, and that it is not the folder of an input.
+
+    Parameters
+    ----------
+    folder : Path
+        Gets the files.
+    inputs : iterable of Path
+        Files that the command reads.
+
+    Raises
+    ------
+    BadInput
+        It is not a folder, cannot be written or made, or an input lies right in it.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f'{folder} exists and is not a folder; name another folder to write to')
+    place = folder.resolve()
+    for path in inputs:
+        if path.resolve().parent == place or path.absolute().parent.resolve() == place:
+            raise BadInput(f'{folder} holds {path}, which this command reads; name another folder to write to')
+    missing = folder.absolute()
+    while not missing.exists() and missing != missing.parent:
+        missing = missing.parent
+    _check_folder(missing, folder)
+
+
+def _check_folder(folder: Path, target: Path) -> None:
+    if not folder.is_dir():
+        raise BadInput(f'{target}: {folder} is not a folder; make it, or name another')
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise BadInput(f'{target}: {folder} cannot be written; name another folder')
 
 
 def printable(text: str) -> str:

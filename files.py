@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from cli import BadInput
+from cli import BadInput, is_ordinary
 
 PARTIAL = '.partial'    # how the names of unfinished files end
 
@@ -36,6 +36,8 @@ def whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         The file cannot be written.
     """
     path = Path(path)
+    if path.exists() and not is_ordinary(path):
+        raise BadInput(f'{path}: cannot write: not a regular file; name another file')
     partial = path.with_name(path.name + PARTIAL)
     try:
         with partial.open('wb') as file:

@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     source = Source(training)
     submission = Submission(open_dataset('voc2012', 'test'), source.dataset, args.out) if args.submission else None
     files = submission.images() if submission else image_files(args.images)
+    cli.check_output_folder(args.out, files)
     print(f'computing on {device.choose(args.gpu, args.cpu)}')
     net = load(instantiate(training.fcn('deploy')), args.weights)
     args.out.mkdir(parents=True, exist_ok=True)

@@ -41,6 +41,8 @@ def report(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.images < 0:
         raise cli.BadInput(f'--images {args.images}: give 0 or more')
+    if args.out:
+        cli.check_output(args.out, begins=b'<!DOCTYPE html>')
     from report import page
     processor = device.choose(args.gpu, args.cpu)
     print(page.write(args.runs, args.out, args.images))

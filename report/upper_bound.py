@@ -160,6 +160,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.workers is not None and args.workers < 1:
         raise cli.BadInput(f'--workers must be at least 1, not {args.workers}')
+    if args.json:
+        cli.check_output(args.json, begins=b'{')
     split = args.split or dataset_type(args.dataset, args.root).scored
     dataset = open_dataset(args.dataset, split, args.root)
     bounds = upper_bound(dataset, args.workers)

@@ -27,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.data:
         os.environ['FCN_DATA'] = str(args.data.resolve())
+    if args.json:
+        cli.check_output(args.json, [args.weights], begins=b'{')
     training = load(args.net, weights.ROOT / 'nets')
     print(f'computing on {device.choose(args.gpu, args.cpu)}')
     found, dataset = score_weights(training, args.weights, args.split)

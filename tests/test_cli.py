@@ -73,6 +73,69 @@ def test_a_closed_stderr_changes_no_status():
     assert shell('python -m data_layers check nowhere 2>&-').returncode == 2
 
 
+def test_an_output_may_replace_what_its_command_wrote(tmp_path):
+    path = tmp_path / 'scores.json'
+    cli.check_output(path, begins=b'{')
+    path.write_text('{"net": 1}')
+    cli.check_output(path, begins=b'{')
+    path.write_text('')
+    cli.check_output(path, begins=b'{')
+
+
+def test_an_output_never_replaces_what_is_the_users(tmp_path):
+    weights, link = tmp_path / 'w.caffemodel', tmp_path / 'link'
+    weights.write_bytes(b'weights')
+    link.symlink_to(weights)
+    os.mkfifo(tmp_path / 'pipe')
+    for path, options, says in (
+            (weights, {'inputs': [weights]}, 'is an input'), (link, {'inputs': [weights]}, 'is an input'),
+            (weights, {'begins': b'{'}, 'not a file that this command writes'),
+            (tmp_path, {}, 'not a regular file'), (tmp_path / 'pipe', {}, 'not a regular file'),
+            (Path('/dev/stdout'), {}, 'not a regular file'), (weights / 'x', {}, 'is not a folder'),
+            (tmp_path / 'nowhere/x', {}, 'is not a folder')):
+        with pytest.raises(cli.BadInput, match=says):
+            cli.check_output(path, **options)
+    assert weights.read_bytes() == b'weights'
+
+
+def test_a_folder_of_outputs_is_none_of_the_inputs(tmp_path):
+    photo = tmp_path / 'photos/a.jpg'
+    photo.parent.mkdir()
+    photo.touch()
+    (tmp_path / 'link').symlink_to(photo.parent)
+    cli.check_output_folder(tmp_path / 'new/deep', [photo])
+    cli.check_output_folder(photo.parent / 'below', [photo])
+    for folder, says in ((photo.parent, 'holds'), (tmp_path / 'link', 'holds'), (photo, 'not a folder'),
+                         (photo / 'x', 'not a folder')):
+        with pytest.raises(cli.BadInput, match=says):
+            cli.check_output_folder(folder, [photo])
+
+
+@pytest.mark.caffe
+def test_photographs_and_masks_survive_their_own_folder_as_output(tmp_path, capsys):
+    pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
+    from nets import infer
+    from tests.helpers import own
+    own.photo(tmp_path / 'd/a.jpg')
+    own.grey(tmp_path / 'd/a.png', [[1]])
+    before = {path: path.read_bytes() for path in (tmp_path / 'd').iterdir()}
+    (tmp_path / 'w.caffemodel').touch()
+    assert cli.run(infer.main, ['--net', 'voc-fcn32s', '--weights', str(tmp_path / 'w.caffemodel'),
+                                str(tmp_path / 'd/a.jpg'), '--out', str(tmp_path / 'd')]) == 2
+    assert 'which this command reads' in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in (tmp_path / 'd').iterdir()}
+
+
+@pytest.mark.caffe
+def test_weights_survive_as_the_scores_file(tmp_path, capsys):
+    pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
+    from solvers import score
+    weights = tmp_path / 'w.caffemodel'
+    weights.write_bytes(b'weights')
+    assert cli.run(score.main, ['--net', 'voc-fcn32s', '--weights', str(weights), '--json', str(weights)]) == 2
+    assert 'is an input' in capsys.readouterr().err and weights.read_bytes() == b'weights'
+
+
 @pytest.mark.caffe
 def test_a_run_without_git_has_no_commit(monkeypatch):
     pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
