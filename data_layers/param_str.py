@@ -13,7 +13,7 @@ import numpy as np
 from cli import BadInput
 from data_layers import augment
 
-MODULE, DATA_LAYER = 'data_layers.layers', 'SegmentationData'      # as prototxts name them
+MODULE, DATA_LAYER, WEIGHTS_LAYER = 'data_layers.layers', 'SegmentationData', 'ClassWeights'    # in prototxts
 
 
 def write(**options: Any) -> str:

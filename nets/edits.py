@@ -4,8 +4,6 @@ from collections.abc import Iterable
 from data_layers import param_str
 from nets.blocks import Net
 
-WEIGHTED = 'ClassWeights'       # the layer of `data_layers.layers` that `weigh` adds
-
 
 def _copy(net: Net) -> Net:
     result = type(net)()
@@ -82,7 +80,7 @@ def weigh(net: Net, weights: Iterable[float]) -> Net:
             scores, label = layer.bottom
             layer.bottom[0] = f'{scores}_weighted'
             weighted = net.layer.add(name=layer.bottom[0], type='Python', bottom=[scores, label], top=[layer.bottom[0]])
-            weighted.python_param.module, weighted.python_param.layer = param_str.MODULE, WEIGHTED
+            weighted.python_param.module, weighted.python_param.layer = param_str.MODULE, param_str.WEIGHTS_LAYER
             weighted.python_param.param_str = param_str.write_weights(weights)
         net.layer.add().CopyFrom(layer)
     return net

@@ -28,6 +28,7 @@ from cli import BadInput
 from data_layers.pictures import blend
 from report.page import contents, data_uri, fill_template, legend
 from solvers.instance import instantiate, load, segment
+from solvers.prototxts import check_net
 from solvers.run import Run
 from solvers.source import Source
 from solvers.training import Training
@@ -89,7 +90,9 @@ class Segmenter:
     @staticmethod
     def _load(training: Training | Run, weights: Path, gpu: int | None, cpu: bool) -> Any:
         print(f'computing on {device.choose(gpu, cpu)}', flush=True)
-        return load(instantiate(training.fcn('deploy')), weights)
+        deploy = training.fcn('deploy')
+        check_net(deploy, f'deploy net of {training.net}')
+        return load(instantiate(deploy), weights)
 
     def __enter__(self) -> None:
         """Take a place in the queue."""

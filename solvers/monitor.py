@@ -59,16 +59,16 @@ def read(path: Path) -> list[dict[str, Any]]:
     BadInput
         Another line is damaged; names it.
     """
-    texts = path.read_text(errors='replace').splitlines() if path.exists() else []
+    whole = path.read_text(errors='replace') if path.exists() else ''
     lines = []
-    for number, text in enumerate(texts, 1):
+    for number, text in enumerate(whole.splitlines(keepends=True), 1):
         try:
             line = json.loads(text)
             if not isinstance(line['iteration'], int) or not isinstance(line['loss'], int | float):
                 raise TypeError('numbers are missing')
             lines.append(line)
         except (ValueError, KeyError, TypeError, RecursionError):
-            if number < len(texts):
+            if text.endswith('\n'):
                 raise BadInput(f'{path} is damaged at line {number}: restore it, or remove that line') from None
     return lines
 

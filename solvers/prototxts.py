@@ -4,12 +4,19 @@ from pathlib import Path
 from typing import Any
 
 from cli import BadInput
-from data_layers import param_str
+from data_layers import dataset_type, param_str
 from solvers.recipe import Recipe
 from solvers.training import Training
+from surgery.caffemodel import by
+from surgery.layers import LAYER_TYPES
 from surgery.prototxt import read_message
+from surgery.shapes import infer
 
 INIT = 'init.caffemodel'    # the weights that surgery puts beside the prototxts
+LOSS = 'SoftmaxWithLoss'
+COMPUTING = {name for name, record in LAYER_TYPES.items() if record.shapes} | {LOSS, 'Python'}
+OWN_LAYERS = {(param_str.MODULE, name) for name in (param_str.DATA_LAYER, param_str.WEIGHTS_LAYER)}
+SIDE = 256                  # pixels of the image that a net is checked at
 
 
 def read_solver(folder: Path) -> Any:
@@ -40,17 +47,76 @@ def read_net(folder: Path, split: str) -> Any:
     Raises
     ------
     BadInput
-        The file is missing or damaged, or a layer of it runs Python that is not of `data_layers`.
+        The file is missing or damaged, or has a layer that may do more than compute: one of Python that is not of
+        `data_layers.layers`, or of a type that is not known here, such as HDF5Output, which writes files.
     """
     from caffe.proto import caffe_pb2
     path = folder / f'{split}.prototxt'
     net = read_message(path, caffe_pb2.NetParameter())
-    package = param_str.MODULE.partition('.')[0]
-    for layer in net.layer:     # Caffe imports whatever module a Python layer names
-        if layer.type == 'Python' and layer.python_param.module.partition('.')[0] != package:
-            raise BadInput(f'{path}: the layer {layer.name} runs the Python module {layer.python_param.module!r}; '
-                           f'only those of {package} are let in')
+    for layer in net.layer:
+        python = layer.python_param
+        if layer.type == 'Python' and (python.module, python.layer) not in OWN_LAYERS:  # Caffe would import the module
+            raise BadInput(f'{path}: the layer {layer.name} runs {python.layer!r} of the Python module '
+                           f'{python.module!r}; only those of {param_str.MODULE} are let in')
+        if layer.type not in COMPUTING:
+            raise BadInput(f'{path}: the layer {layer.name} has the type {layer.type!r}, which is not let in; known '
+                           f'are {", ".join(sorted(COMPUTING))}')
     return net
+
+
+def check_net(net: Any, what: str) -> None:
+    """Refuse a net that Caffe would end the process on: what reads what, sizes, windows, crops, losses.
+
+    Parameters
+    ----------
+    net : caffe_pb2.NetParameter
+        A test or deploy net.
+    what : str
+        What to call it in a complaint.
+
+    Raises
+    ------
+    BadInput
+        Names the layer.
+    """
+    bare = type(net)()
+    for layer in net.layer:
+        new = bare.layer.add()
+        new.CopyFrom(layer)
+        if layer.type == 'Python':
+            _replace(new, layer)
+    losses = [layer for layer in bare.layer if layer.type == LOSS]
+    kept = [layer for layer in bare.layer if layer.type != LOSS]
+    computed = type(net)()
+    computed.layer.extend(kept)
+    try:
+        blobs = infer(computed).blobs
+        for loss in losses:
+            if len(loss.bottom) != 2 or any(name not in blobs for name in loss.bottom):
+                raise BadInput(f'layer {loss.name} ({LOSS}): its bottoms {", ".join(loss.bottom)} are not a score '
+                               'and a label of this net')
+            score, label = (blobs[name] for name in loss.bottom)
+            if len(score) != 4 or label != (score[0], 1, *score[2:]):
+                raise BadInput(f'layer {loss.name} ({LOSS}): a score of {by(score)} beside a label of {by(label)}')
+    except BadInput as problem:
+        raise BadInput(f'{what}: {problem}') from None
+
+
+def _replace(new: Any, layer: Any) -> None:
+    """Put what stands for one of our Python layers in a copy of it: inputs of the data set's channels, or a pass."""
+    new.ClearField('python_param')
+    if layer.python_param.layer != param_str.DATA_LAYER:
+        new.type = 'Dropout'
+        del new.bottom[1:]
+        return
+    read = param_str.parse(layer.python_param.param_str)
+    dataset = dataset_type(read['dataset'], read.get('root'))
+    tops = read.get('tops') or dataset.default_tops
+    if len(tops) != len(layer.top):
+        raise BadInput(f'layer {layer.name}: {len(layer.top)} tops for {", ".join(tops)}')
+    new.type = 'Input'
+    for top in tops:
+        new.input_param.shape.add(dim=[read.get('batch_size', 1), len(dataset.means.get(top, (0,))), SIDE, SIDE])
 
 
 def read_phases(folder: Path) -> tuple[str, str]:

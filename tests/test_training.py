@@ -13,7 +13,7 @@ from nets import data as interface  # noqa: E402
 from nets import nyud, pascalcontext, siftflow, voc  # noqa: E402
 from nets.edits import weigh  # noqa: E402
 from solvers import training  # noqa: E402
-from solvers.prototxts import read_training  # noqa: E402
+from solvers.prototxts import check_net, read_net, read_training  # noqa: E402
 from solvers.source import data_layer, facts, read_from  # noqa: E402
 from tests import NETS  # noqa: E402
 
@@ -103,3 +103,36 @@ def test_solvers_that_are_not_ours_are_refused(old, new, complaint, tmp_path):
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(BadInput, match=f'solver.prototxt.*{complaint}'):
         read_training(tmp_path)
+
+
+@pytest.mark.parametrize('name', NETS)
+def test_nets_of_the_project_pass_the_checks_of_a_folder(name, tmp_path):
+    found = nets.load(name)
+    found.emit(tmp_path)
+    for split in (*found.phases, 'deploy'):
+        check_net(read_net(tmp_path, split), split)
+
+
+@pytest.mark.parametrize(('old', 'new', 'complaint'), [
+    ('type: "SoftmaxWithLoss"', 'type: "HDF5Output" hdf5_output_param { file_name: "%s" }', 'HDF5Output.*not let in'),
+    ('type: "Crop"', 'type: "Nonsense"', 'Nonsense'),
+    ('layer: "SegmentationData"', 'layer: "Popen"', 'Popen'),
+    ('module: "data_layers.layers"', 'module: "data_layers.layers.os"', 'data_layers.layers.os'),
+    ('num_output: 21', 'num_output: 0', 'score_fr'),
+    ('bottom: "score_fr"', 'bottom: "nothing"', 'nothing'),
+    ('stride: 32', 'stride: 0', 'upscore'),
+    ('offset: 19', 'offset: 190000', 'score'),
+    ('bottom: "label"', 'bottom: "data"', 'loss'),
+    ('kernel_size: 7', 'kernel_size: 7000', 'fc6'),
+    ('num_output: 4096', 'num_output: 2000000000', 'fc6'),
+])
+def test_a_net_that_would_end_the_process_or_write_files_is_refused(old, new, complaint, tmp_path):
+    precious = tmp_path / 'precious'
+    precious.write_text('mine')
+    nets.load('voc-fcn32s').emit(tmp_path)
+    path = tmp_path / 'val.prototxt'
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new.replace('%s', str(precious)), 1))
+    with pytest.raises(BadInput, match=complaint) as caught:
+        check_net(read_net(tmp_path, 'val'), str(path))
+    assert str(path) in str(caught.value) and precious.read_text() == 'mine'
