@@ -17,9 +17,11 @@ from pathlib import Path
 import cli
 import nets
 from accel import device, ranks
+from cli import BadInput
 from data_layers import open_dataset
 from data_layers.pictures import image_files, write_segmentation
 from data_layers.submission import Submission
+from solvers.capacity import check_fits
 from solvers.instance import instantiate, load, segment
 from solvers.source import Source
 
@@ -42,17 +44,32 @@ def main(argv: Sequence[str] | None = None) -> None:
     files = submission.images() if submission else image_files(args.images)
     cli.check_output_folder(args.out, files)
     print(f'computing on {device.choose(args.gpu, args.cpu)}')
-    net = load(instantiate(training.fcn('deploy')), args.weights)
+    deploy = training.fcn('deploy')
+    net = load(instantiate(deploy), args.weights)
     args.out.mkdir(parents=True, exist_ok=True)
     group = ranks.world()
+    failed, held = [], 0
     for path in cli.progress(group.share(files), unit='image', desc='segment'):
-        for name, scores in segment(net, source.read(path)).items():
+        try:
+            images = source.read(path)
+            shapes = {name: (1, *image.shape) for name, image in images.items()}
+            held = check_fits(deploy, shapes, str(path), held)
+        except BadInput as problem:
+            if len(files) == 1:
+                raise
+            cli.say(f'warning: {cli.printable(str(problem))}')
+            failed.append(path.name)
+            continue
+        for name, scores in segment(net, images).items():
             if submission:
                 submission.write(path.stem, scores)
             else:
                 stem = args.out / (path.stem + name.removeprefix('score'))
                 write_segmentation(stem, path, scores, source.classes(name), args.scores)
-    group.wait()
+    failed = [name for part in group.gather(failed) for name in part]
+    if failed:
+        raise cli.Failed(f'{len(failed)} of {len(files)} images were not segmented: {", ".join(failed)}; the others '
+                         f'are in {args.out}')
     if group.first:
         print(submission.check() if submission else f'{len(files)} images segmented into {args.out}')
 

@@ -1,5 +1,4 @@
 """What is worth knowing before the first of 100,000 steps: each check takes seconds at most."""
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -7,6 +6,7 @@ from typing import Any
 import cli
 from data_layers import Dataset
 from solvers import snapshot
+from solvers.capacity import available
 
 SPOT_CHECKS = 3     # images of each split that are read
 # A loss summed over an image's pixels has gradients some 100,000 times those of their mean.
@@ -125,14 +125,7 @@ def memory(net: Any) -> str | None:
     """A warning when training will not fit into memory: parameters four times, activations twice."""
     parameters = sum(blob.count for blobs in net.params.values() for blob in blobs)
     activations = sum(blob.count for blob in net.blobs.values())    # at the size of the first image
-    need, free = 4 * (4 * parameters + 2 * activations), _available()
+    need, free = 4 * (4 * parameters + 2 * activations), available()
     if need < free:
         return None
     return f'training takes about {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free: it may be killed or very slow'
-
-
-def _available() -> int:
-    """Bytes of memory that a new program may use."""
-    lines = Path('/proc/meminfo').read_text().splitlines()
-    kilobytes = next((int(line.split()[1]) for line in lines if line.startswith('MemAvailable')), None)
-    return kilobytes * 1024 if kilobytes else os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')

@@ -241,7 +241,7 @@ def test_preflight_counts_classes_disk_and_memory(voc, monkeypatch):
     monkeypatch.setattr(shutil, 'disk_usage', lambda _: usage(10, 9, int(1.5 * snapshot.size(net))))
     assert '--keep' in preflight.disk(net, voc, 3) and preflight.disk(net, voc, 1) is None
     assert preflight.memory(net) is None
-    monkeypatch.setattr(preflight, '_available', lambda: 1000)
+    monkeypatch.setattr(preflight, 'available', lambda: 1000)
     assert 'are free' in preflight.memory(net)
 
 
