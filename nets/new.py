@@ -4,15 +4,19 @@ Looks at the data, says what it found, describes it in `$FCN_DATA/NAME`, and wri
 """
 import argparse
 import keyword
+import os
 import re
+import shutil
 import textwrap
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import files
 from cli import BadInput
 from data_layers import DATASETS, data_home
 from data_layers.own import classlist, layouts
-from data_layers.own.folder import CARD
+from data_layers.own.folder import CARD, Card
 from data_layers.own.survey import Survey, survey
 
 SEED = 1337
@@ -107,10 +111,9 @@ def new(args: argparse.Namespace, nets: Path) -> str:
         more = len(found.mistakes) - 1
         print(found)
         raise BadInput(found.mistakes[0] + (f' (and {more} more: {"; ".join(found.mistakes[1:3])})' if more else ''))
-    for path, text in texts(args, nets, found).items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding='utf-8')
-    describe(found, data_home() / args.name)
+    check_names(found)
+    root = data_home() / args.name
+    write_together(texts(args, nets, found) | lists(found, root), lambda: card(found, root).write(root / CARD))
     last = f'{args.name}-{kinds(args)[-1]}'
     return (f'{found}\nwritten: {data_home() / args.name} (the data), {nets / module_of(args.name)}.py (what the nets '
             f'share), {", ".join(f"{args.name}-{kind}" for kind in kinds(args))}\n'
@@ -122,9 +125,9 @@ def check_call(args: argparse.Namespace, nets: Path) -> None:
     module = module_of(args.name)
     if not re.fullmatch('[a-z][a-z0-9]*(-[a-z0-9]+)*', args.name) or keyword.iskeyword(module):
         raise BadInput(f'NAME {args.name!r}: take lower case letters and digits, words joined by dashes')
-    taken = [nets / f'{module}.py', nets / module, *(nets / f'{module}_{kind}' for kind in kinds(args)),
+    taken = [nets / f'{module}.py', nets / module, *(nets / module_of(f'{args.name}-{kind}') for kind in kinds(args)),
              data_home() / args.name / CARD]
-    if args.name in DATASETS or (there := [str(path) for path in taken if path.exists()]):
+    if args.name in DATASETS or (there := [str(path) for path in taken if os.path.lexists(path)]):
         raise BadInput(f'NAME {args.name!r} is ' + ('that of a data set of the papers; take another'
                        if args.name in DATASETS else f'taken; take another, or remove {", ".join(there)}'))
     if not args.data.is_dir():
@@ -135,6 +138,57 @@ def check_call(args: argparse.Namespace, nets: Path) -> None:
         raise BadInput(f'--width {args.width}: a number above 0, and for a trunk with fc6 and fc7; leave it out')
     if args.seed < 0 or (args.workers is not None and args.workers < 1):
         raise BadInput('--seed must be at least 0, --workers at least 1')
+
+
+def check_names(found: Survey) -> None:
+    """Refuse names of files that a list of a split could not give back.
+
+    Raises
+    ------
+    BadInput
+        Names the file.
+    """
+    for pairs in found.layout.splits.values():
+        for id, pair in pairs.items():
+            line = '\t'.join((id, *pair))
+            try:
+                line.encode('utf-8')
+                readable = line.splitlines() == [line] == [line.strip()] and line.count('\t') == 2 and '\\' not in id
+            except UnicodeEncodeError:
+                readable = False
+            if not readable:
+                raise BadInput(f'{found.folder} has the file {pair[0]!r}: a list of names cannot hold it; rename it '
+                               'and its mask without tabs, line breaks, backslashes, or spaces at its ends')
+
+
+def write_together(texts: Mapping[Path, str], then: Callable[[], None]) -> None:
+    """Write files that are not there yet, and do what follows: all of it, or nothing is left.
+
+    Parameters
+    ----------
+    texts : mapping of Path to str
+        Path -> content; folders are made.
+    then : callable
+        Called when all are written.
+    """
+    if there := [str(path) for path in texts if os.path.lexists(path)]:
+        raise BadInput(f'{there[0]} is there already: remove it, or take another NAME')
+    made: list[Path] = []
+    try:
+        for path, text in texts.items():
+            missing = [folder for folder in path.parents if not folder.exists()]
+            made += reversed(missing)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            made.append(path)
+            files.write(path, text)
+        then()
+    except BaseException:
+        for path in reversed(made):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        raise
 
 
 def module_of(name: str) -> str:
@@ -148,16 +202,17 @@ def kinds(args: argparse.Namespace) -> list[str]:
     return [f'fcn{stride}s' for stride in STRIDES if stride >= (args.head or 8)]
 
 
-def describe(found: Survey, root: Path) -> None:
-    """Write dataset.json and the lists of the splits."""
-    root.mkdir(parents=True, exist_ok=True)
-    for split, pairs in found.layout.splits.items():
-        lines = ['\t'.join((id, *pair)) + '\n' for id, pair in pairs.items()]
-        (root / f'{split}.tsv').write_text(''.join(lines), encoding='utf-8')
-    card = found.card
-    if card.folder.is_relative_to(root.resolve()):      # so that the whole folder may be moved
-        card = replace(card, folder=card.folder.relative_to(root.resolve()))
-    card.write(root / CARD)     # the last: with it, the data set is there
+def lists(found: Survey, root: Path) -> dict[Path, str]:
+    """The lists of the splits, below the folder that describes the data: path -> text."""
+    return {root / f'{split}.tsv': ''.join('\t'.join((id, *pair)) + '\n' for id, pair in pairs.items())
+            for split, pairs in found.layout.splits.items()}
+
+
+def card(found: Survey, root: Path) -> Card:
+    """What dataset.json says; it is written last: with it, the data set is there."""
+    if found.card.folder.is_relative_to(root.resolve()):    # so that the whole folder may be moved
+        return replace(found.card, folder=found.card.folder.relative_to(root.resolve()))
+    return found.card
 
 
 def texts(args: argparse.Namespace, nets: Path, found: Survey) -> dict[Path, str]:
