@@ -156,15 +156,20 @@ def inspect(dataset: Dataset, job: tuple[str, bool]) -> tuple[str, Findings]:
     """
     id, labelled = job
     found, sample = Findings(), {}
-    for top in dataset.tops:
-        if labelled or top in dataset.means:
-            try:
-                sample[top] = dataset.read(top, id)
-            except BadInput as problem:
-                found.problems.append(str(problem))
+    tops = [top for top in dataset.tops if labelled or top in dataset.means]
+    try:
+        dataset.check_heads(id, tops)
+    except BadInput as problem:
+        found.problems.append(str(problem))
+        return id, found
+    for top in tops:
+        try:
+            sample[top] = dataset.read(top, id)
+        except BadInput as problem:
+            found.problems.append(str(problem))
     try:
         if sample:
-            dataset.check_sizes(id, sample)
+            dataset.check_sizes(id, {top: array.shape for top, array in sample.items()})
     except BadInput as problem:
         found.problems.append(str(problem))
     for top, array in sample.items():

@@ -6,17 +6,27 @@ loss indexes out of bounds on a wrong label), is here.
 
 Images leave as float32, C x H x W, BGR, mean subtracted; labels as uint8, 1 x H x W, class indices with 255 for void.
 """
+import math
 import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from cli import BadInput
-from data_layers.reading import VOID, read_lines, read_photo, read_rgb
+from data_layers.reading import (
+    LARGE,
+    LARGE_MAT,
+    VOID,
+    mat_size,
+    picture_size,
+    read_lines,
+    read_photo,
+    read_rgb,
+)
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 VOC_MEAN = (104.00699, 116.66877, 122.67892)    # BGR, the mean of ImageNet that the VGG and CaffeNet weights expect
@@ -106,6 +116,7 @@ class Dataset:
     training, scored = 'train', 'val'   # the splits of the papers' recipe
     left_out: str | None = None         # a class that some publications leave out of the scores
     void = VOID
+    stored: tuple[str, ...] = ()        # the array of a label that is a MATLAB file: its variable, and perhaps a field
 
     def __init__(self, split: str, root: str | Path | None = None, tops: Sequence[str] | None = None) -> None:
         self.root = self.locate(root)
@@ -118,7 +129,7 @@ class Dataset:
         if not self.ids:
             raise BadInput(f'{self.name}: split {split} in {self.root} is empty; restore its list of ids')
         for id in self.ids:
-            if Path(id).name != id or '\\' in id or id == '..':   # ids become file names, of results too
+            if Path(id).name != id or '\\' in id or '\0' in id or id == '..':   # ids become file names, of results too
                 raise BadInput(f'{self.name}: split {split} in {self.root} has the id {id!r}, which is not a file name')
 
     def __len__(self) -> int:
@@ -282,9 +293,52 @@ class Dataset:
         BadInput
             A file is missing, corrupt, of another size than its image, or has labels outside the classes.
         """
+        self.check_heads(id, self.tops)
         sample = tuple(self.read(top, id) for top in self.tops)
-        self.check_sizes(id, dict(zip(self.tops, sample, strict=True)))
+        self.check_sizes(id, {top: array.shape for top, array in zip(self.tops, sample, strict=True)})
         return sample
+
+    def check_heads(self, id: str, tops: Sequence[str]) -> None:
+        """Refuse a sample of `LARGE` files whose sizes differ, before any is decoded.
+
+        Parameters
+        ----------
+        id : str
+            The sample.
+        tops : sequence of str
+            Those to be read.
+
+        Raises
+        ------
+        BadInput
+            Names the two files that differ.
+        """
+        sizes = {top: self.size_of(top, self.file(top, id)) for top in tops} if len(tops) > 1 else {}
+        known = {top: size for top, size in sizes.items() if size}
+        if any(math.prod(size) > LARGE for size in known.values()):
+            self.check_sizes(id, known)
+
+    def size_of(self, top: str, path: Path) -> tuple[int, ...] | None:
+        """Height and width of a file of the data set, in pixels, where its head says so.
+
+        Parameters
+        ----------
+        top : str
+            One of `means` or `classes`.
+        path : path
+            The file.
+
+        Returns
+        -------
+        tuple of int or None
+            None where this is not known before the file is read, or it cannot be read.
+        """
+        if path.suffix != '.mat':
+            return picture_size(path)
+        try:
+            return mat_size(path, *self.stored) if self.stored and path.stat().st_size > LARGE_MAT else None
+        except (OSError, ValueError):
+            return None
 
     def read(self, top: str, id: str) -> np.ndarray:
         """Read one top of a sample, as `load` does.
@@ -312,25 +366,25 @@ class Dataset:
         except BadInput as problem:
             raise BadInput(f'{self.name} {id}: {problem}') from None
 
-    def check_sizes(self, id: str, sample: dict[str, np.ndarray]) -> None:
+    def check_sizes(self, id: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Refuse a sample whose tops differ in height or width.
 
         Parameters
         ----------
         id : str
             The sample.
-        sample : dict of str to array
-            Top -> its array, ... x H x W.
+        shapes : mapping of str to tuple of int
+            Top -> the shape of its array, ... x H x W.
 
         Raises
         ------
         BadInput
             Names the two files that differ.
         """
-        first, *others = sample
-        height, width = sample[first].shape[-2:]
+        first, *others = shapes
+        height, width = shapes[first][-2:]
         for top in others:
-            h, w = sample[top].shape[-2:]
+            h, w = shapes[top][-2:]
             if (h, w) != (height, width):
                 raise BadInput(f'{self.name} {id}: {self.file(top, id)} is {w}x{h} pixels but {self.file(first, id)} '
                                f'is {width}x{height}; replace the wrong one, they must agree')

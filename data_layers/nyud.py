@@ -38,6 +38,7 @@ class NYUD(Dataset):
     marker = 'segmentation'
     means = {'color': (116.190, 97.203, 92.318), 'hha': (132.431, 94.076, 118.477), 'depth': (7.844,)}
     classes = {'label': CLASSES}
+    stored = ('segmentation',)
     default_tops = ('color', 'label')
     published = {'train': 381, 'val': 414, 'trainval': 795, 'test': 654}
     training, scored = 'trainval', 'test'
@@ -68,7 +69,7 @@ class NYUD(Dataset):
         return super().read_image(top, path)
 
     def read_label(self, top: str, path: Path) -> np.ndarray:
-        return to_classes(read_mat(path, 'segmentation'), NUM_CLASSES, path, first=1, void=(0,))
+        return to_classes(read_mat(path, *self.stored), NUM_CLASSES, path, first=1, void=(0,))
 
 
 def read_depth(path: Path) -> np.ndarray:

@@ -20,6 +20,7 @@ CLASSES = ('background', 'aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus'
            'tree', 'truck', 'wall', 'water', 'window', 'wood')
 NUM_CLASSES = len(CLASSES)
 IN_LABELS = {'diningtable': 'table', 'bedcloth': 'bedclothes', 'clothes': 'cloth'}    # task's name -> labels.txt's
+DIGITS = 5      # of a class's number, which are 1 to 459
 VOC2010 = ('VOC2010', '../pascal/VOC2010', '../VOC2010', '../pascal/VOCdevkit/VOC2010', '../VOCdevkit/VOC2010')
 
 
@@ -40,6 +41,7 @@ class PASCALContext(Dataset):
     marker = 'trainval'
     means = {'data': (104.007, 116.669, 122.679)}
     classes = {'label': CLASSES}
+    stored = ('LabelMap',)
     published = {'train': 4998, 'val': 5105}
     left_out = 'background'     # by the scores of the 59 class task
 
@@ -77,7 +79,7 @@ class PASCALContext(Dataset):
         return self.voc / f'JPEGImages/{id}.jpg' if top == 'data' else self.root / f'trainval/{id}.mat'
 
     def read_label(self, top: str, path: Path) -> np.ndarray:
-        numbers = to_integers(read_mat(path, 'LabelMap'), path)
+        numbers = to_integers(read_mat(path, *self.stored), path)
         wrong = numbers[(numbers < 0) | (numbers >= len(self.class_of))]
         if wrong.size:
             raise BadInput(f'{path} has label value {wrong[0]}, which is not in labels.txt (1 to '
@@ -131,6 +133,10 @@ def read_numbered(path: Path) -> list[tuple[int, str]]:
     for line in read_lines(path):
         number, _, name = line.partition(':')
         if not number.strip().isdecimal() or not name.strip():
-            raise BadInput(f'{path} has the line {line!r}, which is not of the form number: name')
+            raise BadInput(f'{path} has the line {line[:80]!r}, which is not of the form number: name')
+        if len(number.strip()) > DIGITS:
+            raise BadInput(f'{path} has the line {line[:80]!r}; no class has a number of {len(number.strip())} digits')
         pairs.append((int(number), name.replace(' ', '')))
+    if not pairs:
+        raise BadInput(f'{path} names no class; restore it from the download')
     return pairs

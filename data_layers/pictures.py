@@ -1,4 +1,5 @@
 """A user's photographs, and their segmentations as pictures: the VOC colours over the photograph, above a legend."""
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -118,7 +119,7 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
     for path in found:
         if not path.is_file():
             raise BadInput(f'{path}: no such image or folder')
-    twice = {path.stem for path in found if [other.stem for other in found].count(path.stem) > 1}
+    twice = [stem for stem, count in Counter(path.stem for path in found).items() if count > 1]
     if twice:
         raise BadInput(f'images of one name would overwrite each other in --out: {", ".join(sorted(twice))}')
     return found

@@ -1,17 +1,28 @@
 """Reading a file of a data set, and turning stored values into what the nets take; complaints name the file."""
 import json
+import os
+import re
+import stat
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.io
 from PIL import Image
 
 from cli import BadInput
+from data_layers import mat
 
 VOID = 255
 IMAGES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp'}    # how the names of photographs end
+FORMATS = ('JPEG', 'PNG', 'WEBP', 'TIFF', 'BMP')    # of pictures; others may start programs, as EPS does Ghostscript
+MOST_PIXELS = 1 << 28       # of a picture; no camera takes as many
+LARGE_MAT = 1 << 18         # bytes of a MATLAB file; of fewer, at most a thousand times as many are decompressed
+LARGE = 1 << 24             # pixels, from which on sizes are compared before anything is decoded
+MOST_TEXT = 1 << 28         # bytes of a list or JSON file
+SURROGATE = re.compile(r'\\u[dD][89a-fA-F]')     # half a character, as JSON may write it
+KINDS = {stat.S_IFDIR: 'folder', stat.S_IFIFO: 'FIFO', stat.S_IFCHR: 'device', stat.S_IFBLK: 'device',
+         stat.S_IFSOCK: 'socket'}
 
 
 def read_lines(path: Path) -> list[str]:
@@ -20,13 +31,26 @@ def read_lines(path: Path) -> list[str]:
     Raises
     ------
     BadInput
-        The file is missing or not UTF-8.
+        As of `read_text`.
     """
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+
+
+def read_text(path: Path) -> str:
+    """Read a text file.
+
+    Raises
+    ------
+    BadInput
+        The file is missing, not UTF-8, not a regular file, or larger than `MOST_TEXT`.
+    """
+    size = regular(path).st_size
+    if size > MOST_TEXT:
+        raise BadInput(f'{path} has {size} bytes, no list or JSON file has more than {MOST_TEXT}; replace it')
     try:
-        lines = path.read_text(encoding='utf-8').splitlines()
+        return path.read_text(encoding='utf-8')
     except (OSError, UnicodeDecodeError) as problem:
         raise unreadable(path, problem) from None
-    return [line.strip() for line in lines if line.strip()]
 
 
 def read_json(path: Path) -> Any:
@@ -35,12 +59,16 @@ def read_json(path: Path) -> Any:
     Raises
     ------
     BadInput
-        The file is missing or not JSON.
+        The file is missing or not JSON, or a string in it holds half a character, which no file can be written with.
     """
+    text = read_text(path)
     try:
-        return json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError, RecursionError) as problem:
+        known = json.loads(text)
+        if SURROGATE.search(text):
+            json.dumps(known, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as problem:
         raise unreadable(path, problem) from None
+    return known
 
 
 def read_pixels(path: Path) -> Image.Image:
@@ -54,14 +82,54 @@ def read_pixels(path: Path) -> Image.Image:
     Raises
     ------
     BadInput
-        The file is missing or corrupt.
+        As of `open_picture`.
     """
-    try:
-        with Image.open(path) as picture:
+    with open_picture(path) as picture:
+        try:
             picture.load()
+        except Exception as problem:  # a corrupt file makes the decoders raise almost anything
+            raise unreadable(path, problem) from None
+    return picture
+
+
+def open_picture(path: Path) -> Image.Image:
+    """Read the head of a picture file: its size, its mode and its EXIF; the pixels are read later.
+
+    Returns
+    -------
+    Image
+        To be closed, or used in a `with` statement.
+
+    Raises
+    ------
+    BadInput
+        The file is missing, corrupt, of none of `FORMATS`, not a regular file, or has more than `MOST_PIXELS`.
+    """
+    regular(path)
+    try:
+        picture = Image.open(path, formats=FORMATS)
+    except Image.DecompressionBombError as problem:
+        raise too_large(path, str(problem)) from None
     except Exception as problem:  # a corrupt file makes the decoders raise almost anything
         raise unreadable(path, problem) from None
+    if picture.width * picture.height > MOST_PIXELS:
+        picture.close()
+        raise too_large(path, f'{picture.width}x{picture.height} pixels, at most {MOST_PIXELS} are possible')
     return picture
+
+
+def too_large(path: Path, problem: str) -> BadInput:
+    """The complaint about a picture of too many pixels."""
+    return BadInput(f'{path} is too large a picture ({problem}); resize it, or cut it into pieces')
+
+
+def picture_size(path: Path) -> tuple[int, int] | None:
+    """Height and width of a picture in pixels, from its head; None where it cannot be read, which reading it tells."""
+    try:
+        with open_picture(path) as picture:
+            return picture.height, picture.width
+    except BadInput:
+        return None
 
 
 def read_rgb(path: Path) -> np.ndarray:
@@ -126,8 +194,8 @@ def read_indices(path: Path) -> np.ndarray:
     return np.asarray(picture)
 
 
-def read_mat(path: Path, key: str) -> Any:
-    """Read one variable of a MATLAB file.
+def read_mat(path: Path, key: str, *within: str | int) -> np.ndarray:
+    """Read an array of numbers from a MATLAB file.
 
     Parameters
     ----------
@@ -135,33 +203,73 @@ def read_mat(path: Path, key: str) -> Any:
         The file, of version 7 or older.
     key : str
         Name of the variable.
+    *within : str or int
+        The way from there: names of fields, and numbers of cells, which count from 0.
 
     Returns
     -------
     array
-        As `scipy.io.loadmat` gives it, structs as objects.
+        Of the type in which the file stores the numbers, in column-major order: see `mat.read`.
 
     Raises
     ------
     BadInput
-        The file is missing, corrupt, of version 7.3, or lacks the variable.
+        The file is missing, corrupt, of version 4 or 7.3, or lacks the array, or it is not one of real numbers.
     """
+    regular(path)
+    name = ''.join((key, *(f'.{step}' if isinstance(step, str) else f'{{{step + 1}}}' for step in within)))
     try:
-        variables = scipy.io.loadmat(path, variable_names=[key], struct_as_record=False)
+        return mat.read(path, key, *within)
     except NotImplementedError:
         raise BadInput(f'{path} is a MATLAB 7.3 file; save it again in MATLAB with the option -v7') from None
-    except Exception as problem:  # a corrupt file makes the reader raise almost anything
+    except KeyError:
+        raise BadInput(f'{path} has no variable {key}; it is not a file of this data set') from None
+    except LookupError:
+        raise BadInput(f'{path} has no {name}; it is not a file of this data set') from None
+    except TypeError as problem:
+        raise BadInput(f'{path} holds no plane of labels or other numbers as {name} but what is {problem}; restore it '
+                       'from the download') from None
+    except (OSError, ValueError, MemoryError) as problem:
         raise unreadable(path, problem) from None
-    if key not in variables:
-        raise BadInput(f'{path} has no variable {key}; it is not a file of this data set')
-    return variables[key]
+
+
+def mat_size(path: Path, key: str, *within: str | int) -> tuple[int, ...] | None:
+    """Shape of the array that `read_mat` gives, without reading it; None where it cannot, which reading it tells."""
+    try:
+        regular(path)
+        return mat.shape(path, key, *within)
+    except (BadInput, NotImplementedError, LookupError, TypeError, OSError, ValueError, MemoryError):
+        return None
+
+
+def regular(path: Path) -> os.stat_result:
+    """What the system knows of a regular file; reading of others, such as a FIFO, might never end.
+
+    Parameters
+    ----------
+    path : path
+        The file, or a link to it.
+
+    Raises
+    ------
+    BadInput
+        It is missing, or not a regular file.
+    """
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as problem:    # ValueError: a name that no file can have
+        raise unreadable(path, problem) from None
+    if not stat.S_ISREG(status.st_mode):
+        kind = KINDS.get(stat.S_IFMT(status.st_mode), 'special file')
+        raise BadInput(f'{path} cannot be read (it is a {kind}, not a regular file); restore it from the download')
+    return status
 
 
 def unreadable(path: Path, problem: Exception) -> BadInput:
     """The complaint about a file that is missing or that a reader failed on with `problem`."""
     if isinstance(problem, FileNotFoundError):
         return BadInput(f'{path} is missing; restore it from the download')
-    reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+    reason = str(problem).splitlines()[0][:300] if str(problem) else type(problem).__name__
     return BadInput(f'{path} cannot be read ({reason}); restore it from the download')
 
 

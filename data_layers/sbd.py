@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from cli import BadInput
 from data_layers.dataset import VOC_MEAN, Dataset
 from data_layers.reading import read_indices, read_mat, to_classes
 from data_layers.voc import CLASSES, NUM_CLASSES
@@ -28,6 +27,7 @@ class SBD(Dataset):
     marker = 'cls'
     means = {'data': VOC_MEAN}
     classes = {'label': CLASSES}
+    stored = ('GTcls', 'Segmentation')
     published = {'train': 8498, 'val': 2857}
 
     def file(self, top: str, id: str) -> Path:
@@ -37,24 +37,5 @@ class SBD(Dataset):
         return converted if converted.is_file() and not original.is_file() else original
 
     def read_label(self, top: str, path: Path) -> np.ndarray:
-        values = read_indices(path) if path.suffix == '.png' else segmentation(path)
+        values = read_indices(path) if path.suffix == '.png' else read_mat(path, *self.stored)
         return to_classes(values, NUM_CLASSES, path)
-
-
-def segmentation(path: Path) -> np.ndarray:
-    """Read the field GTcls.Segmentation of a MATLAB file.
-
-    Returns
-    -------
-    array
-        H x W class indices.
-
-    Raises
-    ------
-    BadInput
-        The file is missing, corrupt, or has no such field.
-    """
-    try:
-        return np.asarray(read_mat(path, 'GTcls')[0, 0].Segmentation)
-    except (AttributeError, IndexError, TypeError):
-        raise BadInput(f'{path} has no GTcls.Segmentation; it is not a label file of SBD') from None

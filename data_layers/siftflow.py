@@ -32,6 +32,7 @@ class SIFTFlow(Dataset):
     marker = 'SemanticLabels'
     means = {'data': (114.578, 115.294, 108.353)}
     classes = {'sem': SEMANTIC, 'geo': GEOMETRIC}
+    stored = ('S',)
     default_tops = ('data', 'sem', 'geo')
     published = {'trainval': 2488, 'test': 200}
     training, scored = 'trainval', 'test'
@@ -42,5 +43,5 @@ class SIFTFlow(Dataset):
         return self.root / {'sem': 'SemanticLabels', 'geo': 'GeoLabels'}[top] / CATEGORIES / f'{id}.mat'
 
     def read_label(self, top: str, path: Path) -> np.ndarray:
-        return to_classes(read_mat(path, 'S'), len(self.classes[top]), path, first=1,
+        return to_classes(read_mat(path, *self.stored), len(self.classes[top]), path, first=1,
                           void=(0,) if top == 'sem' else (0, -1))

@@ -2,12 +2,11 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from cli import BadInput
 from data_layers.dataset import Dataset
 from data_layers.palette import save_indexed
-from data_layers.reading import read_pixels
+from data_layers.reading import open_picture, read_pixels
 
 FOLDER = 'results/VOC2012/Segmentation/comp6_test_cls'  # competition 6: trained on any data but the test set
 
@@ -73,7 +72,7 @@ class Submission:
                 problems.append(f'{path.name} is missing')
                 continue
             mask = read_pixels(path)
-            with Image.open(photo) as image:
+            with open_picture(photo) as image:
                 size = image.size
             if mask.mode != 'P' or mask.size != size or np.asarray(mask).max() >= len(self.dataset.classes['label']):
                 problems.append(f'{path.name} is not a {size[0]}x{size[1]} palette picture of class indices')

@@ -26,6 +26,7 @@ import nets
 from accel import device
 from cli import BadInput
 from data_layers.pictures import blend
+from data_layers.reading import FORMATS
 from report.page import contents, data_uri, fill_template, legend
 from solvers.instance import instantiate, load, segment
 from solvers.prototxts import check_net
@@ -39,7 +40,6 @@ MAX_PIXELS = 50_000_000     # once decoded
 SIDE = 500                  # longest side the net sees: the size of VOC's photographs, which the nets were trained on
 WAITING = 4                 # photographs at the server at once, that in work included
 TIMEOUT = 30                # seconds a silent connection is kept
-FORMATS = ('JPEG', 'PNG', 'WEBP', 'TIFF', 'BMP')
 
 
 class Refused(Exception):

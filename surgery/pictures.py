@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cli import BadInput
+from data_layers.reading import FORMATS
 
 
 def load(path: str | os.PathLike[str], channels: int, mean: Sequence[float] = (), scale: float = 1.0) -> np.ndarray:
@@ -13,7 +14,7 @@ def load(path: str | os.PathLike[str], channels: int, mean: Sequence[float] = ()
     Parameters
     ----------
     path : path
-        Any format that Pillow reads.
+        Of one of `FORMATS`.
     channels : int
         3 for blue, green, red; 1 for grey.
     mean : sequence of float
@@ -37,7 +38,7 @@ def load(path: str | os.PathLike[str], channels: int, mean: Sequence[float] = ()
     if len(mean) not in (0, 1, channels):
         raise BadInput(f'a mean of {len(mean)} numbers for {channels} channels')
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             pixels = np.asarray(image.convert('RGB' if channels == 3 else 'L'), np.float32)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
         raise BadInput(f'{path}: cannot read the picture: {problem}') from None

@@ -17,6 +17,7 @@ NAMES = ('classes.txt', 'class_names.txt', 'labels.txt', 'labelmap.txt', 'label_
 VOID_NAMES = {'void', 'ignore', '__ignore__', 'ignored', 'unlabeled', 'unlabelled'}
 HEADER = {'name', 'class', 'label', 'id', 'index', 'number', 'r', 'g', 'b', 'red', 'green', 'blue', 'color_rgb',
           'colour', 'color', 'parts', 'actions'}
+MOST_CHARACTERS = 500       # of a line: a name, a number and a colour have fewer
 LINE = re.compile(r'((?:\d+[\s,;:]+)*)(.*?)((?:[\s,;:]+\d+)*)[\s,;:]*')
 
 
@@ -74,6 +75,9 @@ def read(path: Path) -> ClassList:
     """
     rows = []
     for line in read_lines(path):
+        if len(line) > MOST_CHARACTERS:
+            raise BadInput(f'{path} has a line of {len(line)} characters, {line[:40]!r} ...; write one class a line, '
+                           f'of at most {MOST_CHARACTERS} characters')
         words = [word for word in re.split(r'[\s,;:]+', line.lower()) if word]
         if line.startswith('#') or (len(words) > 1 and HEADER.issuperset(words)):
             continue

@@ -22,7 +22,7 @@ import numpy as np
 import files
 from cli import BadInput
 from data_layers.dataset import VOC_MEAN, Dataset
-from data_layers.own.masks import KINDS, read_stored
+from data_layers.own.masks import KINDS, read_stored, stored_size
 from data_layers.reading import VOID, read_json, read_lines
 
 CARD = 'dataset.json'
@@ -187,6 +187,9 @@ class Folder(Dataset):
 
     def file(self, top: str, id: str) -> Path:
         return self.paths[id][top != 'data']
+
+    def size_of(self, top: str, path: Path) -> tuple[int, ...] | None:
+        return super().size_of(top, path) if top == 'data' else stored_size(path)
 
     def read_label(self, top: str, path: Path) -> np.ndarray:
         positions, keys = read_stored(path, self.card.masks)

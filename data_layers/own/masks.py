@@ -4,16 +4,18 @@ All of them become positions in a list of the values that occur, written as data
 colours as "128 64 128", polygons by their name.
 """
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from cli import BadInput
-from data_layers.reading import read_json, read_pixels, to_integers
+from data_layers.reading import MOST_PIXELS, picture_size, read_json, read_pixels, to_integers
 
 KINDS = ('index', 'colour', 'polygons')
 GROUND = '_background_'     # labelme's name for what no polygon covers
-MOST_PIXELS = 1 << 28       # of a drawing; no camera takes as many
+FARTHEST = 1 << 28          # a coordinate, in pixels
+WIDEST = 1 << 16            # the radius of a circle, in pixels: beyond, Pillow takes minutes to draw it
 
 
 class Colourful(BadInput):
@@ -124,25 +126,53 @@ def draw_polygons(path: Path) -> tuple[np.ndarray, list[str]]:
     """
     known = read_json(path)
     try:
-        width, height = int(known['imageWidth']), int(known['imageHeight'])
-        if width < 1 or height < 1 or width * height > MOST_PIXELS:
-            raise ValueError(f'a size of {width}x{height}')
+        height, width = drawn_size(known)
         shapes = [(str(shape['label']), shape.get('shape_type') or 'polygon', np.array(shape['points'], float))
                   for shape in known['shapes']]
         names = [GROUND, *dict.fromkeys(name for name, _, _ in shapes if name != GROUND)]
+        numbers = {name: number for number, name in enumerate(names)}
         picture = Image.new('I', (width, height))
         pen = ImageDraw.Draw(picture)
         for name, kind, points in shapes:
-            if points.ndim != 2 or points.shape[1] != 2 or not (np.abs(points) < MOST_PIXELS).all():
+            if points.ndim != 2 or points.shape[1] != 2 or not (np.abs(points) < FARTHEST).all():
                 raise ValueError(f'the {kind} of {name} has points that are not two numbers each')
-            outline(pen, kind, points, names.index(name))
+            outline(pen, kind, points, numbers[name])
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as problem:
-        reason = f'{problem} is missing' if isinstance(problem, KeyError) else problem
+        reason = ' '.join((f'{problem} is missing' if isinstance(problem, KeyError) else str(problem)).split())[:300]
         raise BadInput(f'{path} is not a labelme file that can be drawn ({reason}); save it again in labelme, '
                        'or remove it') from None
     positions = np.asarray(picture)
     present, positions = np.unique(positions, return_inverse=True)      # a shape that others hide does not occur
     return positions.reshape(height, width), [names[number] for number in present]
+
+
+def drawn_size(known: Any) -> tuple[int, int]:
+    """Height and width in pixels that a labelme file states.
+
+    Parameters
+    ----------
+    known : object
+        What the file holds.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError, OverflowError
+        It is no labelme file, or too large.
+    """
+    width, height = int(known['imageWidth']), int(known['imageHeight'])
+    if width < 1 or height < 1 or width * height > MOST_PIXELS:
+        raise ValueError(f'a size of {width}x{height}')
+    return height, width
+
+
+def stored_size(path: Path) -> tuple[int, int] | None:
+    """Height and width of a mask in pixels, from its head; None where it cannot be read, which `read_stored` tells."""
+    if path.suffix.lower() != '.json':
+        return picture_size(path)
+    try:
+        return drawn_size(read_json(path))
+    except (BadInput, KeyError, TypeError, ValueError, OverflowError):
+        return None
 
 
 def outline(pen: ImageDraw.ImageDraw, kind: str, points: np.ndarray, value: int) -> None:
@@ -175,4 +205,6 @@ def outline(pen: ImageDraw.ImageDraw, kind: str, points: np.ndarray, value: int)
         pen.rectangle([*points.min(0), *points.max(0)], fill=value, outline=value)
     else:
         radius = np.hypot(*(points[1] - points[0]))
+        if radius > WIDEST:
+            raise ValueError(f'a circle has a radius of {radius:.0f} pixels')
         pen.ellipse([*(points[0] - radius), *(points[0] + radius)], fill=value, outline=value)

@@ -10,14 +10,13 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from PIL import Image
 
 from cli import BadInput, progress
 from data_layers.own.classlist import ClassList, Entry
 from data_layers.own.folder import Card
 from data_layers.own.layouts import Layout
-from data_layers.own.masks import GROUND, Colourful, read_stored
-from data_layers.reading import VOID, read_rgb
+from data_layers.own.masks import GROUND, Colourful, read_stored, stored_size
+from data_layers.reading import LARGE, VOID, open_picture, picture_size, read_rgb
 from workers import spread
 
 Job = tuple[str, str, str, str]     # split, id, photograph and mask
@@ -211,9 +210,9 @@ def mask_kind(folder: Path, layout: Layout) -> str:
 def mode_of(path: Path) -> str:
     """The mode of a picture, from its first bytes; '' when it is none that can be read."""
     try:
-        with Image.open(path) as picture:
+        with open_picture(path) as picture:
             return picture.mode
-    except Exception:   # reported when it is read
+    except BadInput:    # reported when it is read
         return ''
 
 
@@ -245,6 +244,9 @@ def inspect(folder: Path, masks: str, job: Job) -> tuple[str, str, Found]:
     split, id, photo, label = job
     found = Found(label)
     try:
+        if unequal(found, picture_size(folder / photo), stored_size(folder / label)):
+            found.turned = is_turned(folder / photo)
+            return split, id, found
         image = read_rgb(folder / photo)
         found.size = image.shape[1], image.shape[0]
         found.sums = image[:, :, ::-1].sum((0, 1), dtype=np.float64)
@@ -254,13 +256,37 @@ def inspect(folder: Path, masks: str, job: Job) -> tuple[str, str, Found]:
             found.colourful = True
             positions, keys = read_stored(folder / label, 'colour')
         found.masked = positions.shape[1], positions.shape[0]
+        found.turned = found.masked != found.size and is_turned(folder / photo)
         found.values = dict(zip(keys, np.bincount(positions.ravel(), minlength=len(keys)).tolist(), strict=True))
-        if found.masked != found.size:
-            with Image.open(folder / photo) as picture:
-                found.turned = picture.getexif().get(ORIENTATION, 1) > 4
     except BadInput as problem:
         found.problem = str(problem)
     return split, id, found
+
+
+def unequal(found: Found, photo: tuple[int, int] | None, mask: tuple[int, int] | None) -> bool:
+    """Whether a photograph and its mask, one of them `LARGE`, differ in size, so that neither need be decoded.
+
+    Parameters
+    ----------
+    found : Found
+        Gets both sizes if so.
+    photo, mask : (int, int), optional
+        Height and width in pixels, as the heads of the files say.
+    """
+    if not photo or not mask or photo == mask or max(photo[0] * photo[1], mask[0] * mask[1]) <= LARGE:
+        return False
+    found.size, found.masked = photo[::-1], mask[::-1]
+    return True
+
+
+def is_turned(photo: Path) -> bool:
+    """Whether EXIF says that a photograph is to be turned; raises BadInput if it cannot be read."""
+    with open_picture(photo) as picture:
+        try:
+            orientation = picture.getexif().get(ORIENTATION, 1)
+        except Exception:   # damaged EXIF, of which Pillow raises almost anything
+            return False
+        return isinstance(orientation, int) and orientation > 4
 
 
 def meanings(layout: Layout, masks: str, found: list[Found]) -> tuple[tuple[str, ...], dict[str, str | None]]:
