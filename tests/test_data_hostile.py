@@ -178,7 +178,8 @@ def test_a_circle_of_a_huge_radius(far, tmp_path):
 
 
 def test_many_names_of_shapes(tmp_path):
-    own.polygons(tmp_path / 'a.json', (9, 9), [(f'{n} {"x" * 30}', 'rectangle', [[0, 0], [9, 9]]) for n in range(30000)])
+    shapes = [(f'{n} {"x" * 30}', 'rectangle', [[0, 0], [9, 9]]) for n in range(30000)]
+    own.polygons(tmp_path / 'a.json', (9, 9), shapes)
     assert draw_polygons(tmp_path / 'a.json')[1] == [f'29999 {"x" * 30}']
 
 

@@ -5,6 +5,7 @@ import numpy as np
 
 import cli
 import nets
+from data_layers.own.folder import CARD
 from nets import new
 from nets.edits import freeze, narrow
 from solvers.loop import solve
@@ -16,6 +17,11 @@ def write(name, data, folder, *options):
     parser = cli.Parser()
     new.arguments(parser)
     return new.new(parser.parse_args([name, '--data', str(data), *map(str, options)]), folder)
+
+
+def describe(found, root):
+    """Describe data that `survey` has looked at in the folder `root`, without nets."""
+    new.write_together(new.lists(found, root), lambda: new.card(found, root).write(root / CARD))
 
 
 def light(training, iterations=3):
