@@ -111,7 +111,6 @@ def new(args: argparse.Namespace, nets: Path) -> str:
         more = len(found.mistakes) - 1
         print(found)
         raise BadInput(found.mistakes[0] + (f' (and {more} more: {"; ".join(found.mistakes[1:3])})' if more else ''))
-    check_names(found)
     root = data_home() / args.name
     write_together(texts(args, nets, found) | lists(found, root), lambda: card(found, root).write(root / CARD))
     last = f'{args.name}-{kinds(args)[-1]}'
@@ -138,27 +137,6 @@ def check_call(args: argparse.Namespace, nets: Path) -> None:
         raise BadInput(f'--width {args.width}: a number above 0, and for a trunk with fc6 and fc7; leave it out')
     if args.seed < 0 or (args.workers is not None and args.workers < 1):
         raise BadInput('--seed must be at least 0, --workers at least 1')
-
-
-def check_names(found: Survey) -> None:
-    """Refuse names of files that a list of a split could not give back.
-
-    Raises
-    ------
-    BadInput
-        Names the file.
-    """
-    for pairs in found.layout.splits.values():
-        for id, pair in pairs.items():
-            line = '\t'.join((id, *pair))
-            try:
-                line.encode('utf-8')
-                readable = line.splitlines() == [line] == [line.strip()] and line.count('\t') == 2 and '\\' not in id
-            except UnicodeEncodeError:
-                readable = False
-            if not readable:
-                raise BadInput(f'{found.folder} has the file {pair[0]!r}: a list of names cannot hold it; rename it '
-                               'and its mask without tabs, line breaks, backslashes, or spaces at its ends')
 
 
 def write_together(texts: Mapping[Path, str], then: Callable[[], None]) -> None:

@@ -178,8 +178,8 @@ def test_a_circle_of_a_huge_radius(far, tmp_path):
 
 
 def test_many_names_of_shapes(tmp_path):
-    shapes = [(f'{n} {"x" * 30}', 'rectangle', [[0, 0], [9, 9]]) for n in range(30000)]
-    own.polygons(tmp_path / 'a.json', (9, 9), shapes)
+    own.polygons(tmp_path / 'a.json', (9, 9),
+                 [(f'{n} {"x" * 30}', 'rectangle', [[0, 0], [9, 9]]) for n in range(30000)])
     assert draw_polygons(tmp_path / 'a.json')[1] == [f'29999 {"x" * 30}']
 
 
@@ -219,6 +219,23 @@ def test_numbers_of_five_thousand_digits(tmp_path):
         with pytest.raises(BadInput, match='a.json is not a labelme file') as problem:
             draw_polygons(tmp_path / 'a.json')
         one_line(problem)
+
+
+def test_names_of_five_thousand_digits(tmp_path):
+    for name in 'ab':
+        own.photo(tmp_path / f'{name}.jpg')
+        own.polygons(tmp_path / f'{name}.json', (8, 10), [('7' * 5000, 'rectangle', [[0, 0], [3, 3]])])
+    found = survey.survey(tmp_path, layouts.find(tmp_path, 0), 1)
+    assert not found.mistakes and found.card.classes == ('_background_'.strip('_'), '7' * 5000)
+
+
+@pytest.mark.parametrize('name', [b'a\xff.jpg', b'a\tb.jpg', b'a\nb.jpg'])
+def test_file_names_that_no_list_can_hold(name, tmp_path):
+    own.write(tmp_path)
+    (tmp_path / 'images/photo0.jpg').rename(os.fsdecode(os.fsencode(tmp_path / 'images') + b'/' + name))
+    with pytest.raises(BadInput, match='has the file .*; rename it') as problem:
+        layouts.find(tmp_path, 0)
+    one_line(problem)
 
 
 def test_lists_of_numbered_names_are_bounded(tmp_path):

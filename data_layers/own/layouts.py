@@ -140,14 +140,32 @@ def find_pairs(folder: Path) -> tuple[dict[tuple[str, str], Pair], list[str]]:
 
 
 def list_files(folder: Path) -> list[PurePosixPath]:
-    """The pictures and JSON files below a folder, sorted, without hidden ones and those that are neither side."""
+    """The pictures and JSON files below a folder, sorted, without hidden ones and those that are neither side.
+
+    Raises
+    ------
+    BadInput
+        A name cannot be written into a list of a split.
+    """
     found = []
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith('.') and not OTHER_FOLDER.search(name)]
         inside = PurePosixPath(Path(place).relative_to(folder).as_posix())
         found += [inside / name for name in names if not name.startswith('.')]
-    return sorted(path for path in found if path.suffix.lower() in IMAGES | {'.json'}
-                  and not (in_mask_folder(path) and OTHER_NAME.search(path.stem)))
+    paths = sorted(path for path in found if path.suffix.lower() in IMAGES | {'.json'}
+                   and not (in_mask_folder(path) and OTHER_NAME.search(path.stem)))
+    for path in paths:
+        if not is_listable(path):
+            raise BadInput(f'{folder} has the file {str(path)!r}, whose name has a tab, a line break, a backslash, a '
+                           'space at an end or bytes that are not UTF-8; rename it')
+    return paths
+
+
+def is_listable(path: PurePosixPath) -> bool:
+    """Whether a list of a split, a line a sample and its fields apart by tabs, gives the name back as it is."""
+    text = str(path)
+    return (text.splitlines() == [text] and not {'\t', '\\'} & set(text) and text == text.strip()
+            and path.stem == path.stem.strip() and text.encode(errors='replace') == os.fsencode(text))
 
 
 def in_mask_folder(path: PurePosixPath) -> bool | None:

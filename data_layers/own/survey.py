@@ -334,8 +334,8 @@ def key_of(entry: Entry, masks: str) -> str:
 
 
 def natural(key: str) -> tuple[int, int, str]:
-    """Sort key: numbers as numbers, before words."""
-    return (0, int(key), '') if key.isdecimal() else (1, 0, key)
+    """Sort key: numbers as numbers, before words; names of very many digits are words."""
+    return (0, int(key), '') if key.isdecimal() and len(key) < 20 else (1, 0, key)
 
 
 def mistakes(folder: Path, layout: Layout, masks: str, values: dict[str, str | None], classes: tuple[str, ...],
