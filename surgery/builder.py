@@ -134,8 +134,8 @@ class Builder:
         if given != params:
             raise BadInput(f'layer {layer.name} ({layer.type}): parameters {given}, where it takes {params}')
         if math.prod(tops[0]) >= LARGEST:
-            raise BadInput(f'layer {layer.name} ({layer.type}): its top would be {by(tops[0])}, more numbers than Caffe '
-                           'can count')
+            raise BadInput(f'layer {layer.name} ({layer.type}): its top would be {by(tops[0])}, more numbers than '
+                           'Caffe can count')
         return tops[0]
 
     def layer(self, name: str) -> Any:

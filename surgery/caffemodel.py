@@ -329,7 +329,8 @@ def summary(layers: Sequence[Layer]) -> str:
             stats = ['-'] * 4
             if blob.size and not bad:
                 stats = [f'{v:.4g}' for v in (blob.mean(dtype=float), blob.std(dtype=float), blob.min(), blob.max())]
-            rows.append((shortened(layer.name) if not i else '', shortened(layer.type) if not i else '', str(i), by(blob.shape),
+            name, kind = (shortened(layer.name), shortened(layer.type)) if not i else ('', '')
+            rows.append((name, kind, str(i), by(blob.shape),
                          f'{blob.size:,}', *stats, f'{bad:,} not finite' if bad else ''))
     total = sum(blob.size for layer in layers for blob in layer.blobs)
     used = sum(bool(layer.blobs) for layer in layers)

@@ -39,7 +39,8 @@ def compare(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     -------
     dict
         `outputs`: for each the number of `images`, and the largest difference, `max_absolute`, and `max_relative` to
-        the largest output, and whether any number of Caffe's is `finite`. `not_compared`: why onnxruntime could not run the model, where that is so.
+        the largest output, and whether any number of Caffe's is `finite`. `not_compared`: why
+        onnxruntime could not run the model, where that is so.
 
     Raises
     ------

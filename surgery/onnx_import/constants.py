@@ -79,7 +79,8 @@ def _count(node: Node, inputs: list[np.ndarray]) -> int:
     if node.kind == 'Concat':
         return sum(array.size for array in inputs)
     if node.kind == 'Gather':
-        return _longest(shapes[0]) // max(1, shapes[0][node.attribute('axis', 0)]) * max(1, inputs[1].size)
+        along = int(shapes[0][node.attribute('axis', 0)])
+        return _longest(shapes[0]) // max(1, along) * max(1, inputs[1].size)
     if node.kind in PAIRED:
         return _longest(np.broadcast_shapes(*shapes))
     return _longest(shapes[0])
