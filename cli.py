@@ -227,8 +227,27 @@ def say(line: str) -> None:
     tqdm.write(line, file=sys.stderr)
 
 
+def printable(text: str) -> str:
+    """Text that a terminal shows and does not obey: names in a file may hold line breaks and escape sequences.
+
+    Parameters
+    ----------
+    text : str
+        Anything.
+
+    Returns
+    -------
+    str
+        One line: a space in place of white space other than a space, and Python's escape of each other character that
+        is not printable.
+    """
+    return ''.join(c if c == ' ' or c.isprintable() else ' ' if c.isspace() and c not in '\x1c\x1d\x1e\x1f'
+                   else c.encode('unicode_escape').decode() for c in text)
+
+
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of text as aligned columns, each as wide as its longest cell and two spaces apart."""
+    """Rows of text as aligned columns, each as wide as its longest cell and two spaces apart; cells are `printable`."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return '\n'.join('  '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
                      for row in rows)

@@ -16,7 +16,7 @@ from cli import BadInput
 from data_layers import VOID
 
 from . import report
-from .caffemodel import by, read_layers, read_weights, summary, write_weights
+from .caffemodel import LARGEST, by, read_layers, read_weights, summary, write_weights
 from .classifier import Classifier, prepare
 from .convolutionalize import Dense, convolutionalize
 from .expand import expand_score
@@ -26,6 +26,7 @@ from .pictures import load
 from .proof import MEAN_SQUARE, Mismatch, prove
 from .prototxt import read_net, write_prototxt
 from .transplant import transplant
+from .untrusted import shortened
 
 EXAMPLES = """examples:
   python -m surgery convolutionalize --prototxt deploy.prototxt --weights caffenet.caffemodel --out dense
@@ -43,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return args.do(args) or 0
     except BadInput as problem:         # names in a file may hold anything, line breaks too
-        raise BadInput(' '.join(str(problem).split())) from None
+        raise BadInput(' '.join(cli.printable(shortened(str(problem))).split())) from None
 
 
 def _parser() -> cli.Parser:
@@ -101,6 +102,11 @@ def _parser() -> cli.Parser:
     c.add_argument('weights', metavar='W')
     c.set_defaults(do=_show)
     return parser
+
+
+def _print(text: object) -> None:
+    """Print lines that may have names of a file in them."""
+    print('\n'.join(map(cli.printable, str(text).split('\n'))))
 
 
 def _gpu(args: argparse.Namespace) -> int | None:
@@ -163,10 +169,10 @@ def _convolutionalize(args: argparse.Namespace) -> int:
             proof = _prove(folder, args, classifier, dense, images, head, gpu)
             text = _account(folder, args, classifier, dense, proof, head, data)
     except Mismatch as problem:
-        print(f'{args.prototxt}: {problem}; nothing was written', file=sys.stderr)
+        print(cli.printable(f'{args.prototxt}: {problem}; nothing was written'), file=sys.stderr)
         return 1
-    print(text)
-    print(f'\nwritten to {args.out}')
+    _print(text)
+    _print(f'\nwritten to {args.out}')
     return 0
 
 
@@ -255,10 +261,10 @@ def _import(args: argparse.Namespace) -> int:
         with _all_or_nothing(args.out) as folder:
             text = import_model(args.model, folder, args.size, args.input, args.order, _gpu(args))
     except Mismatch as problem:
-        print(f'{problem}; nothing was written', file=sys.stderr)
+        print(cli.printable(f'{problem}; nothing was written'), file=sys.stderr)
         return 1
-    print(text)
-    print(f'\nwritten to {args.out}')
+    _print(text)
+    _print(f'\nwritten to {args.out}')
     return 0
 
 
@@ -275,7 +281,7 @@ def _transplant(args: argparse.Namespace) -> int:
         raise BadInput(f'{args.source}: none of its layers is in {args.to}; the names may differ by a --suffix or '
                        'a --map')
     write_weights(args.out, target, {layer.name: layer.type for layer in read_layers(args.to) if layer.type})
-    print(moved)
+    _print(moved)
     return 0
 
 
@@ -284,14 +290,16 @@ def _expand(args: argparse.Namespace) -> int:
     weights = {layer.name: layer.blobs for layer in layers if layer.blobs}
     for name in args.layer:
         if name not in weights:
-            raise BadInput(f'{args.weights}: no layer {name!r} with parameters; it has {", ".join(weights)}')
+            raise BadInput(f'{args.weights}: no layer {name!r} with parameters; it has '
+                           f'{", ".join(weights)}')
         old = weights[name]
-        k = old[1].size if len(old) > 1 else old[0].shape[0]
-        if args.classes < 1 or old[0].size % k:
+        k = old[1].size if len(old) > 1 else old[0].shape[0] if old[0].ndim else 0
+        numbers = sum(blob.size for blob in old) // max(k, 1) * args.classes
+        if args.classes < 1 or not k or old[0].size % k or 4 * numbers > LARGEST:
             raise BadInput(f'{args.weights}: layer {name}, {by(old[0].shape)}, cannot have {args.classes} classes')
         shapes = [_widened(blob, k, args.classes) for blob in old]
         new = {name: [np.zeros(shape, np.float32) for shape in shapes]}
-        print(expand_score(new, name, weights, name))
+        _print(expand_score(new, name, weights, name))
         weights |= new
     write_weights(args.out, weights, {layer.name: layer.type for layer in layers if layer.type})
     return 0
@@ -308,7 +316,7 @@ def _widened(blob: np.ndarray, k: int, classes: int) -> list[int]:
 
 
 def _show(args: argparse.Namespace) -> int:
-    print(summary(read_layers(args.weights)))
+    _print(summary(read_layers(args.weights)))
     return 0
 
 

@@ -1,4 +1,5 @@
 """Build a Caffe net layer by layer, with its parameters, as the importers need it."""
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -7,10 +8,13 @@ import numpy as np
 
 from cli import BadInput
 
-from .caffemodel import Weights
+from .caffemodel import Weights, by
 from .layers import Shape, layer_type
 from .naming import is_sequence, name_layers
-from .shapes import infer, layer_shapes
+from .shapes import LARGEST, infer, layer_shapes
+
+SPARE = 2 ** 28         # numbers that a net may take, besides those that its file has
+MOST_LAYERS = 10_000
 
 MESSAGES = {'Convolution': 'convolution_param', 'InnerProduct': 'inner_product_param', 'BatchNorm': 'batch_norm_param'}
 
@@ -33,15 +37,39 @@ class Builder:
         Layer name to its parameters, float32.
     shapes : dict of str to tuple of int
         The blobs, by the names they have until `finish`.
+    spare : int
+        How many numbers may still be allocated; a file with many raises it first.
     """
 
     def __init__(self, name: str, shape: Shape) -> None:
         from caffe.proto import caffe_pb2
+        if math.prod(shape) >= LARGEST:
+            raise BadInput(f'images of {by(shape)}, more numbers than Caffe can count')
+        self.spare = SPARE
         self.net: Any = caffe_pb2.NetParameter(name=name)
         self.weights: Weights = {}
         self.shapes: dict[str, Shape] = {'data': shape}
         self._names = {'data'}
+        self._numbers: dict[str, int] = {}
         self.net.layer.add(name='data', type='Input', top=['data']).input_param.shape.add(dim=shape)
+        self._layers: dict[str, Any] = {'data': self.net.layer[0]}
+
+    def reserve(self, count: int) -> None:
+        """Count numbers that are about to be allocated.
+
+        Parameters
+        ----------
+        count : int
+            How many.
+
+        Raises
+        ------
+        BadInput
+            The net would take more memory than its file can ask for.
+        """
+        self.spare -= count
+        if self.spare < 0:
+            raise BadInput(f'it takes {count} numbers: with them the model takes many times more than its file has')
 
     def add(self, kind: str, name: str, bottoms: Sequence[str], blobs: Sequence[np.ndarray] = (), **params: Any) -> str:
         """Add a layer with one top.
@@ -69,6 +97,8 @@ class Builder:
         BadInput
             The layer does not go with its bottoms or its parameters; names it.
         """
+        if len(self.net.layer) >= MOST_LAYERS:
+            raise BadInput(f'a net of more than {MOST_LAYERS:,} layers')
         name = self._unique(name)
         layer = self.net.layer.add(name=name, type=kind, bottom=list(bottoms), top=[name])
         for field, value in params.items():
@@ -80,15 +110,18 @@ class Builder:
             elif value is not None:
                 setattr(message, field, value)
         if blobs:
+            self.reserve(sum(blob.size for blob in blobs))
             self.weights[name] = [np.ascontiguousarray(blob, np.float32) for blob in blobs]
         self.shapes[name] = self._shape(layer)
+        self._layers[name] = layer
         return name
 
     def _unique(self, name: str) -> str:
         name = re.sub(r'[^\w.\-]+', '_', name).strip('_') or 'layer'
-        base, number = name, 2
+        base, number = name, self._numbers.get(name, 2)
         while name in self._names:
             name, number = f'{base}_{number}', number + 1
+        self._numbers[base] = number
         self._names.add(name)
         return name
 
@@ -100,11 +133,14 @@ class Builder:
         given = [blob.shape for blob in self.weights.get(layer.name, ())]
         if given != params:
             raise BadInput(f'layer {layer.name} ({layer.type}): parameters {given}, where it takes {params}')
+        if math.prod(tops[0]) >= LARGEST:
+            raise BadInput(f'layer {layer.name} ({layer.type}): its top would be {by(tops[0])}, more numbers than '
+                           'Caffe can count')
         return tops[0]
 
     def layer(self, name: str) -> Any:
         """The layer that makes a blob."""
-        return next(layer for layer in self.net.layer if layer.top[0] == name)
+        return self._layers[name]
 
     def finish(self, outputs: Sequence[str]) -> list[str]:
         """Name the layers as Caffe users do, run them in place where they can, and check that all fits together.

@@ -19,6 +19,7 @@ import numpy as np
 import files
 from cli import BadInput, table
 
+from .untrusted import shortened
 from .wire import (
     BYTES,
     FIXED32,
@@ -134,7 +135,8 @@ def read_layers(path: str | os.PathLike[str]) -> list[Layer]:
     except OSError as problem:
         raise BadInput(f'{path}: cannot read the weights: {problem.strerror}') from None
     except (Malformed, UnicodeDecodeError) as problem:
-        raise BadInput(f'{path}: not a caffemodel, or a corrupt one ({problem}); fetch it again') from None
+        raise BadInput(f'{path}: not a caffemodel, or a corrupt one ({shortened(str(problem))}); fetch it '
+                       'again') from None
     if not layers:
         raise BadInput(f'{path}: not a caffemodel: it has no layer')
     return layers
@@ -221,7 +223,7 @@ def _blob(file: BinaryIO, end: int) -> Any:
     dims = [legacy.get(i, 0) for i in (1, 2, 3, 4)] if legacy else shape or []
     data = parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else np.zeros(0, np.float32)
     count = math.prod(dims)
-    if len(dims) > MOST_AXES or any(d < 0 or d > LARGEST for d in dims) or count != data.size:
+    if len(dims) > MOST_AXES or math.prod(max(1, d) for d in dims) > LARGEST or count != data.size:
         return f'its shape {by(dims)} takes {count} numbers, the file has {data.size}'
     with np.errstate(over='ignore'):                              # doubles beyond float32 become infinite, as in Caffe
         return data.astype(np.float32, copy=False).reshape(dims)
@@ -327,7 +329,8 @@ def summary(layers: Sequence[Layer]) -> str:
             stats = ['-'] * 4
             if blob.size and not bad:
                 stats = [f'{v:.4g}' for v in (blob.mean(dtype=float), blob.std(dtype=float), blob.min(), blob.max())]
-            rows.append((layer.name if not i else '', layer.type if not i else '', str(i), by(blob.shape),
+            name, kind = (shortened(layer.name), shortened(layer.type)) if not i else ('', '')
+            rows.append((name, kind, str(i), by(blob.shape),
                          f'{blob.size:,}', *stats, f'{bad:,} not finite' if bad else ''))
     total = sum(blob.size for layer in layers for blob in layer.blobs)
     used = sum(bool(layer.blobs) for layer in layers)

@@ -48,7 +48,7 @@ def expand_score(new_net: Any, new_layer: str, net: Any, layer: str) -> Report:
     if more < k:
         raise BadInput(f'layer {new_layer}: {more} classes cannot hold the {k} of layer {layer}')
     for i, (a, b) in enumerate(zip(old, new, strict=False)):
-        if a.size * more != b.size * k:
+        if a.size * more != b.size * k or a.size % k:
             raise BadInput(f'layer {new_layer}: blob {i} is {by(b.shape)} for {more} classes, '
                            f'{by(a.shape)} for {k} in layer {layer}: not as many numbers per class')
     done = []
@@ -67,7 +67,7 @@ def _score(net: Any, layer: str, where: str) -> list[np.ndarray]:
     if not blobs:
         raise BadInput(f'the {where} have no layer {layer!r} with parameters' if where == 'weights'
                        else f'the {where} has no layer {layer!r} with parameters')
-    if not all(blob.size for blob in blobs):
+    if not all(blob.size for blob in blobs) or not blobs[0].ndim:
         raise BadInput(f'layer {layer}: an empty blob')
     return blobs
 

@@ -10,7 +10,7 @@ from cli import BadInput, table
 from .builder import Builder
 from .caffemodel import by, write_weights
 from .net_input import RANGES, NetInput, fold_input
-from .proof import TOLERANCE, Mismatch
+from .proof import TOLERANCE, Mismatch, machine, memory
 from .prototxt import write_prototxt
 
 
@@ -61,7 +61,7 @@ def import_model(path: str | os.PathLike[str], folder: Path, size: tuple[int, in
     BadInput
         The file is corrupt, or a part of the model has no equivalent in Caffe; names it.
     Mismatch
-        onnxruntime's outputs are others than Caffe's.
+        onnxruntime's outputs are others than Caffe's, or none of Caffe's numbers is finite.
     """
     path, kind = Path(path), Path(path).suffix.lower()
     try:
@@ -93,6 +93,8 @@ def _onnx(path: Path, folder: Path, takes: ModelInput, gpu: int | None) -> dict[
     with tempfile.TemporaryDirectory(prefix='surgery-') as place:
         facts['onnxruntime'] = compare(job, Path(place))
     for name, row in facts['onnxruntime']['outputs'].items():
+        if not row.pop('finite'):
+            raise Mismatch(f'output {name}: its outputs are not finite, so nothing is proved')
         if not row['max_relative'] <= TOLERANCE:
             raise Mismatch(f'output {name} differs from onnxruntime\'s by {row["max_relative"]:.2g} relative')
     facts['outputs'] = {name: blobs[name] for name in graph.outputs}
@@ -115,6 +117,8 @@ def _write(builder: Builder, outputs: list[str], folder: Path, takes: ModelInput
     mean = ', '.join(f'{m:g}' for m in pixels.mean)
     kind = 'blue, green, red pixels' if pixels.order == 'bgr' else 'pixels'
     feed = f'{kind} from 0 to 255 less the mean {mean}' if any(pixels.mean) else f'{kind} from 0 to 255'
+    if memory(builder.net) > machine():
+        raise BadInput('the net takes more memory than this machine has')
     layers = [[layer.name, layer.type] for layer in builder.net.layer]
     write_prototxt(folder / 'deploy.prototxt', builder.net, f'From {source}. Takes {feed}.')
     write_weights(folder / 'weights.caffemodel', builder.weights, {name: kind for name, kind in layers})

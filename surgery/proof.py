@@ -64,7 +64,7 @@ def prove(classifier: Classifier, dense: Dense, old: tuple[Path, Path], new: tup
     BadInput
         Caffe refuses one of the nets.
     Mismatch
-        The outputs differ.
+        The outputs differ, or none of their numbers is finite.
     """
     with tempfile.TemporaryDirectory(prefix='surgery-') as folder:
         job = _job(classifier, dense, old, new, grid, seed) | {'measure': list(measure), 'gpu': gpu}
@@ -88,9 +88,9 @@ def _job(classifier: Classifier, dense: Dense, old: tuple[Path, Path], new: tupl
     size = next(iter(classifier.inputs.values()))[2:]
     larger = [n + 2 * s for n, s in zip(size, step, strict=True)]
     weights = 2 * 4 * sum(blob.size for blobs in dense.weights.values() for blob in blobs)
-    if _memory(dense, _grown(classifier, size, step, 3)) + weights > _machine():
+    if _memory(dense, _grown(classifier, size, step, 3)) + weights > machine():
         raise BadInput('the comparison of the two nets would take more memory than this machine has')
-    while grid > 1 and _memory(dense, _grown(classifier, size, step, grid)) > MEMORY * _machine():
+    while grid > 1 and _memory(dense, _grown(classifier, size, step, grid)) > MEMORY * machine():
         grid -= 1
     moved = {change.layer for change in dense.changes if change.transposed}
     return {'old': [str(Path(p).resolve()) for p in old], 'new': [str(Path(p).resolve()) for p in new],
@@ -105,24 +105,45 @@ def _grown(classifier: Classifier, size: Sequence[int], step: Sequence[int], gri
 
 
 def _memory(dense: Dense, inputs: Mapping[str, tuple[int, ...]]) -> float:
-    """Bytes that the dense net takes at a size: data and gradients of all blobs, and the largest column buffer."""
+    """Bytes that the dense net takes at a size."""
+    return memory(dense.net, inputs)
+
+
+def memory(net: Any, inputs: Mapping[str, tuple[int, ...]] | None = None) -> float:
+    """Bytes that a net takes: data and gradients of all blobs, and the largest column buffer.
+
+    Parameters
+    ----------
+    net : caffe_pb2.NetParameter
+        Upgraded, and of one phase.
+    inputs : mapping of str to shape, optional
+        Sizes for input blobs, in place of those in the net.
+
+    Returns
+    -------
+    float
+        Infinity where Caffe cannot count them.
+    """
     try:
-        shapes = infer(dense.net, inputs)
+        shapes = infer(net, inputs)
     except BadInput:                    # more than Caffe can count
         return float('inf')
     blobs = sum(float(np.prod(shape)) for tops in shapes.tops for shape in tops)
     columns = [float(np.prod(p[0][1:])) * layer.convolution_param.group * float(np.prod(t[0][2:])) if p else 0.0
-               for layer, p, t in zip(dense.net.layer, shapes.params, shapes.tops, strict=True)
+               for layer, p, t in zip(net.layer, shapes.params, shapes.tops, strict=True)
                if layer.type == 'Convolution']
     return 4 * (2 * blobs + max(columns, default=0.0))
 
 
-def _machine() -> float:
+def machine() -> float:
+    """Bytes of memory that the machine has."""
     return float(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'))
 
 
 def _judge(result: Mapping[str, Any]) -> None:
     for name, measured in result['classifier_size'].items():
+        if not measured.pop('finite'):
+            raise Mismatch(f'output {name}: its outputs are not finite, so nothing is proved')
         if not measured['max_relative'] <= TOLERANCE:
             raise Mismatch(f'output {name}: differs by {measured["max_relative"]:.2g} relative at the input size of '
                            'the classifier')
@@ -279,6 +300,8 @@ def difference(new: np.ndarray, old: np.ndarray) -> tuple[float, float]:
 def _same_size(old: Any, new: Any, job: Mapping[str, Any], images: _Images) -> dict[str, Any]:
     rows: dict[str, Any] = {o['old']: {'images': images.names, 'max_absolute': 0.0, 'max_relative': 0.0}
                             for o in job['outputs']}
+    for row in rows.values():
+        row['finite'] = False
     for name in images.names:
         feed = images.get(name, job['size'])
         _forward(old, feed)
@@ -289,6 +312,7 @@ def _same_size(old: Any, new: Any, job: Mapping[str, Any], images: _Images) -> d
             row = rows[o['old']]
             row['max_absolute'] = max(row['max_absolute'], absolute)
             row['max_relative'] = max(row['max_relative'], relative)
+            row['finite'] |= bool(np.isfinite(a).any())
             row['largest_output'] = float(np.nan_to_num(np.abs(a).max()))
     return rows
 

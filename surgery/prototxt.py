@@ -8,6 +8,7 @@ import files
 from cli import BadInput
 
 from .caffemodel import V1_TYPES
+from .untrusted import shortened
 
 LARGEST = 64 * 2 ** 20                              # bytes; the largest nets' prototxts have less than one megabyte
 
@@ -74,7 +75,7 @@ def read_message(path: str | os.PathLike[str], message: Any) -> Any:
     try:
         return text_format.Parse(text, message)
     except text_format.ParseError as problem:
-        raise BadInput(f'{path}: not a prototxt of BVLC Caffe: {" ".join(str(problem).split())}') from None
+        raise BadInput(f'{path}: not a prototxt of BVLC Caffe: {shortened(" ".join(str(problem).split()))}') from None
     except (RecursionError, ValueError) as problem:
         raise BadInput(f'{path}: not a prototxt: {type(problem).__name__}') from None
 

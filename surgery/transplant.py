@@ -12,6 +12,7 @@ import numpy as np
 from cli import BadInput, table
 
 from .caffemodel import Weights, by
+from .untrusted import shortened
 
 Shape = tuple[int, ...]
 
@@ -71,7 +72,7 @@ class Report:
 def _row(what: str, entry: Entry) -> tuple[str, str, str, str]:
     names = dict.fromkeys(n for n in (entry.source, entry.target) if n is not None)
     shapes = dict.fromkeys(by(s) for s in (entry.old, entry.new) if s is not None)
-    return what, ' -> '.join(names), str(entry.blob), ' -> '.join(shapes)
+    return what, ' -> '.join(map(shortened, names)), str(entry.blob), ' -> '.join(shapes)
 
 
 def parameters(net: Any) -> Weights:

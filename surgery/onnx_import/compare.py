@@ -39,7 +39,8 @@ def compare(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     -------
     dict
         `outputs`: for each the number of `images`, and the largest difference, `max_absolute`, and `max_relative` to
-        the largest output. `not_compared`: why onnxruntime could not run the model, where that is so.
+        the largest output, and whether any number of Caffe's is `finite`. `not_compared`: why
+        onnxruntime could not run the model, where that is so.
 
     Raises
     ------
@@ -59,7 +60,8 @@ def main(folder: str) -> None:
     from ..proof import set_device
     set_device(job['gpu'])
     net = caffe.Net(job['new'][0], caffe.TEST, weights=job['new'][1])
-    rows: dict[str, Any] = {name: {'images': 0, 'max_absolute': 0.0, 'max_relative': 0.0} for name in job['outputs']}
+    rows: dict[str, Any] = {name: {'images': 0, 'max_absolute': 0.0, 'max_relative': 0.0, 'finite': False}
+                            for name in job['outputs']}
     result: dict[str, Any] = {'outputs': rows}
     try:
         model = _session(job)
@@ -69,6 +71,8 @@ def main(folder: str) -> None:
         pixels = np.random.default_rng(seed).uniform(0, 255, net.blobs['data'].data.shape).astype(np.float32)
         net.blobs['data'].data[...] = pixels - np.reshape(job['mean'], (-1, 1, 1))
         net.forward()
+        for name, blob in job['outputs'].items():
+            rows[name]['finite'] |= bool(np.isfinite(net.blobs[blob].data).any())
         if model:
             _note_differences(net, model(pixels), job['outputs'], rows)
     Path(folder, 'result.json').write_text(json.dumps(result))

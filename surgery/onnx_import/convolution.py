@@ -1,4 +1,6 @@
 """Convolutions."""
+import math
+
 import numpy as np
 
 from cli import BadInput
@@ -17,7 +19,7 @@ def _conv(node: Node) -> Value:
     if before != after:
         if dilation != [1, 1]:
             raise BadInput(f'dilated, and padded by {before} before and {after} after: Caffe pads both sides alike')
-        weights, before = _pad_alike(weights, before, after)
+        weights, before = _pad_alike(node, weights, before, after)
     blobs = [weights] + ([node.array(2).reshape(-1)] if node.given(2) else [])
     group = node.attribute('group', 1)
     return node.add('Convolution', [value], blobs, axes=MAP, num_output=weights.shape[0],
@@ -26,10 +28,13 @@ def _conv(node: Node) -> Value:
                     group=group if group > 1 else None)
 
 
-def _pad_alike(weights: np.ndarray, before: list[int], after: list[int]) -> tuple[np.ndarray, list[int]]:
+def _pad_alike(node: Node, weights: np.ndarray, before: list[int],
+               after: list[int]) -> tuple[np.ndarray, list[int]]:
     """Pad both sides by the larger number, and let rows of zeros in the kernel stand on the surplus."""
     both = [max(a, b) for a, b in zip(before, after, strict=True)]
     margins = [(p - a, p - b) for p, a, b in zip(both, before, after, strict=True)]
+    size = [k + a + b for k, (a, b) in zip(weights.shape[2:], margins, strict=True)]
+    node.state.builder.reserve(math.prod((*weights.shape[:2], *size)))
     return np.pad(weights, [(0, 0), (0, 0), *margins]), both
 
 

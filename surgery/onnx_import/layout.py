@@ -1,12 +1,13 @@
 """Order and extent: transposed, reshaped, padded, joined and cut values."""
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 
 from cli import BadInput
 
-from ..caffemodel import by
+from ..caffemodel import MOST_AXES, by
 from .node import MAP, Node, Operator, Value, refuse_padding
 
 
@@ -73,6 +74,7 @@ def _shuffle(node: Node, value: Value) -> Value:
     n, a, b, h, w = value.dims
     if len(value.axes) != 4 or value.axes[2:] != ((3,), (4,)) or sorted(value.axes[1]) != [1, 2]:
         raise BadInput(f'{by(value.shape)} of channels that were split into {a} times {b}')
+    node.state.builder.reserve(a * b)
     order = np.arange(a * b).reshape(a, b).transpose([i - 1 for i in value.axes[1]]).ravel()
     return _channels(node, Value(value.blob, (n, a * b, h, w), MAP), 1, order.tolist())
 
@@ -94,6 +96,8 @@ def _unsqueeze(node: Node) -> Value:
     given = node.attribute('axes', None)
     where = given if given is not None else node.array(1).ravel().tolist()
     rank = len(value.axes) + len(where)
+    if rank > MOST_AXES:
+        raise BadInput(f'more than {MOST_AXES} axes')
     axes = list(value.axes)
     for at in sorted(a % rank for a in where):
         axes.insert(at, ())
@@ -147,6 +151,7 @@ def _channels(node: Node, value: Value, axis: int, chosen: Sequence[int]) -> Val
     """Some channels of a map, by a 1x1 convolution of ones and zeros."""
     if axis != 1 or not chosen:
         raise BadInput(f'it takes a part of axis {axis} of {by(value.shape)}, not of its channels')
+    node.state.builder.reserve(len(chosen) * value.dims[1])
     weights = np.zeros((len(chosen), value.dims[1], 1, 1), np.float32)
     weights[range(len(chosen)), list(chosen)] = 1
     return node.add('Convolution', [value], [weights], axes=MAP, num_output=len(chosen), kernel_size=[1],
@@ -156,7 +161,11 @@ def _channels(node: Node, value: Value, axis: int, chosen: Sequence[int]) -> Val
 def _gather(node: Node) -> Value:
     value, index = node.map(), node.array(1)
     axis = node.attribute('axis', 0) % 4
-    part = _channels(node, value, axis, [int(i) % value.dims[1] for i in index.ravel()])
+    channels = value.dims[1]
+    chosen = index.ravel().tolist()
+    if axis == 1 and not all(-channels <= i < channels for i in chosen):
+        raise BadInput(f'it takes channels that {by(value.shape)} does not have')
+    part = _channels(node, value, axis, [int(i) % channels for i in chosen])
     return part._replace(axes=tuple(a for i, a in enumerate(part.axes) if i != axis)) if index.ndim == 0 else part
 
 
@@ -172,7 +181,7 @@ def _slice(node: Node) -> Value:
         if len(chosen) != value.shape[axis] or step != 1:
             if value.runs_over(axis) not in ((1,), ()) or len(value.axes) != 4:
                 raise BadInput(f'it cuts axis {axis} of {by(value.shape)}, not its channels')
-            value = _channels(node, value, 1, list(chosen))
+            value = _channels(node, value, 1, chosen)
     return value
 
 
@@ -184,7 +193,9 @@ def _split(node: Node) -> list[Value]:
     if parts is None:
         even = -(-value.dims[1] // n)
         parts = node.array(1, [even] * (n - 1) + [value.dims[1] - even * (n - 1)]).ravel().tolist()
-    edges = np.cumsum([0, *parts]).tolist()
+    if axis == 1 and (len(parts) != n or min(parts) < 1 or sum(parts) != value.dims[1]):
+        raise BadInput(f'it cuts {value.dims[1]} channels into {n} of {parts}')
+    edges = [0, *accumulate(parts)]
     return [_channels(node, value, axis, range(a, b)) for a, b in zip(edges, edges[1:], strict=False)]
 
 

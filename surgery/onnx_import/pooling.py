@@ -72,10 +72,17 @@ def _rounds_down(value: Value, kernel: Sequence[int], stride: Sequence[int], pad
 
 def _nonnegative(state: State, blob: str) -> bool:
     """Whether padding with zeros is no different from leaving the padding out of a maximum."""
-    layer = state.builder.layer(blob)
-    if layer.type in ('Pooling', 'Dropout', 'Concat', 'Eltwise') and layer.bottom[0] != 'data':
-        return all(_nonnegative(state, name) for name in layer.bottom) and not layer.eltwise_param.coeff
-    return layer.type in ('ReLU', 'Sigmoid', 'Softmax') and not layer.relu_param.negative_slope
+    blobs = [blob]
+    seen = {blob}
+    while blobs:
+        layer = state.builder.layer(blobs.pop())
+        if layer.type in ('Pooling', 'Dropout', 'Concat', 'Eltwise') and layer.bottom[0] != 'data' \
+                and not layer.eltwise_param.coeff:
+            blobs += [name for name in dict.fromkeys(layer.bottom) if name not in seen]
+            seen.update(layer.bottom)
+        elif layer.type not in ('ReLU', 'Sigmoid', 'Softmax') or layer.relu_param.negative_slope:
+            return False
+    return True
 
 
 def _without_padding(node: Node, value: Value, pooled: Value, params: dict[str, Any]) -> Value:

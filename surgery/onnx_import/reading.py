@@ -7,6 +7,9 @@ import numpy as np
 
 from cli import BadInput
 
+from ..untrusted import sensible
+
+SHARED = 2              # of each byte of a file with weights, so many copies may be read: constants may share it
 
 def read_onnx(path: str | os.PathLike[str]) -> Any:
     """Parse an ONNX file, with weights kept in files beside it; nothing outside its folder is read.
@@ -37,28 +40,44 @@ def read_onnx(path: str | os.PathLike[str]) -> Any:
         raise BadInput(f'{path}: not an ONNX model, or a corrupt one; fetch or export it again') from None
     if not model.graph.node:
         raise BadInput(f'{path}: not an ONNX model: its graph is empty')
-    for tensor in model.graph.initializer:
-        if tensor.data_location == tensor.EXTERNAL:
-            _load_external(path, tensor)
+    left: dict[Path, int] = {}
+    with sensible(str(path), 'its constants'):
+        attributes = (a.t for node in model.graph.node for a in node.attribute if a.HasField('t'))
+        for tensor in [*model.graph.initializer, *attributes]:
+            if tensor.data_location == tensor.EXTERNAL:
+                _load_external(path, tensor, left)
     return model
 
 
-def _load_external(path: Path, tensor: Any) -> None:
+def _load_external(path: Path, tensor: Any, left: dict[Path, int]) -> None:
+    """Read a constant from a file beside the model; `left` has how many bytes may still come from each file."""
     facts = {entry.key: entry.value for entry in tensor.external_data}
     name = facts.get('location', '')
     file = path.parent / name
-    if not name or Path(name).is_absolute() or '..' in Path(name).parts or file.is_symlink() or not file.is_file():
-        raise BadInput(f'{path}: keeps {tensor.name} in {name!r}, which is not a file beside it')
+    if not name or Path(name).is_absolute() or '..' in Path(name).parts or not _beside(path.parent, file):
+        raise BadInput(f'keeps {tensor.name} in {name!r}, which is not a file beside it')
     try:
         size = file.stat().st_size
         offset, length = int(facts.get('offset', 0)), int(facts.get('length', size))
         with open(file, 'rb') as data:
             data.seek(offset)
+            left[file] = left.get(file, SHARED * size) - length
+            if left[file] < 0:
+                raise BadInput(f'its constants take more than {SHARED} times what is in {name!r}')
             tensor.raw_data = data.read(length) if 0 <= length <= size else b''
-    except (OSError, ValueError):
-        raise BadInput(f'{path}: cannot read {tensor.name} from {name!r}') from None
+    except (OSError, ValueError, OverflowError):
+        raise BadInput(f'cannot read {tensor.name} from {name!r}') from None
     tensor.ClearField('external_data')
     tensor.data_location = tensor.DEFAULT
+
+
+def _beside(folder: Path, file: Path) -> bool:
+    """Whether a file lies in a folder or below it, and no link leads there."""
+    try:
+        below = [file, *file.parents[:len(file.parts) - len(folder.parts) - 1]]
+        return file.is_file() and not any(part.is_symlink() for part in below)
+    except (OSError, ValueError):           # a name that no file can have
+        return False
 
 
 def tensor_array(tensor: Any) -> np.ndarray:

@@ -6,7 +6,9 @@ import numpy as np
 from cli import BadInput
 
 from ..builder import Builder
-from .constants import compute
+from ..caffemodel import MOST_AXES
+from ..untrusted import sensible
+from .constants import FACTOR, compute
 from .node import CHANNELS_LAST, MAP, Axes, Node, State, Value, attribute
 from .operators import OPERATORS
 from .reading import tensor_array
@@ -55,43 +57,48 @@ def import_graph(model: Any, size: tuple[int, int] | None = None) -> ImportedGra
     BadInput
         The graph is not that of a classifier, or a node has no equivalent in Caffe; names the node.
     """
+    with sensible('', 'the graph\'s names or types'):
+        return _walk(model, size)
+
+
+def _walk(model: Any, size: tuple[int, int] | None) -> ImportedGraph:
     graph = model.graph
     known = {tensor.name: tensor_array(tensor) for tensor in graph.initializer}
     inputs = [info for info in graph.input if info.name not in known]
     if len(inputs) != 1:
         raise BadInput(f'the graph has {len(inputs)} inputs; a classifier has one')
     entry = inputs[0].name
+    if not entry:
+        raise BadInput('its input has no name')
     shape, axes = _input_form(inputs[0], size, _channels_last(graph, entry))
     opset = next((o.version for o in model.opset_import if o.domain in ('', 'ai.onnx')), 13)
     state = State(Builder(str(graph.name) or 'imported', shape), opset, known, {entry: Value('data', shape, axes)},
                   _readers(graph), any(sum(name not in known for name in node.input) > 1 for node in graph.node))
+    state.builder.spare += FACTOR * sum(array.size for array in known.values())
     needed = _needed(graph)
     for proto in graph.node:
         if any(name in needed for name in proto.output):
             _step(Node(proto, state))
     outputs = {output.name: _output(state, output.name) for output in graph.output}
     scores = {node.input[0]: state.values[node.input[0]].blob for node in graph.node
-              if node.op_type == 'Softmax' and node.output[0] in outputs}
+              if node.op_type == 'Softmax' and node.output and node.output[0] in outputs}
     return ImportedGraph(state.builder, entry, axes[1] != (1,), outputs, scores)
 
 
 def _step(node: Node) -> None:
     """Compute a node, or add its layers, and note its outputs; its errors name it."""
-    try:
+    name = node.proto.name or node.outputs[0]
+    with sensible(f'cannot import node {name} ({node.kind})', 'its attributes or constants'):
         _convert(node)
-    except BadInput as problem:
-        text = str(problem)
-    except (TypeError, ValueError, IndexError, OverflowError) as problem:       # attributes of another type or length
-        text = f'its attributes or constants make no sense ({type(problem).__name__}: {str(problem)[:100]})'
-    else:
-        return
-    raise BadInput(f'cannot import node {node.proto.name or node.outputs[0]} ({node.kind}): {text}')
 
 
 def _convert(node: Node) -> None:
     state = node.state
     if node.proto.domain not in ('', 'ai.onnx'):
         raise BadInput(f'an operator of {node.proto.domain}, not of ONNX itself')
+    again = next((name for name in node.outputs if name and (name in state.known or name in state.values)), None)
+    if again is not None:
+        raise BadInput(f'its output {again!r} is already there')
     if node.kind == 'Shape' and node.given(0) and node.inputs[0] in state.values:
         shape = state.values[node.inputs[0]].padded_shape
         state.known[node.outputs[0]] = np.array(shape, np.int64)[node.attribute('start', 0):
@@ -104,8 +111,11 @@ def _convert(node: Node) -> None:
         for name in node.inputs:
             if name and name not in state.known and name not in state.values:
                 raise BadInput(f'its input {name!r} comes from no node before it')
-        tops = OPERATORS[node.kind](node)
-        state.values |= dict(zip(node.outputs, tops if isinstance(tops, list) else [tops], strict=False))
+        made = OPERATORS[node.kind](node)
+        tops = made if isinstance(made, list) else [made]
+        if any(len(top.axes) > MOST_AXES for top in tops):
+            raise BadInput(f'more than {MOST_AXES} axes')
+        state.values |= dict(zip(node.outputs, tops, strict=False))
 
 
 def _output(state: State, name: str) -> str:

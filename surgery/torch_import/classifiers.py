@@ -11,6 +11,7 @@ from cli import BadInput
 
 from ..builder import Builder
 from ..caffemodel import by
+from ..untrusted import sensible
 from .reading import State
 
 Numbered = dict[int, dict[str, np.ndarray]]     # of features.N.weight and the like, by N and then by 'weight'
@@ -39,6 +40,11 @@ def build_classifier(state: State, size: tuple[int, int] | None) -> tuple[Builde
     BadInput
         The parameters are of another net.
     """
+    with sensible('', 'its parameters'):
+        return _build(state, size)
+
+
+def _build(state: State, size: tuple[int, int] | None) -> tuple[Builder, str]:
     state = {re.sub(r'^(module|model|_orig_mod)\.', '', name): array for name, array in state.items()}
     features, classifier = _numbered(state, 'features'), _numbered(state, 'classifier')
     convs = [i for i, blobs in features.items() if 'weight' in blobs and blobs['weight'].ndim == 4]
@@ -51,6 +57,7 @@ def build_classifier(state: State, size: tuple[int, int] | None) -> tuple[Builde
     channels = features[convs[0]]['weight'].shape[1]
     builder = Builder('AlexNet' if alexnet else f'VGG-{len(convs) + len(classifier)}',
                       (1, channels, *(size or (224, 224))))
+    builder.spare += 2 * sum(array.size for array in state.values())
     top = _alexnet(builder, features, convs) if alexnet else _vgg(builder, features, convs)
     return builder, _classifier(builder, classifier, top)
 
@@ -58,7 +65,7 @@ def build_classifier(state: State, size: tuple[int, int] | None) -> tuple[Builde
 def _numbered(state: State, part: str) -> Numbered:
     found: Numbered = {}
     for name, array in state.items():
-        match = re.fullmatch(rf'{part}\.(\d+)\.(\w+)', name)
+        match = re.fullmatch(rf'{part}\.(\d{{1,6}})\.(\w+)', name)
         if match:
             found.setdefault(int(match[1]), {})[match[2]] = array
     return dict(sorted(found.items()))

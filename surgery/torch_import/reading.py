@@ -64,18 +64,29 @@ def read_safetensors(path: str | os.PathLike[str]) -> State:
             if not 2 <= length <= min(size - 8, LARGEST_HEADER):
                 raise ValueError('its header is cut short')
             header = json.loads(file.read(length))
-            return {name: _tensor(file, facts, 8 + length, size) for name, facts in header.items()
-                    if name != '__metadata__'}
+            entries = {name: facts for name, facts in header.items() if name != '__metadata__'}
+            _refuse_overlaps([facts['data_offsets'] for facts in entries.values()])
+            return {name: _tensor(file, facts, 8 + length, size) for name, facts in entries.items()}
     except OSError as problem:
         raise BadInput(f'{path}: cannot read the weights: {problem.strerror}') from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
-        raise BadInput(f'{path}: not a safetensors file, or a corrupt one ({problem}); fetch it again') from None
+    except Exception as problem:            # a header may say anything
+        raise BadInput(f'{path}: not a safetensors file, or a corrupt one ({str(problem)[:200]}); fetch it '
+                       'again') from None
+
+
+def _refuse_overlaps(offsets: list[list[int]]) -> None:
+    """Raise ValueError where two tensors share bytes: a small file could hold any number of large ones."""
+    spans = sorted((begin, end) for begin, end in offsets if begin != end)
+    if any(end > begin for (_, end), (begin, _) in zip(spans, spans[1:], strict=False)):
+        raise ValueError('tensors that overlap')
 
 
 def _tensor(file: BinaryIO, facts: dict[str, Any], start: int, size: int) -> np.ndarray:
     """One tensor; `start` is the byte where all tensors start, `size` the file's."""
-    dtype, shape = np.dtype(DTYPES[facts['dtype']]), [int(d) for d in facts['shape']]
-    begin, end = (int(offset) for offset in facts['data_offsets'])
+    dtype, shape = np.dtype(DTYPES[facts['dtype']]), list(facts['shape'])
+    begin, end = facts['data_offsets']
+    if not all(isinstance(number, int) for number in (*shape, begin, end)):
+        raise ValueError('sizes that are not whole numbers')
     if min(shape, default=0) < 0 or not 0 <= begin <= end <= size - start or \
             end - begin != math.prod(shape) * dtype.itemsize:
         raise ValueError(f'a tensor of {by(shape)} in {end - begin} bytes')

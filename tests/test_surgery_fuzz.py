@@ -1,0 +1,430 @@
+"""Damaged and hostile models, thousands of them with fixed seeds: each gives a net, or BadInput, and soon."""
+import json
+import random
+import time
+
+import numpy as np
+import pytest
+
+caffe = pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
+onnx = pytest.importorskip('onnx')
+
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+from cli import BadInput, printable, run  # noqa: E402
+from surgery import __main__ as command  # noqa: E402
+from surgery import convolutionalize, prepare, read_net, read_weights  # noqa: E402
+from surgery.caffemodel import read_layers, summary, write_weights  # noqa: E402
+from surgery.net_input import fold_input  # noqa: E402
+from surgery.onnx_import import import_graph, read_onnx  # noqa: E402
+from surgery.proof import Mismatch, prove  # noqa: E402
+from surgery.shapes import infer  # noqa: E402
+from surgery.torch_import import build_classifier, read_safetensors  # noqa: E402
+from tests.helpers.surgery_nets import LENET, caffenet, vgg16  # noqa: E402
+
+pytestmark = pytest.mark.caffe
+SECONDS = 20            # for one model; it takes a fraction of one, on a machine with nothing else to do
+NUMBERS = (0, -1, 1, 2, 3, 5, 7, 30_000, 2 ** 31 - 1, 2 ** 31, 2 ** 62, 2 ** 63 - 1, -2 ** 63)
+CLASSIFIER = ('Conv Relu MaxPool Flatten Gemm Softmax Clip Pad Split Slice Gather Concat Reshape Transpose Unsqueeze '
+              'Squeeze ReduceMean AveragePool BatchNormalization LRN Expand Range ConstantOfShape Tile Add Mul Pow '
+              'Cast Shape LogSoftmax Dropout GlobalAveragePool PRelu HardSwish MatMul Identity').split()
+
+
+def tried(work, *args):
+    """Whether some work refused its file; it may do that, in one line, but not raise anything else."""
+    start = time.monotonic()
+    try:
+        work(*args)
+        return False
+    except BadInput as problem:
+        assert len(str(problem)) < 3000
+        return True
+    finally:
+        assert time.monotonic() - start < SECONDS
+
+
+def flipped(whole, rng):
+    """Some bytes replaced, taken out, or cut off."""
+    bad = bytearray(whole)
+    for _ in range(rng.choice((1, 1, 2, 5))):
+        at = rng.randrange(len(bad))
+        how = rng.randrange(5)
+        if how == 0:
+            bad[at] ^= 1 << rng.randrange(8)
+        elif how == 1:
+            bad[at] = rng.choice((0, 1, 0x7f, 0x80, 0xff))
+        elif how == 2:
+            del bad[at:at + rng.randrange(1, 9)]
+        elif how == 3:
+            bad[at:at] = bad[rng.randrange(len(bad)):][:rng.randrange(1, 40)]
+        else:
+            del bad[max(at, len(bad) // 2):]
+        bad = bad or bytearray(b'\0')
+    return bytes(bad)
+
+
+# -------------------------------------------------------------------------------------------------------- ONNX
+
+def a_classifier():
+    """A model that has most kinds of node."""
+    numbers = np.random.default_rng(0)
+    constants = {
+        'w1': numbers.normal(size=(4, 3, 3, 3)), 'b1': numbers.normal(size=4), 'g': np.ones(4), 'z': np.zeros(4),
+        'pads': np.array([0, 0, 1, 1, 0, 0, 1, 1]), 'parts': np.array([1, 3]), 'some': np.array([2, 0]),
+        'starts': np.array([0]), 'ends': np.array([2]), 'axes': np.array([1]), 'low': np.float32(0),
+        'high': np.float32(6), 'slopes': np.ones((4, 1, 1)), 'flat': np.array([1, -1]),
+        'w2': numbers.normal(size=(45, 5)),
+        'b2': numbers.normal(size=5), 'one': np.array([1]), 'half': np.float32(0.5)}
+    nodes = [
+        ('Conv', 'x w1 b1', 'c', {'pads': [1, 0, 1, 1], 'strides': [1, 1], 'group': 1}),
+        ('BatchNormalization', 'c g z z g', 'n', {'epsilon': 1e-5}), ('Relu', 'n', 'r', {}),
+        ('MaxPool', 'r', 'p', {'kernel_shape': [2, 2], 'strides': [2, 2]}), ('PRelu', 'p slopes', 'pr', {}),
+        ('LRN', 'pr', 'l', {'size': 3}), ('Clip', 'l low high', 'k', {}), ('Split', 'k parts', 's1 s2', {'axis': 1}),
+        ('Gather', 's2 some', 'ga', {'axis': 1}), ('Slice', 'k starts ends axes', 'sl', {}),
+        ('Concat', 's1 ga sl', 'j', {'axis': 1}), ('Pad', 'j pads', 'd', {}),
+        ('AveragePool', 'd', 'a', {'kernel_shape': [2, 2], 'strides': [2, 2], 'count_include_pad': 1}),
+        ('Transpose', 'a', 't', {'perm': [0, 2, 3, 1]}), ('Transpose', 't', 'u', {'perm': [0, 3, 1, 2]}),
+        ('Mul', 'u half', 'm', {}), ('Add', 'm m', 'ad', {}), ('Expand', 'one one', 'ex', {}),
+        ('Concat', 'ex flat', 'to', {'axis': 0}), ('Slice', 'to one ends2', 'to2', {}),
+        ('ConstantOfShape', 'one', 'cs', {}), ('Reshape', 'ad to2', 'f', {}), ('Gemm', 'f w2 b2', 'y', {'alpha': 1.0}),
+        ('Unsqueeze', 'y axes', 'us', {}), ('Squeeze', 'us axes', 'sq', {}), ('Dropout', 'sq half', 'dr', {}),
+        ('Softmax', 'dr', 'prob', {'axis': -1})]
+    constants['ends2'] = np.array([3])
+    tensors = [numpy_helper.from_array(np.asarray(a, np.int64 if np.asarray(a).dtype.kind == 'i' else np.float32), k)
+               for k, a in constants.items()]
+    graph = helper.make_graph([helper.make_node(op, ins.split(), outs.split(), name=f'/{op}', **more)
+                               for op, ins, outs, more in nodes], 'g',
+                              [helper.make_tensor_value_info('x', TensorProto.FLOAT, [1, 3, 9, 9])],
+                              [helper.make_empty_tensor_value_info('prob')], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
+
+
+def attribute_value(rng):
+    n = rng.choice(NUMBERS)
+    return rng.choice((n, 0.5, float('nan'), float('inf'), 'text', b'\xff\x1b[2J', [n], [n] * 2, [n] * 4, [1] * 40,
+                       [0.1], ['a', 'b'], numpy_helper.from_array(np.ones(3, np.float32)),
+                       [rng.choice(NUMBERS) for _ in '1234']))
+
+
+def change(model, rng):
+    """One change of a model's structure."""
+    graph = model.graph
+    node, tensor = rng.choice(graph.node), rng.choice(graph.initializer)
+    names = [name for other in graph.node for name in [*other.input, *other.output]] + ['', 'x', '\x1b[31m\n']
+    how = rng.randrange(14)
+    if how in (0, 1):
+        fields = [a.name for a in node.attribute] + ['axis', 'axes', 'pads', 'strides', 'kernel_shape', 'perm', 'group',
+                                                     'dilations', 'to', 'split', 'value', 'auto_pad', 'alpha', 'steps']
+        name = rng.choice(fields)
+        kept = [a for a in node.attribute if a.name != name]
+        del node.attribute[:]
+        node.attribute.extend([*kept, helper.make_attribute(name, attribute_value(rng))])
+    elif how == 2 and node.input:
+        del node.input[rng.randrange(len(node.input))]
+    elif how == 3:
+        node.input.append(rng.choice(names))
+    elif how == 4 and node.input:
+        node.input[rng.randrange(len(node.input))] = rng.choice(names)
+    elif how == 5 and node.output:
+        node.output[rng.randrange(len(node.output))] = rng.choice(names)
+    elif how == 6:
+        del node.output[rng.randrange(len(node.output) + 1):]
+    elif how == 7:
+        node.op_type = rng.choice(CLASSIFIER)
+    elif how == 8 and tensor.dims:
+        tensor.dims[rng.randrange(len(tensor.dims))] = rng.choice(NUMBERS)
+    elif how == 9:
+        tensor.data_type = rng.randrange(0, 24)
+    elif how == 10:
+        shape = [rng.choice((0, 1, 2, 3, 4, 9)) for _ in range(rng.randrange(6))]
+        array = np.array([rng.choice(NUMBERS) for _ in range(int(np.prod(shape)))], np.int64).reshape(shape)
+        tensor.CopyFrom(numpy_helper.from_array(array if rng.random() < 0.7 else array.astype('f'), tensor.name))
+    elif how == 11:
+        dims = graph.input[0].type.tensor_type.shape.dim
+        if dims:
+            dims[rng.randrange(len(dims))].dim_value = rng.choice(NUMBERS)
+    elif how == 12:
+        graph.input.append(graph.input[0]) if rng.random() < 0.5 else graph.initializer.append(tensor)
+    else:
+        model.opset_import[0].version = rng.choice((*range(1, 24), *NUMBERS))
+
+
+def take_onnx(path):
+    graph = import_graph(read_onnx(path))
+    outputs = [*graph.outputs.values(), *graph.scores.values()]
+    fold_input(graph.builder, 'unit', 'rgb')
+    graph.builder.finish(outputs)
+
+
+def fuzz_onnx(path, count, seed=0):
+    rng, whole, refused = random.Random(seed), a_classifier(), 0
+    path.write_bytes(whole.SerializeToString())
+    take_onnx(path)
+    for i in range(count):
+        model = onnx.ModelProto()
+        model.CopyFrom(whole)
+        for _ in range(rng.choice((1, 1, 2, 3))):
+            if model.graph.node and model.graph.initializer:
+                change(model, rng)
+        text = model.SerializeToString()
+        path.write_bytes(flipped(text, rng) if i % 3 == 2 else text)
+        refused += tried(take_onnx, path)
+    return refused
+
+
+def test_onnx(tmp_path):
+    assert fuzz_onnx(tmp_path / 'm.onnx', 250) > 100
+
+
+def chain(*nodes, shape=(1, 3, 8, 8), constants=()):
+    graph = helper.make_graph([helper.make_node(op, ins.split(), outs.split(), **more)
+                               for op, ins, outs, more in nodes], 'g',
+                              [helper.make_tensor_value_info('x', TensorProto.FLOAT, shape)],
+                              [helper.make_empty_tensor_value_info(nodes[-1][2].split()[0])],
+                              [numpy_helper.from_array(np.asarray(a), name) for name, a in constants])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
+
+
+CONV = np.ones((4, 3, 1, 1), np.float32)
+HUNGRY = {
+    'views of one tensor': chain(('Flatten', 'x', 'b0', {}), ('Expand', 'one wide', 'matrix', {}),
+                                 *(('MatMul', f'b{i} matrix', f'b{i + 1}', {}) for i in range(400)),
+                                 constants=[('one', np.ones((1, 1), np.float32)), ('wide', [2048, 2048])],
+                                 shape=(1, 2048, 1, 1)),
+    'copies of copies': chain(('Concat', 'one one', 'a0', {'axis': 0}),
+                              *(('Concat', f'a{i} a{i}', f'a{i + 1}', {'axis': 0}) for i in range(60)),
+                              ('Add', 'x a60', 'y', {}), constants=[('one', np.ones(64, np.float32))]),
+    'a pad on one side': chain(('Conv', 'x w', 'y', {'pads': [0, 0, 30_000, 30_000]}), constants=[('w', CONV)]),
+    'a wide gather': chain(('Gather', 'x i', 'y', {'axis': 1}), shape=(1, 2 ** 29, 1, 1), constants=[('i', [0, 1])]),
+    'a wide slice': chain(('Slice', 'x a b c', 'y', {}), shape=(1, 2 ** 29, 1, 1),
+                          constants=[('a', [1]), ('b', [2 ** 62]), ('c', [1])]),
+    'a wide split': chain(('Split', 'x', 'y z', {'axis': 1}), shape=(1, 2 ** 29, 1, 1)),
+    'a range': chain(('Range', 'a b c', 'r', {}), ('Add', 'x r', 'y', {}),
+                     constants=[('a', np.float32(0)), ('b', np.float32(1)), ('c', np.float32(1e-12))]),
+    'an outer product': chain(('Mul', 'a b', 'c', {}), ('Add', 'x c', 'y', {}), constants=[
+        ('a', np.ones((1, 60_000), np.float32)), ('b', np.ones((60_000, 1), np.float32))]),
+    'an empty reduction': chain(('ReduceSum', 'a b', 'c', {'keepdims': 0}), ('Add', 'x c', 'y', {}), constants=[
+        ('a', np.ones((0, 2 ** 40), np.float32)), ('b', [0])]),
+    'sums of themselves': chain(('Relu', 'x', 'a0', {}), *(('Max', f'a{i} a{i}', f'a{i + 1}', {}) for i in range(60)),
+                                ('Pad', 'a60 p', 'b', {}), ('MaxPool', 'b', 'c', {'kernel_shape': [2, 2]}),
+                                ('Reshape', 'c p', 'y', {}), constants=[('p', [0, 0, 1, 1, 0, 0, 1, 1])]),
+    'too many layers': chain(*(('Relu', 'x' if not i else f'a{i - 1}', f'a{i}', {'name': 'same'})
+                               for i in range(10_001))),
+}
+
+
+@pytest.mark.parametrize('name', HUNGRY)
+def test_small_models_that_ask_for_much(tmp_path, name):
+    path = tmp_path / 'm.onnx'
+    path.write_bytes(HUNGRY[name].SerializeToString())
+    assert tried(take_onnx, path)
+
+
+def external(tmp_path, **facts):
+    model = chain(('Conv', 'x w', 'y', {}), constants=[('w', CONV)])
+    tensor = model.graph.initializer[0]
+    tensor.ClearField('raw_data')
+    tensor.data_location = tensor.EXTERNAL
+    for key, value in facts.items():
+        tensor.external_data.add(key=key, value=value)
+    (tmp_path / 'm.onnx').write_bytes(model.SerializeToString())
+    return tmp_path / 'm.onnx'
+
+
+def test_weights_behind_a_link(tmp_path):
+    there, folder = tmp_path / 'there', tmp_path / 'folder'
+    there.mkdir(), folder.mkdir()
+    (there / 'w').write_bytes(CONV.tobytes())
+    (folder / 'below').mkdir()
+    (folder / 'below/w').write_bytes(CONV.tobytes())
+    (folder / 'link').symlink_to(there)
+    assert not tried(take_onnx, external(folder, location='below/w'))
+    for location in ('link/w', 'below', 'below/../below/w', str(there / 'w'), 'x' * 5000, 'a\0b', ''):
+        with pytest.raises(BadInput, match='not a file beside it'):
+            read_onnx(external(folder, location=location))
+    for facts in ({'offset': '-1'}, {'length': '1' * 5000}, {'offset': '9' * 30}, {'length': '-3'}):
+        assert tried(take_onnx, external(folder, location='below/w', **facts))
+
+
+# ------------------------------------------------------------------------------------- state dicts, caffemodels
+
+def a_state():
+    numbers = np.random.default_rng(0)
+    shapes = {'features.0.weight': (2, 3, 3, 3), 'features.0.bias': (2,), 'features.1.weight': (2,),
+              'features.1.bias': (2,), 'features.1.running_mean': (2,), 'features.1.running_var': (2,),
+              'classifier.0.weight': (3, 2 * 112 * 112), 'classifier.0.bias': (3,), 'classifier.3.weight': (2, 3)}
+    return {name: numbers.normal(size=shape).astype('<f4') for name, shape in shapes.items()}
+
+
+def fuzz_safetensors(path, count, seed=1):
+    rng, state, refused = random.Random(seed), a_state(), 0
+    for i in range(count):
+        header, at = {}, 0
+        for name, array in state.items():
+            header[name] = {'dtype': 'F32', 'shape': list(array.shape), 'data_offsets': [at, at + array.nbytes]}
+            at += array.nbytes
+        for _ in range(rng.choice((0, 1, 2)) if i else 0):
+            facts = header[rng.choice(list(header))]
+            value = rng.choice((*NUMBERS, float('inf'), float('nan'), 1.5, 'text', None, [], {}, True))
+            how = rng.randrange(5)
+            if how == 0:
+                facts[rng.choice(('dtype', 'shape', 'data_offsets', 'more'))] = value
+            elif how == 1 and isinstance(facts.get('shape'), list):
+                facts['shape'] = [*facts['shape'], value][rng.randrange(2):]
+            elif how == 2:
+                facts['data_offsets'] = [rng.choice(NUMBERS), rng.choice(NUMBERS)]
+            elif how == 3:
+                header[rng.choice((f'features.{10 ** 30}.weight', f'features.{"7" * 5000}.weight',
+                                   'classifier.1.weight', 'features.0.bias', 'classifier.3.weight',
+                                   '\x1b[2J\n'))] = facts
+            else:
+                facts.update(header.pop(rng.choice(list(header))))
+        text = json.dumps(header)
+        if i and not rng.randrange(8):
+            text = text.replace(rng.choice(('0', '2', '3')), '9' * 5000, 1)
+        head = text.encode()
+        head = flipped(head, rng) if i % 3 == 2 else head
+        path.write_bytes(len(head).to_bytes(8, 'little') + head + b''.join(a.tobytes() for a in state.values()))
+        bad = tried(lambda: build_classifier(read_safetensors(path), None)[0].finish([]))
+        assert i or not bad
+        refused += bad
+    return refused
+
+
+def test_safetensors(tmp_path):
+    assert fuzz_safetensors(tmp_path / 'm.safetensors', 200) > 80
+
+
+@pytest.mark.parametrize('shape, offsets', [
+    ('[Infinity]', '[0, 4]'), ('[NaN]', '[0, 4]'), (f'[{"1" * 5000}]', '[0, 4]'), ('[1e400]', '[0, 4]'),
+    ('[1]', '[-4, 0]'), ('[1]', '[4, 0]'), ('[1]', '[0, Infinity]'), ('[-1, -1]', '[0, 4]'), ('"1"', '[0, 4]'),
+    ('[1]', '[0, 4, 8]'), ('[0, 99999999999999999999, 99999999999999999999]', '[0, 0]'), ('[1]', '[2, 6]')])
+def test_safetensors_that_cannot_be(tmp_path, shape, offsets):
+    head = (f'{{"b": {{"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, '
+            f'"a": {{"dtype": "F32", "shape": {shape}, "data_offsets": {offsets}}}}}').encode()
+    (tmp_path / 'm.safetensors').write_bytes(len(head).to_bytes(8, 'little') + head + bytes(8))
+    with pytest.raises(BadInput, match='not a safetensors file'):
+        read_safetensors(tmp_path / 'm.safetensors')
+
+
+def fuzz_caffemodel(path, count, seed=2):
+    rng, numbers, refused = random.Random(seed), np.random.default_rng(0), 0
+    write_weights(path, {'conv1': [numbers.normal(size=(4, 1, 5, 5)), numbers.normal(size=4)], 'ip1': [np.ones((2, 3))],
+                         'name': [np.ones(())]}, {'conv1': 'Convolution'})
+    whole = path.read_bytes()
+    for _ in range(count):
+        path.write_bytes(flipped(whole, rng))
+        refused += tried(lambda: summary(read_layers(path)))
+        refused += tried(read_weights, path)
+    return refused
+
+
+def test_caffemodels(tmp_path):
+    assert fuzz_caffemodel(tmp_path / 'w', 1000) > 300
+
+
+def test_an_empty_blob_of_any_shape(tmp_path):
+    write_weights(tmp_path / 'w', {'a': [np.zeros((0, 1000, 1000, 1000))]})
+    whole = (tmp_path / 'w').read_bytes()
+    read_weights(tmp_path / 'w')
+    (tmp_path / 'w').write_bytes(whole.replace(b'\xe8\x07', b'\xff\x7f'))
+    assert tried(read_weights, tmp_path / 'w')
+
+
+@pytest.mark.parametrize('classes', ['0', '-1', '100000000000', '9' * 30, '99999999'])
+def test_expanded_to_no_or_too_many_classes(tmp_path, capsys, classes):
+    write_weights(tmp_path / 'w', {'score': [np.ones((2, 300, 1, 1)), np.ones(2)]})
+    assert run(command.main, ['expand', '--weights', str(tmp_path / 'w'), '--layer', 'score', '--classes', classes,
+                              '--out', str(tmp_path / 'o')]) == 2
+    assert 'cannot have' in capsys.readouterr().err and not (tmp_path / 'o').exists()
+
+
+@pytest.mark.parametrize('blobs', [[np.ones(())], [np.ones((0, 3))], [np.ones((4, 2)), np.ones(4), np.ones(3)],
+                                   [np.ones((4, 2)), np.ones(())]])
+def test_expanding_layers_that_score_nothing(tmp_path, blobs):
+    write_weights(tmp_path / 'w', {'score': blobs})
+    assert run(command.main, ['expand', '--weights', str(tmp_path / 'w'), '--layer', 'score', '--classes', '9',
+                              '--out', str(tmp_path / 'o')]) in (0, 2)
+
+
+def test_names_never_reach_the_terminal_raw(tmp_path, capsys):
+    name = 'a\x1b[2J\nb\x07\x9b\u202e\r'
+    write_weights(tmp_path / 'w', {name: [np.ones(2)], 'n' * 100_000: [np.ones(1)]}, {name: name})
+    weights = str(tmp_path / 'w')
+    for args in (['show', weights], ['transplant', '--from', weights, '--to', weights, '--out', str(tmp_path / 'o')],
+                 ['expand', '--weights', weights, '--layer', name, '--classes', '5', '--out', str(tmp_path / 'o')],
+                 ['expand', '--weights', weights, '--layer', name, '--classes', '0', '--out', str(tmp_path / 'o')],
+                 ['expand', '--weights', weights, '--layer', 'x', '--classes', '5', '--out', str(tmp_path / 'o')],
+                 ['transplant', '--from', weights, '--to', weights, '--out', 'o', '--map', f'{name}={name}x']):
+        run(command.main, args)
+        out = capsys.readouterr()
+        text = out.out + out.err
+        assert all(c == '\n' or c.isprintable() for c in text) and len(text) < 20_000
+        assert 'a\\x1b[2J b\\x07\\x9b\\u202e' in text or args[3:5] == ['--layer', 'x'] or '--map' in args
+    assert printable('conv1 é  x') == 'conv1 é  x'
+
+
+# -------------------------------------------------------------------------------------------------- prototxts
+
+def fuzz_prototxts(path, count, seed=3):
+    rng, refused = random.Random(seed), 0
+    nets = [text.replace(' } ', ' }\n').replace('{ ', '{\n').replace(': ', ' : ').split('\n')
+            for text in (LENET, caffenet(), vgg16(4))]
+    texts = [[word for line in net for word in line.replace(' : ', ': ').split('  ')] for net in nets]
+    for _ in range(count):
+        lines = list(rng.choice(texts))
+        for _ in range(rng.choice((1, 1, 2, 3))):
+            at, how = rng.randrange(len(lines)), rng.randrange(4)
+            if how == 0:
+                del lines[at]
+            elif how == 1:
+                lines.insert(at, lines[at])
+            elif how == 2:
+                lines[at] = rng.choice(lines)
+            else:
+                words = lines[at].split(' ')
+                numeric = [i for i, word in enumerate(words) if word.isdigit()]
+                if numeric:
+                    words[rng.choice(numeric)] = rng.choice(('0', '-1', '2147483647', '9223372036854775808', '9' * 5000,
+                                                             '1e400', 'nan', '-9223372036854775808', '7'))
+                lines[at] = ' '.join(words)
+        path.write_text('\n'.join(lines))
+        refused += tried(take_prototxt, path)
+    return refused
+
+
+def take_prototxt(path):
+    net = read_net(path)
+    convolutionalize(prepare(net, {}))
+    infer(net)
+
+
+def test_prototxts(tmp_path):
+    assert fuzz_prototxts(tmp_path / 'p', 300) > 100
+
+
+@pytest.mark.parametrize('text', [
+    'layer { ' * 5000, 'name: "' + 'x' * 10 ** 6, 'layer { type: "Input" top: "x" }',
+    'layer { name: "a" type: "Input" }', 'layer { }', 'layer { name: "a" type: "Concat" top: "b" }',
+    'input: "x" input_dim: 1',
+    'layer { name: "a" type: "Convolution" bottom: "b" top: "c" }'])
+def test_prototxts_that_cannot_be(tmp_path, text):
+    (tmp_path / 'p').write_text(text)
+    assert tried(take_prototxt, tmp_path / 'p')
+
+
+# ------------------------------------------------------------------------------------------------------ proofs
+
+def test_outputs_that_are_not_finite_prove_nothing(tmp_path):
+    from surgery import write_prototxt
+    path = tmp_path / 'p'
+    path.write_text(LENET)
+    net = caffe.Net(str(path), caffe.TEST)
+    net.params['ip2'][0].data[...] = np.nan
+    net.save(str(tmp_path / 'w'))
+    classifier = prepare(read_net(path), read_weights(tmp_path / 'w'))
+    dense = convolutionalize(classifier)
+    write_prototxt(tmp_path / 'd', dense.net)
+    write_weights(tmp_path / 'v', dense.weights)
+    with pytest.raises(Mismatch, match='not finite, so nothing is proved'):
+        prove(classifier, dense, (path, tmp_path / 'w'), (tmp_path / 'd', tmp_path / 'v'), grid=0)
