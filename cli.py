@@ -165,20 +165,11 @@ def _check_folder(folder: Path, target: Path) -> None:
         raise BadInput(f'{target}: {folder} cannot be written; name another folder')
 
 
-def printable(text: str) -> str:
-    """Text in one line, without control characters: names in files may hold line breaks and escape sequences.
-
-    >>> printable('a\\nb\\x1b[31m')
-    'a b?[31m'
-    """
-    return ''.join(character if character.isprintable() else '?' for character in ' '.join(text.split()))
-
-
 def _complain(line: str, status: int) -> int:
     """Print a line to stderr, where there is one to write to; returns the status."""
     with contextlib.suppress(OSError, ValueError):
         if sys.stderr:
-            print(printable(line), file=sys.stderr, flush=True)
+            print(' '.join(printable(line).split()), file=sys.stderr, flush=True)
     return status
 
 

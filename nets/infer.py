@@ -48,17 +48,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     net = load(instantiate(deploy), args.weights)
     args.out.mkdir(parents=True, exist_ok=True)
     group = ranks.world()
-    failed, held = [], 0
+    failed: dict[str, str] = {}
+    held = 0
     for path in cli.progress(group.share(files), unit='image', desc='segment'):
         try:
             images = source.read(path)
             shapes = {name: (1, *image.shape) for name, image in images.items()}
             held = check_fits(deploy, shapes, str(path), held)
         except BadInput as problem:
-            if len(files) == 1:
-                raise
-            cli.say(f'warning: {cli.printable(str(problem))}')
-            failed.append(path.name)
+            if len(files) > 1:
+                cli.say(f'warning: {cli.printable(str(problem))}')
+            failed[path.name] = str(problem)
             continue
         for name, scores in segment(net, images).items():
             if submission:
@@ -66,7 +66,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             else:
                 stem = args.out / (path.stem + name.removeprefix('score'))
                 write_segmentation(stem, path, scores, source.classes(name), args.scores)
-    failed = [name for part in group.gather(failed) for name in part]
+    failed = {name: problem for part in group.gather(failed) for name, problem in part.items()}
+    if failed and len(failed) == len(files):
+        raise BadInput(next(iter(failed.values())) + f' (of {len(files)} images none was segmented)' * (len(files) > 1))
     if failed:
         raise cli.Failed(f'{len(failed)} of {len(files)} images were not segmented: {", ".join(failed)}; the others '
                          f'are in {args.out}')

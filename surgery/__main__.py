@@ -159,6 +159,7 @@ def _all_or_nothing(out: Path) -> Iterator[Path]:
 
 def _convolutionalize(args: argparse.Namespace) -> int:
     _check_head_arguments(args)
+    cli.check_output_folder(args.out, map(Path, (args.prototxt, args.weights, *args.image)))
     gpu = _gpu(args)
     classifier, dense, head = _convert(args)
     data = open_data(args.dataset, args.data.resolve(), args.classes) if head and args.data else None
@@ -257,6 +258,7 @@ def _account(folder: Path, args: argparse.Namespace, classifier: Classifier, den
 
 
 def _import(args: argparse.Namespace) -> int:
+    cli.check_output_folder(args.out, [Path(args.model)])
     try:
         with _all_or_nothing(args.out) as folder:
             text = import_model(args.model, folder, args.size, args.input, args.order, _gpu(args))
@@ -275,6 +277,7 @@ def _transplant(args: argparse.Namespace) -> int:
         if not (old and equals and new):
             raise BadInput(f'--map {pair}: give it as OLD=NEW')
         rename[old] = new
+    cli.check_output(Path(args.out), [Path(args.source), Path(args.to)])
     target = read_weights(args.to)
     moved = transplant(target, read_weights(args.source), args.suffix, rename)
     if not moved.copied and not moved.coerced:
@@ -286,6 +289,7 @@ def _transplant(args: argparse.Namespace) -> int:
 
 
 def _expand(args: argparse.Namespace) -> int:
+    cli.check_output(Path(args.out), [Path(args.weights)])
     layers = read_layers(args.weights)
     weights = {layer.name: layer.blobs for layer in layers if layer.blobs}
     for name in args.layer:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import cli
@@ -49,7 +50,7 @@ def test_a_mistake_of_the_program_is_not_hidden():
 
 def test_names_forge_no_lines_and_no_colours(capsys):
     assert cli.run(raising(cli.BadInput('a\nerror: b\x1b[31m\u2028c\x00: gone'))) == 2
-    assert capsys.readouterr().err == 'error: a error: b?[31m c?: gone\n'
+    assert capsys.readouterr().err == 'error: a error: b\\x1b[31m c\\x00: gone\n'
 
 
 def shell(command):
@@ -124,6 +125,25 @@ def test_photographs_and_masks_survive_their_own_folder_as_output(tmp_path, caps
                                 str(tmp_path / 'd/a.jpg'), '--out', str(tmp_path / 'd')]) == 2
     assert 'which this command reads' in capsys.readouterr().err
     assert before == {path: path.read_bytes() for path in (tmp_path / 'd').iterdir()}
+
+
+@pytest.mark.parametrize('command', [
+    'convolutionalize --prototxt deploy.prototxt --weights w.caffemodel --out .',
+    'import model.onnx --out .', 'transplant --from w.caffemodel --to w.caffemodel --out w.caffemodel',
+    'transplant --from w.caffemodel --to w.caffemodel --out /dev/stdout',
+    'expand --weights w.caffemodel --layer a --classes 3 --out w.caffemodel'])
+def test_surgery_never_writes_over_what_it_reads(command, tmp_path, monkeypatch, capsys):
+    from surgery import __main__ as surgery
+    from surgery import write_weights
+    write_weights(tmp_path / 'w.caffemodel', {'a': [np.ones((2, 3), np.float32)]})
+    for name in ('deploy.prototxt', 'model.onnx'):
+        (tmp_path / name).write_text('mine')
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.chdir(tmp_path)
+    device = Path('/dev/stdout').readlink()
+    assert cli.run(surgery.main, command.split()) == 2
+    assert capsys.readouterr().err.count('\n') == 1 and Path('/dev/stdout').readlink() == device
+    assert before == {path: path.read_bytes() for path in tmp_path.iterdir()}
 
 
 @pytest.mark.caffe
