@@ -43,6 +43,13 @@ def threads_of_layers(request):
 
 
 @pytest.fixture
+def without_curves(monkeypatch):
+    """No curves are drawn: they take longer than the steps of a tiny net; tests/test_solve.py looks at them."""
+    from solvers import monitor
+    monkeypatch.setattr(monitor, 'plot', lambda *_: None)
+
+
+@pytest.fixture
 def voc(tmp_path):
     """A folder with VOC 2011 and SBD as `data/`, three small images each."""
     datasets.write_voc(tmp_path / 'data/pascal/VOC2011', sizes=[(24, 32), (33, 20)])

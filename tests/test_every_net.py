@@ -16,7 +16,7 @@ from surgery import read_weights, write_weights  # noqa: E402
 from tests import NETS  # noqa: E402
 from tests.helpers import datasets  # noqa: E402
 
-pytestmark = pytest.mark.caffe
+pytestmark = [pytest.mark.caffe, pytest.mark.usefixtures('without_curves')]
 SIZES = [(24, 32), (30, 20)]
 
 

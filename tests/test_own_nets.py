@@ -24,24 +24,26 @@ from tests.helpers import own  # noqa: E402
 from tests.helpers.datasets import save_lines, save_png  # noqa: E402
 from tests.helpers.own_nets import convolutions, light, train_chain, write  # noqa: E402
 
-pytestmark = pytest.mark.caffe
+pytestmark = [pytest.mark.caffe, pytest.mark.usefixtures('without_curves')]
 ROOT = Path(__file__).resolve().parent.parent
+WIDTH = 24      # of convolutions
 
 
 @pytest.fixture
-def vgg_weights(tmp_path):
-    path = tmp_path / 'VGG.caffemodel'
-    write_weights(path, convolutions())
+def narrow_weights(tmp_path):
+    """Of a classifier like VGG-16, but narrow."""
+    path = tmp_path / 'narrow.caffemodel'
+    write_weights(path, convolutions(WIDTH))
     return path
 
 
-def test_three_kinds_of_masks_train_to_the_same_result(checkout, vgg_weights, tmp_path):
+def test_three_kinds_of_masks_train_to_the_same_result(checkout, narrow_weights, tmp_path):
     """The same photographs with index, palette and RGB masks: equal bits of weights, equal losses and scores."""
     results = []
     for masks in ('index', 'palette', 'rgb'):
         own.write(tmp_path / masks, masks)
         write(f'by-{masks}', tmp_path / masks, checkout)
-        results.append(train_chain(f'by-{masks}', vgg_weights, tmp_path / 'runs', 2))
+        results.append(train_chain(f'by-{masks}', narrow_weights, tmp_path / 'runs', 2, WIDTH))
     assert np.sum(results[0][1]) > 0
     assert results[0] == results[1] == results[2]
 
@@ -206,15 +208,15 @@ def test_published_nets_vary_nothing():
             training.fcn(training.phases[0]).layer[0].python_param.param_str).keys()
 
 
-def test_varied_training_resumes_exactly(described, vgg_weights):
+def test_varied_training_resumes_exactly(described, narrow_weights):
     """Six steps at once end as four and two do, with all variations on."""
-    training = light(nets.load('roads-fcn32s'), 6)
-    plain = training.fcn
-    training = replace(training, fcn=lambda split: read_from(plain(split), mirror=True, scale=(0.5, 1.5), crop=24)
-                       if split == 'train' else plain(split))
+    training = light(nets.load('roads-fcn32s'), 6, WIDTH)
+    unvaried = training.fcn
+    training = replace(training, fcn=lambda split: read_from(unvaried(split), mirror=True, scale=(0.5, 1.5), crop=24)
+                       if split == 'train' else unvaried(split))
     whole, parts = described / 'runs/whole', described / 'runs/parts'
-    solve(training, whole, [vgg_weights])
-    solve(replace(training, recipe=replace(training.recipe, iterations=4)), parts, [vgg_weights])
+    solve(training, whole, [narrow_weights])
+    solve(replace(training, recipe=replace(training.recipe, iterations=4)), parts, [narrow_weights])
     solve(training, parts, resume=True)
     assert (whole / 'metrics.jsonl').read_text() == (parts / 'metrics.jsonl').read_text()
     assert (whole / 'weights.caffemodel').read_bytes() == (parts / 'weights.caffemodel').read_bytes()

@@ -24,14 +24,8 @@ from solvers.loop import Diverged, solve  # noqa: E402
 from tests.helpers import datasets, tiny  # noqa: E402
 from tests.helpers.training_process import TrainingProcess  # noqa: E402
 
-pytestmark = pytest.mark.caffe
+pytestmark = [pytest.mark.caffe, pytest.mark.usefixtures('without_curves')]
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture(autouse=True)
-def without_curves(monkeypatch):
-    """Curves take longer than the steps between them here; tests/test_solve.py looks at them."""
-    monkeypatch.setattr(monitor, 'plot', lambda *_: None)
 
 
 def outcome(run):

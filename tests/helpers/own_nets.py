@@ -24,18 +24,20 @@ def describe(found, root):
     new.write_together(new.lists(found, root), lambda: new.card(found, root).write(root / CARD))
 
 
-def light(training, iterations=3):
-    """8 outputs in fc6 and fc7, nothing to learn below conv5."""
+def light(training, iterations=3, width=None):
+    """8 outputs in fc6 and fc7, and `width` in the convolutions if given; nothing to learn below conv5."""
     def fcn(split):
-        return freeze(narrow(training.fcn(split), 8), ('conv1', 'conv2', 'conv3', 'conv4'))
+        net = narrow(training.fcn(split), 8)
+        return freeze(narrow(net, width, ('conv',)) if width else net, ('conv1', 'conv2', 'conv3', 'conv4'))
     return replace(training, fcn=fcn, recipe=replace(training.recipe, iterations=iterations, score_every=2, snapshot=2))
 
 
-def convolutions():
-    """Those of VGG-16, random but alive: layer -> blobs."""
+def convolutions(most=512):
+    """Those of VGG-16, random but alive, with `most` channels at most: layer -> blobs."""
     rng = np.random.default_rng(0)
     blobs, channels = {}, 3
     for stage, (width, depth) in enumerate(((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)), 1):
+        width = min(width, most)
         for i in range(1, depth + 1):
             scale = np.float32(np.sqrt(2 / (9 * channels)))
             blobs[f'conv{stage}_{i}'] = [rng.standard_normal((width, channels, 3, 3), np.float32) * scale,
@@ -44,11 +46,11 @@ def convolutions():
     return blobs
 
 
-def train_chain(name, initial, runs, steps):
+def train_chain(name, initial, runs, steps, width=None):
     """Train 32s, 16s and 8s of a data set; what came out: losses and scores, confusion matrix, bytes of the weights."""
     for stride in (32, 16, 8):
         run = runs / f'{name}-fcn{stride}s'
-        matrices = solve(light(nets.load(f'{name}-fcn{stride}s'), steps), run, [initial])
+        matrices = solve(light(nets.load(f'{name}-fcn{stride}s'), steps, width), run, [initial])
         initial = run / 'weights.caffemodel'
     learnt = read_weights(initial)
     assert all(np.abs(learnt[name][0]).max() > 0 for name in ('score_fr', 'score_pool4', 'score_pool3'))
