@@ -24,6 +24,7 @@ PIXELS = 500 * 375          # of a photograph of VOC, for which the published ra
 PASSES = 40                 # over the training photographs, as SIFT Flow's nets make
 STEPS = 4_000, 100_000      # at least and at most
 STRIDES = (32, 16, 8)
+WIDEST = 46_340             # outputs of fc6 and fc7: fc7 has as many weights as their square, and 2^31 is the limit
 SCORED = 25                 # times in a run, as VOC's nets are
 CLASSIFIERS = {'vgg16': 'VGG-16', 'caffenet': 'CaffeNet', 'googlenet': 'GoogLeNet'}
 
@@ -133,6 +134,8 @@ def check_call(args: argparse.Namespace, nets: Path) -> None:
         raise BadInput(f'--data {args.data} is not a folder')
     if args.trunk != 'vgg16' and args.head not in (None, 32):
         raise BadInput(f'--trunk {args.trunk} has no head of stride {args.head}; leave --head out')
+    if args.width is not None and args.width > WIDEST:
+        raise BadInput(f'--width {args.width}: fc7 would have more weights than Caffe can count; take at most {WIDEST}')
     if args.width is not None and (args.width < 1 or args.trunk == 'googlenet'):
         raise BadInput(f'--width {args.width}: a number above 0, and for a trunk with fc6 and fc7; leave it out')
     if args.seed < 0 or (args.workers is not None and args.workers < 1):

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -39,6 +39,7 @@ MAX_BYTES = 20 << 20        # of a photograph's file
 MAX_PIXELS = 50_000_000     # once decoded
 SIDE = 500                  # longest side the net sees: the size of VOC's photographs, which the nets were trained on
 WAITING = 4                 # photographs at the server at once, that in work included
+ARRIVAL = 60                # seconds in which a file has arrived
 TIMEOUT = 30                # seconds a silent connection is kept
 
 
@@ -214,12 +215,17 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(404, 'photographs are taken at /segment')
         if self.headers.get('Origin') not in (None, *(f'http://{name}' for name in self.server.names)):
             raise Refused(403, 'only the page of this program may send photographs')
-        data = self.body()      # read in any case: a browser hears no answer before it has sent all
-        with self.server.segmenter:
-            return self.server.segmenter(decode(data))
+        length = self.body_length()
+        try:
+            with self.server.segmenter:     # a place first: what is read takes memory
+                return self.server.segmenter(decode(self.body(length)))
+        except Refused as refusal:
+            if refusal.status == 503:       # a browser hears no answer before it has sent all
+                self.discard(length)
+            raise
 
-    def body(self) -> bytes:
-        """The body of the request, whole and of a size that is accepted."""
+    def body_length(self) -> int:
+        """The bytes of the request's body, of a size that is accepted."""
         length = self.headers.get('Content-Length', '')
         if not (length.isascii() and length.isdigit()):
             raise Refused(411, 'the request does not say how long it is')
@@ -227,10 +233,28 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(413, f'this file is too large: at most {MAX_BYTES >> 20} MB')
         if not int(length):
             raise Refused(400, 'this file is empty')
-        data = self.rfile.read(int(length))
-        if len(data) < int(length):
+        return int(length)
+
+    def body(self, length: int) -> bytes:
+        """The body of the request, whole and within `ARRIVAL` seconds, since it holds a place."""
+        data = b''.join(self.pieces(length))
+        if len(data) < length:
             raise Refused(400, 'the file did not arrive whole')
         return data
+
+    def discard(self, length: int) -> None:
+        """Read the body of the request and keep nothing of it."""
+        for _ in self.pieces(length):
+            continue
+
+    def pieces(self, length: int) -> Iterator[bytes]:
+        """The body of the request as it arrives."""
+        deadline = time.monotonic() + ARRIVAL
+        while length and (piece := self.rfile.read1(min(length, 1 << 16))):
+            if time.monotonic() > deadline:
+                raise Refused(408, f'the file took more than {ARRIVAL} seconds to arrive')
+            length -= len(piece)
+            yield piece
 
     def send_json(self, status: int, value: dict[str, Any]) -> None:
         """Send a value as JSON."""
@@ -295,6 +319,12 @@ class Server(ThreadingHTTPServer):
         self.names = tuple(f'{host}:{self.server_port}' for host in (HOST, 'localhost'))
         self.page = fill_template('serve.html', script='serve.js', title=title, limit=MAX_BYTES, side=SIDE,
                                   formats=FORMATS).encode()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say what went wrong with a connection, in a line; a client that has left is nothing to tell."""
+        problem = sys.exception()
+        if not isinstance(problem, ConnectionError | TimeoutError):
+            cli.say(f'warning: a connection failed: {problem!r}')
 
     @property
     def url(self) -> str:

@@ -344,13 +344,18 @@ class Passes:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
-    """A list that SIGINT and SIGTERM fill, so that a step is finished before the loop looks; a second one kills."""
+    """A list that SIGINT, SIGTERM and SIGHUP fill: a step is finished before the loop looks; a second one kills.
+
+    A hangup that the caller ignores, as nohup has it, stays ignored.
+    """
     stop: list[int] = []
 
     def note(number: int, _frame: Any) -> None:
         stop.append(number)
         signal.signal(number, signal.SIG_DFL)
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    ends = [number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, note) for number in ends}
     try:
         yield stop
     finally:

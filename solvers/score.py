@@ -2,6 +2,7 @@
 
     python -m solvers.score --net voc-fcn8s --weights FILE --split seg11valid [--json FILE]
 """
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -39,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f'{what}: {scores}')
     if args.json:
         tasks = {label: to_json(matrix, dataset.left_out) for label, matrix in found.matrices.items()}
-        files.write_json(args.json, {'net': args.net, 'weights': str(args.weights), 'images': images, 'loss': loss,
+        files.write_json(args.json, {'net': args.net, 'weights': str(args.weights), 'images': images,
+                                     'loss': loss if math.isfinite(loss) else None,
                                      'tasks': tasks})
 
 

@@ -596,3 +596,14 @@ def test_scale_resizes_within_the_range():
     same = augment((image, label), 1, 0, scale=(1, 1))
     np.testing.assert_allclose(same[0], image)
     np.testing.assert_array_equal(same[1], label)
+
+
+def test_an_id_of_two_splits_is_each_ones_own_photograph(tmp_path):
+    own.write(tmp_path / 'photos')
+    describe(look(tmp_path / 'photos'), tmp_path / 'data/roads')
+    root = tmp_path / 'data/roads'
+    first, second = (root / 'train.tsv').read_text().splitlines()[:2]
+    for split, line in (('train', first), ('val', second)):
+        (root / f'{split}.tsv').write_text('\t'.join(['same', *line.split('\t')[1:]]) + '\n')
+    files = [open_dataset('roads', split).file('data', 'same').name for split in ('train', 'val')]
+    assert files == [line.split('\t')[1].rpartition('/')[2] for line in (first, second)]

@@ -103,6 +103,7 @@ def test_heads_trunks_and_widths(checkout, tmp_path):
     (['blocks'], 'is taken; take another, or remove .*blocks.py'),
     (['roads', '--trunk', 'alexnet', '--head', '8'], 'has no head of stride 8'),
     (['roads', '--trunk', 'googlenet', '--width', '8'], 'leave it out'), (['roads', '--width', '0'], 'above 0'),
+    (['roads', '--width', '1000000'], 'more weights than Caffe can count'),
     (['roads', '--workers', '0'], 'at least 1'), (['roads', '--classes', 'none.txt'], 'none.txt is missing')])
 def test_wrong_calls(call, complaint, checkout, tmp_path):
     own.write(tmp_path / 'photos')

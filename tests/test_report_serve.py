@@ -154,6 +154,28 @@ def test_one_photograph_at_a_time_and_few_that_wait(server, monkeypatch):
     assert post(server, picture())[0] == 200
 
 
+def test_files_that_arrive_slowly_take_places_and_no_more_than_that(server, capsys):
+    """Whoever comes then is told so at once; when they leave, places are free and nothing is said."""
+    slow = []
+    for _ in range(serve.WAITING):
+        slow.append(socket.create_connection(('127.0.0.1', server.server_port)))
+        slow[-1].sendall(f'POST /segment HTTP/1.1\r\nHost: 127.0.0.1:{server.server_port}\r\n'
+                         f'Content-Length: {serve.MAX_BYTES}\r\n\r\nbegin'.encode())
+    for _ in range(200):
+        if server.segmenter._places._value == 0:
+            break
+        time.sleep(0.05)
+    status, refusal = post(server, picture())
+    assert status == 503 and 'try again' in refusal['error']
+    for connection in slow:
+        connection.close()
+    for _ in range(200):
+        if server.segmenter._places._value == serve.WAITING:
+            break
+        time.sleep(0.05)
+    assert post(server, picture())[0] == 200 and 'Traceback' not in capsys.readouterr().err
+
+
 def test_a_failure_inside_is_not_told_to_the_network(server, monkeypatch, capsys):
     def fail(self, photo):
         raise RuntimeError('secret path')

@@ -56,7 +56,7 @@ def test_killed_at_20_random_moments_a_run_ends_like_one_left_alone(voc):
     assert outcome(run) == outcome(voc / 'alone')
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_with_a_snapshot_and_says_how_to_go_on(voc, number):
     run = voc / 'run'
     process = TrainingProcess(run, 100_000)

@@ -150,8 +150,8 @@ class Folder(Dataset):
         return place
 
     def __init__(self, split: str, root: str | Path | None = None, tops: Sequence[str] | None = None) -> None:
-        self.paths: dict[str, tuple[Path, Path]] = {}   # of all splits: which one an id is of does not matter
-        for present in self.splits(root):
+        self.paths: dict[str, tuple[Path, Path]] = {}   # of all splits; an id of several is this split's own file
+        for present in sorted(self.splits(root), key=lambda name: name == split):
             self.paths |= self.entries(self.locate(root) / f'{present}.tsv')
         super().__init__(split, root, tops)
 
