@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 SOURCES = Path(__file__).parent / 'src'
+DESCRIPTION = 'build.json'  # what a build of Caffe says of itself
 INSTRUCTION_SETS = {
     'avx512': ['-mavx512f', '-mavx512bw', '-mavx512dq', '-mavx512vl', '-mavx2', '-mfma'],
     'avx2': ['-mavx2', '-mfma'],
@@ -35,7 +36,7 @@ class Unit(NamedTuple):
 
 
 def caffe_folder() -> Path:
-    """The installed Caffe that `import caffe` finds.
+    """The installed Caffe that `import caffe` finds: the folder of its build, or of its package from a wheel.
 
     Raises
     ------
@@ -45,12 +46,13 @@ def caffe_folder() -> Path:
     spec = find_spec('caffe')
     if spec is None or spec.origin is None:
         raise FileNotFoundError('no Caffe to build against: make setup builds it first')
-    return Path(spec.origin).parents[2]
+    package = Path(spec.origin).parent
+    return package if (package / DESCRIPTION).is_file() else package.parents[1]
 
 
 def facts() -> dict[str, Any]:
     """What the build of Caffe says of itself; `cuda` is in it when it is a GPU build."""
-    return dict(json.loads((caffe_folder() / 'build.json').read_text()))
+    return dict(json.loads((caffe_folder() / DESCRIPTION).read_text()))
 
 
 def library() -> Path:
@@ -87,7 +89,7 @@ def compile_library(target: Path, extra: tuple[str, ...] = ()) -> None:
     Raises
     ------
     RuntimeError
-        The compiler or the linker failed.
+        The compiler or the linker failed, or this Caffe came without its headers.
     """
     units = [Unit(path, path.stem, ()) for path in sorted(SOURCES.glob('*.cpp'))]
     units += [Unit(path, f'layer_{path.stem}', caffe_headers()) for path in sorted(SOURCES.glob('layers/*.cpp'))]
@@ -99,14 +101,19 @@ def compile_library(target: Path, extra: tuple[str, ...] = ()) -> None:
 def caffe_headers() -> list[str]:
     """Options with which a compiler finds Caffe's headers, and sees them as Caffe's own code did."""
     described = facts()
+    if 'include' not in described:
+        raise RuntimeError('this Caffe came in a wheel, without headers and with the layers of another accel/: make '
+                           'the wheel again from this checkout, or build Caffe here with make setup GPU=0')
     return [*(f'-isystem{caffe_folder() / folder}' for folder in described['include']),
             *(f'-D{name}' for name in described['defines'])]
 
 
 def caffe_libraries() -> list[str]:
     """Options that link with Caffe, all symbols resolved."""
-    folder = caffe_folder() / facts()['lib']
-    return [f'-L{folder}', '-lcaffe', '-lglog', '-lprotobuf', '-lboost_system', f'-Wl,-rpath,{folder}', '-Wl,-z,defs']
+    lib = facts()['lib']
+    # Found from where `place` puts a library, so that a build can be moved and two builds are equal.
+    return [f'-L{caffe_folder() / lib}', '-lcaffe', '-lglog', '-lprotobuf', '-lboost_system',
+            f'-Wl,-rpath,$ORIGIN/../../{lib}', '-Wl,-z,defs']
 
 
 def compile_and_link(target: Path, units: Sequence[Unit], link: Sequence[str], extra: Sequence[str]) -> None:
@@ -127,7 +134,9 @@ def compile_and_link(target: Path, units: Sequence[Unit], link: Sequence[str], e
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         def compile_one(unit: Unit) -> str:
             output = f'{folder}/{unit.name}.o'
-            run(['g++', *FLAGS, *extra, *unit.flags, '-c', unit.source, '-o', output])
+            # Messages name a source without the folder of this checkout, as those of Caffe itself do.
+            names = f'-ffile-prefix-map={SOURCES}=accel'
+            run(['g++', *FLAGS, names, *extra, *unit.flags, '-c', unit.source, '-o', output])
             return output
 
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:

@@ -277,7 +277,7 @@ def test_key_tells_every_fact_apart():
     facts = build.facts('2.4.6')
     assert build.key(facts) == build.key(build.facts('2.4.6'))
     names = {build.key(facts)} | {build.key({**facts, name: 'other'}) for name in facts}
-    assert {'recipe', 'python', 'abi', 'numpy', 'cpu'} <= set(facts)
+    assert {'recipe', 'python', 'abi', 'numpy', 'machine'} <= set(facts)
     assert len(names) == 1 + len(facts)
     assert build.key(build.facts('2.4.7')) != build.key(facts)
 

@@ -41,9 +41,10 @@ def prepare(target: Path, cache: Path, substitutions: Iterable[recipe.Substituti
 
 def members(tree: Path) -> list[str]:
     """Return the sorted paths, relative to `tree`, of the files that a build uses."""
-    paths = [path for part in recipe.PARTS for path in
-             ([tree / part] if (tree / part).is_file() else (tree / part).rglob('*'))]
-    names = [path.relative_to(tree).as_posix() for path in paths if path.suffix in recipe.SUFFIXES and path.is_file()]
+    files = [tree / part for part in recipe.PARTS if (tree / part).is_file()]
+    files += [path for part in recipe.PARTS for path in (tree / part).rglob('*')
+              if path.suffix in recipe.SUFFIXES and path.is_file()]
+    names = (path.relative_to(tree).as_posix() for path in files)
     return sorted(name for name in names if not name.startswith(recipe.GENERATED))
 
 
