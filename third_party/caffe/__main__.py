@@ -196,9 +196,9 @@ def chosen_wheel() -> Path | None:
     if not before.name.startswith(WHEEL_FOLDER):
         return None
     if stamp()['interpreter'] != interpreter() or not before.is_dir():
-        raise Problem(f'the Caffe of .venv came in a wheel, for {stamp()["interpreter"]}, into {before}; this is another '
-                      'Python, or that folder is gone: make setup WHEEL=FILE again, or make setup GPU=0 to build Caffe',
-                      status=2)
+        raise Problem(f'the Caffe of .venv came in a wheel, for {stamp()["interpreter"]}, into {before}; this is '
+                      'another Python, or that folder is gone: make setup WHEEL=FILE again, or make setup GPU=0 to '
+                      'build Caffe', status=2)
     return before
 
 

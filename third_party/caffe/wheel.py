@@ -38,7 +38,7 @@ DIST = ROOT / 'dist'
 OLD = (1980, 1, 1, 0, 0, 0)     # of every file in the archive: the first date that a zip can hold
 VERSION = '1.0.0+fcn.1'         # Caffe's, and a number that counts what changed in the recipe or in accel
 REQUIRES = ('numpy>=2', 'scipy', 'scikit-image', 'six', 'protobuf>=4.21', 'pydot', 'tqdm')  # pycaffe and accel import
-# What accel imports of this checkout besides itself; in the wheel a module of accel, since a user may have a cli.py too.
+# What accel imports of this checkout besides itself; in the wheel a module of accel: a user may have a cli.py too.
 GROUND = 'cli'
 # For GPU builds: what the toolkit has, but a machine that installs the wheel may not; and cuDNN, for accel's layers.
 MORE_PACKAGES = {
