@@ -275,14 +275,15 @@ def sources_of(build: Path, stage: Path) -> dict[Path, Path]:
     libraries = [*build.rglob('*.so*')]
     printed = subprocess.run(['ldd', *map(str, libraries)], capture_output=True, text=True,
                              env={**os.environ, 'LD_LIBRARY_PATH': str(build / 'lib')}).stdout
-    places = {name: Path(path).resolve() for name, path in re.findall(r'^\s*(\S+) => (/\S+)', printed, re.MULTILINE)}
+    # auditwheel names a copy by the file, whose name may be longer than the one that is asked for.
+    places = {path.name: path for path in (Path(line).resolve() for line in re.findall(r' => (/\S+)', printed))}
     found = {}
     for file in sorted(stage.glob('caffe.libs/*')):
         name = re.sub(r'-[0-9a-f]{8}(?=\.so)', '', file.name)       # auditwheel adds a hash
         if name.startswith('libcaffe.'):
             continue
         if name not in places:
-            raise Problem(f'{file.name}: where this library came from is not found, so neither is its license')
+            raise Problem(f'{name}: where this library came from is not found, so neither is its license')
         found[file] = places[name]
     return found
 
