@@ -279,7 +279,7 @@ def sources_of(build: Path, stage: Path) -> dict[Path, Path]:
     places = {path.name: path for path in (Path(line).resolve() for line in re.findall(r' => (/\S+)', printed))}
     found = {}
     for file in sorted(stage.glob('caffe.libs/*')):
-        name = re.sub(r'-[0-9a-f]{8}(?=\.so)', '', file.name)       # auditwheel adds a hash
+        name = re.sub(r'-[0-9a-f]{8}(?=\.)', '', file.name, count=1)   # auditwheel adds a hash
         if name.startswith('libcaffe.'):
             continue
         if name not in places:
