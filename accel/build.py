@@ -131,12 +131,12 @@ def compile_and_link(target: Path, units: Sequence[Unit], link: Sequence[str], e
         Options for both.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    # Messages name a source without the folder that it lies in on this machine, as those of Caffe itself do.
+    names = [f'-ffile-prefix-map={folder}={name}' for folder, name in ((SOURCES, 'accel'), (caffe_folder(), 'caffe'))]
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         def compile_one(unit: Unit) -> str:
             output = f'{folder}/{unit.name}.o'
-            # Messages name a source without the folder of this checkout, as those of Caffe itself do.
-            names = f'-ffile-prefix-map={SOURCES}=accel'
-            run(['g++', *FLAGS, names, *extra, *unit.flags, '-c', unit.source, '-o', output])
+            run(['g++', *FLAGS, *names, *extra, *unit.flags, '-c', unit.source, '-o', output])
             return output
 
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
