@@ -60,7 +60,7 @@ def test_substitution_of_a_missing_file_fails(tmp_path):
 
 # Source
 
-CHECKOUT = {'CMakeLists.txt': 'project(Caffe)', 'include/caffe/caffe.hpp': '#pragma once', 'tools/CMakeLists.txt': '',
+CHECKOUT = {'CMakeLists.txt': 'project(Caffe)', 'LICENSE': 'free', 'include/caffe/caffe.hpp': '#pragma once', 'tools/CMakeLists.txt': '',
             'src/caffe/net.cpp': 'int x;', 'python/caffe/io.py': 'import six'}
 
 
@@ -288,7 +288,7 @@ def test_key_changes_with_the_recipe(tmp_path, monkeypatch):
         write(tmp_path / path.name, path.read_text())
     monkeypatch.setattr(build, 'HERE', tmp_path)
     assert build.key(build.facts('2.4.6')) == before
-    write(tmp_path / 'recipe.py', (tmp_path / 'recipe.py').read_text().replace('-march=native', '-march=x86-64'))
+    write(tmp_path / 'recipe.py', (tmp_path / 'recipe.py').read_text().replace("'ON'", "'YES'"))
     assert build.key(build.facts('2.4.6')) != before
 
 
@@ -316,7 +316,7 @@ case "$*" in
 *) mkdir -p src/caffe/CMakeFiles/caffe.dir
    printf 'CXX_DEFINES = -DCPU_ONLY -Dcaffe_EXPORTS\\nCXX_INCLUDES = -I/src -isystem /usr/include/hdf5\\n' \\
        > src/caffe/CMakeFiles/caffe.dir/flags.make
-   printf 'CXX_FLAGS = -march=native -O3\\n' >> src/caffe/CMakeFiles/caffe.dir/flags.make ;;
+   printf 'CXX_FLAGS = -march=x86-64-v2 -ffile-prefix-map=/a=b -O3\\n' >> src/caffe/CMakeFiles/caffe.dir/flags.make ;;
 esac
 """
 TEST = 'import unittest, caffe\nclass T(unittest.TestCase):\n    def test(self): self.assertEquals(caffe.answer, %d)\n'
@@ -326,8 +326,10 @@ TEST = 'import unittest, caffe\nclass T(unittest.TestCase):\n    def test(self):
 def fake_source(monkeypatch, on_path):
     """A source whose own test passes when told the right answer, and a cmake that builds it at once."""
     def prepared(answer):
-        monkeypatch.setattr(source, 'prepare', lambda target, cache, more=(): write(
-            target / 'python/caffe/test/test_answer.py', TEST % answer))
+        def prepare(target, cache, more=()):
+            write(target / 'python/caffe/test/test_answer.py', TEST % answer)
+            write(target / 'LICENSE', 'free')
+        monkeypatch.setattr(source, 'prepare', prepare)
         on_path('cmake', CMAKE)
     return prepared
 
@@ -339,7 +341,7 @@ def test_build_appears_complete_and_tested(fake_source, tmp_path, capsys):
     build.build('abc', Path(sys.executable), cache)
     assert sorted(path.name for path in cache.iterdir()) == ['abc', 'abc.log']
     assert json.loads((cache / 'abc/build.json').read_text()) == {
-        'commit': '99bd997', 'defines': ['CPU_ONLY'], 'flags': ['-march=native', '-O3'],
+        'commit': '99bd997', 'defines': ['CPU_ONLY'], 'flags': ['-march=x86-64-v2', '-O3'],
         'include': ['include', '/usr/include/hdf5'], 'lib': 'lib', 'python': 'python'}
     printed = capsys.readouterr().out
     assert '50%' in printed and '1 passed' in printed and 'left out: test_draw.py' in printed
