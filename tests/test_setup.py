@@ -394,7 +394,7 @@ def test_boost_for_another_interpreter_is_one_line(monkeypatch):
 def test_interpreter_too_old_is_one_line(monkeypatch):
     monkeypatch.setattr(sys, 'version_info', (3, 9, 2))
     with pytest.raises(Problem, match='3.11 or later is needed'):
-        setup.check_packages()
+        setup.check_python()
 
 
 def run(*arguments, **environment):
