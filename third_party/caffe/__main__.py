@@ -5,7 +5,7 @@
 
 GPU=1 chooses the GPU build, GPU=0 the CPU build; without either .venv keeps the one it has, at first the CPU build.
 CUDA_ARCH, CUDA_HOME and CUDAHOSTCXX: see cuda.py. CAFFE_SRC=DIR takes Caffe's source from a checkout instead of
-Debian's archive; XDG_CACHE_HOME moves the builds' cache.
+Debian's archive or a clone; XDG_CACHE_HOME moves the builds' cache.
 """
 from __future__ import annotations
 

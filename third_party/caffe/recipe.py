@@ -5,10 +5,12 @@ from typing import NamedTuple
 
 COMMIT = '99bd997'  # the last change to Caffe's code; only a README line changed after it
 
-# Debian's source package of that commit, and the last release that carries it.
-DEBIAN_PACKAGE, DEBIAN_SUITE = 'caffe', 'bullseye'
+# The source package of that commit, and the last release of each distribution that carries it.
+DEBIAN_PACKAGE, SUITES = 'caffe', {'debian': 'bullseye', 'ubuntu': 'focal'}
 ARCHIVE = 'caffe_1.0.0+git20180821.99bd997.orig.tar.gz'
 ARCHIVE_SHA256 = 'e0eb3f06794f7402c77b7dec8e8480273ee1a1bb192e9122b621a69d4147ad0c'
+# The project's own page, where no mirror has that package.
+REPOSITORY, REVISION = 'https://github.com/BVLC/caffe', '99bd99795dcdf0b1d3086a8d67ab1782a8a08383'
 
 # The files that are checked, copied and compiled. Of docs, examples, matlab and tools nothing is built.
 PARTS = ('CMakeLists.txt', 'cmake', 'include', 'python', 'src', 'docs/CMakeLists.txt', 'examples/CMakeLists.txt',
