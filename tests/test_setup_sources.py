@@ -24,7 +24,7 @@ def write_tree(folder, content=TREE):
 def small(tmp_path, monkeypatch):
     """A tree of three files in Caffe's place, no edits, and an empty cache."""
     tree = write_tree(tmp_path / 'tree')
-    monkeypatch.setattr(recipe, 'TREE_SHA256', source.digest(tree))
+    monkeypatch.setattr(recipe, 'TREE_SHA256', source.digest(tree, sorted(TREE)))
     monkeypatch.setattr(recipe, 'SUBSTITUTIONS', ())
     monkeypatch.delenv('CAFFE_SRC', raising=False)
     (tmp_path / 'cache').mkdir()

@@ -22,7 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from . import Problem, build, cuda, cudnn, debian, recipe, source
+from . import Problem, boost, build, cuda, cudnn, debian, recipe, source
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / '.venv'
@@ -74,8 +74,9 @@ def setup(only_gpu: bool = False) -> None:
         A step failed, or this machine lacks something; the message has the remedy.
     """
     check_packages()
-    plan = gpu_plan(only_gpu)
-    facts = build.facts(numpy_version(REQUIREMENTS.read_text())) | ({'cuda': plan.facts()} if plan else {})
+    plan, python = gpu_plan(only_gpu), boost.plan()
+    facts = build.facts(numpy_version(REQUIREMENTS.read_text()))
+    facts |= {name: part.facts() for name, part in {'cuda': plan, 'boost': python}.items() if part}
     cache, name = build.cache_folder(), build.key(facts)
     wanted = {
         'interpreter': interpreter(),
@@ -87,10 +88,9 @@ def setup(only_gpu: bool = False) -> None:
     if only_gpu:
         wanted |= {item: stamp().get(item) for item in CHOICE}
     if stamp() != wanted or not (cache / name).is_dir():
-        check_boost()
         cache.mkdir(parents=True, exist_ok=True)
         with locked(cache / 'lock'):
-            update(wanted, cache, name, plan, choose=not only_gpu)
+            update(wanted, cache, name, plan, python, choose=not only_gpu)
     on = f' with CUDA for architecture {" ".join(plan.architectures)}' if plan else ''
     print(f'ready: Caffe {recipe.COMMIT}{on} for Python {facts["python"]} in {cache / name}', flush=True)
     if only_gpu:
@@ -132,7 +132,8 @@ def gpu_plan(only_gpu: bool) -> cuda.Plan | None:
         raise Problem(f'{problem}; or go back to the CPU build: make setup GPU=0', problem.status) from None
 
 
-def update(wanted: dict[str, Any], cache: Path, name: str, plan: cuda.Plan | None = None, choose: bool = True) -> None:
+def update(wanted: dict[str, Any], cache: Path, name: str, plan: cuda.Plan | None = None,
+           python: boost.Plan | None = None, choose: bool = True) -> None:
     """Do what the stamp does not show as done.
 
     Parameters
@@ -145,6 +146,8 @@ def update(wanted: dict[str, Any], cache: Path, name: str, plan: cuda.Plan | Non
         Of the build in `cache`, from `build.key`.
     plan : cuda.Plan, optional
         Of a GPU build; without it the build is for the CPU.
+    python : boost.Plan, optional
+        Of the Boost.Python to compile; without it the system has one.
     choose : bool
         Let .venv import the build.
 
@@ -158,7 +161,8 @@ def update(wanted: dict[str, Any], cache: Path, name: str, plan: cuda.Plan | Non
     if stale - set(CHOICE):
         install_requirements(clear=bool(stale & {'interpreter', 'root'}))
     if not (cache / name).is_dir():
-        build.build(name, PYTHON, cache, cuda.variant(plan, cache, PYTHON) if plan else build.CPU)
+        variant = cuda.variant(plan, cache, PYTHON) if plan else build.CPU
+        build.build(name, PYTHON, cache, boost.variant(variant, python, cache) if python else variant)
     if choose:
         link(cache / name / 'python')
     STAMP.write_text(json.dumps(wanted, indent=2) + '\n')
@@ -230,23 +234,6 @@ def check_packages() -> None:
         return
     if missing:
         debian.install(missing)
-
-
-def check_boost() -> None:
-    """Check that Boost.Python is installed for this interpreter: Debian builds it for Debian's Python only.
-
-    Raises
-    ------
-    Problem
-        It is not.
-    """
-    version = f'{sys.version_info[0]}.{sys.version_info[1]}'
-    library = f'libboost_python{version.replace(".", "")}.so'
-    # The compiler prints the path of a library that it finds, and the bare name of one that it doesn't.
-    printed = subprocess.run(['g++', f'-print-file-name={library}'], capture_output=True, text=True).stdout
-    if printed.strip() == library:
-        raise Problem(f'no Boost.Python for Python {version} ({sys.executable}): {library} is not installed. Debian '
-                      'builds it for /usr/bin/python3 only: make setup PYTHON=/usr/bin/python3', status=2)
 
 
 def interpreter() -> str:

@@ -46,8 +46,9 @@ SUBSTITUTIONS = (
                  'protobuf 3.18 dropped the second argument, a threshold for a warning'),
     Substitution('cmake/Misc.cmake',
                  'set(CMAKE_INSTALL_RPATH ${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_LIBDIR})',
-                 'set(CMAKE_INSTALL_RPATH "$ORIGIN/../../lib")',
-                 '_caffe.so, in python/caffe, finds libcaffe.so wherever the installed folder is moved to'),
+                 'set(CMAKE_INSTALL_RPATH "$ORIGIN/../../lib;$ORIGIN")',
+                 '_caffe.so, in python/caffe, finds libcaffe.so wherever the installed folder is moved to, and libcaffe.so '
+                 'what lies beside it'),
 )
 
 CMAKE_OPTIONS = {

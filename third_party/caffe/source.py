@@ -120,9 +120,9 @@ def members(tree: Path) -> list[str]:
     return sorted(name for name in names if not name.startswith(recipe.GENERATED))
 
 
-def digest(tree: Path) -> str:
-    """Return the SHA-256 of what `sha256sum` prints for the members of `tree`."""
-    lines = (f'{sha256(tree / name)}  {name}\n' for name in members(tree))
+def digest(tree: Path, names: Iterable[str]) -> str:
+    """Return the SHA-256 of what `sha256sum` prints for the files `names` of `tree`."""
+    lines = (f'{sha256(tree / name)}  {name}\n' for name in names)
     return hashlib.sha256(''.join(lines).encode()).hexdigest()
 
 
@@ -150,7 +150,7 @@ def copy_checked(checkout: Path, target: Path) -> None:
     for name in members(checkout):
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(checkout / name, target / name)
-    found = digest(target)
+    found = digest(target, members(target))
     if found != recipe.TREE_SHA256:
         shutil.rmtree(target)
         raise Problem(f'not Caffe at {recipe.COMMIT}: its sources hash to {found[:12]}, not '
