@@ -47,8 +47,8 @@ SUBSTITUTIONS = (
     Substitution('cmake/Misc.cmake',
                  'set(CMAKE_INSTALL_RPATH ${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_LIBDIR})',
                  'set(CMAKE_INSTALL_RPATH "$ORIGIN/../../lib;$ORIGIN")',
-                 '_caffe.so, in python/caffe, finds libcaffe.so wherever the installed folder is moved to, and libcaffe.so '
-                 'what lies beside it'),
+                 '_caffe.so, in python/caffe, finds libcaffe.so, and libcaffe.so what lies beside it, wherever the '
+                 'installed folder is moved to'),
 )
 
 CMAKE_OPTIONS = {
