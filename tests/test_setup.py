@@ -294,12 +294,6 @@ def test_a_second_setup_waits_for_the_first(tmp_path, capsys):
 
 # The command
 
-def test_boost_for_another_interpreter_is_one_line(monkeypatch):
-    monkeypatch.setattr(sys, 'version_info', (3, 99, 0))
-    with pytest.raises(Problem, match=r'no Boost.Python for Python 3\.99 .*make setup PYTHON=/usr/bin/python3'):
-        setup.check_boost()
-
-
 def test_interpreter_too_old_is_one_line(monkeypatch):
     monkeypatch.setattr(sys, 'version_info', (3, 9, 2))
     with pytest.raises(Problem, match='3.11 or later is needed'):

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import Problem, build, debian, git, recipe, source
+from . import Problem, build, debian, git, source
 from .cuda import SYSTEM, system_library
 from .recipe import Substitution
 
@@ -63,13 +63,17 @@ RELEASES = {
     '1.83': Release({'debian': 'trixie', 'ubuntu': 'noble'},
                     'd24624b3b23ac81b6c012bf413ca0e6c319ec7e765c6cb1f409eea969556fe9c'),
 }
-# Caffe's search knows only what CMake finds; it takes the library that it is given.
+# Caffe looks for a library that CMake knows; it takes the one that it is given. From the folder of the build, so that
+# no library has a path of this machine in it.
 GIVEN = Substitution('cmake/Dependencies.cmake', '''    if(NOT Boost_PYTHON_FOUND)
       find_package(Boost 1.46 COMPONENTS python)
     endif()
 ''', '''    set(Boost_PYTHON_FOUND TRUE)
-    set(Boost_LIBRARIES ${FCN_BOOST_PYTHON})
-    install(FILES ${FCN_BOOST_PYTHON} DESTINATION ${CMAKE_INSTALL_LIBDIR})
+    file(COPY ${FCN_BOOST_PYTHON} DESTINATION ${PROJECT_BINARY_DIR})
+    get_filename_component(Boost_LIBRARIES ${FCN_BOOST_PYTHON} NAME)
+    set(Boost_LIBRARIES ${PROJECT_BINARY_DIR}/${Boost_LIBRARIES})
+    install(FILES ${Boost_LIBRARIES} DESTINATION ${CMAKE_INSTALL_LIBDIR})
+    add_definitions(${FCN_BOOST_DEFINITIONS})
 ''', 'Boost.Python of the recipe, kept beside libcaffe.so')
 
 
@@ -144,9 +148,8 @@ def variant(base: build.Variant, plan: Plan, cache: Path) -> build.Variant:
     Problem
         The sources cannot be fetched or do not compile.
     """
-    flags = base.options.get('CMAKE_CXX_FLAGS', recipe.CMAKE_OPTIONS['CMAKE_CXX_FLAGS'])
     options = {'FCN_BOOST_PYTHON': library(plan, cache),
-               'CMAKE_CXX_FLAGS': ' '.join([flags, *(f'-D{name}' for name in plan.defines)])}
+               'FCN_BOOST_DEFINITIONS': ';'.join(f'-D{name}' for name in plan.defines)}
     return base._replace(substitutions=(*base.substitutions, GIVEN), options={**base.options, **options})
 
 
