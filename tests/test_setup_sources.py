@@ -2,11 +2,13 @@
 import os
 import shutil
 import subprocess
+import sys
 
 import pytest
 
 from tests.helpers.recipe import files, pack, write
-from third_party.caffe import Problem, debian, git, recipe, source
+from third_party.caffe import Problem, build, debian, git, recipe, source
+from third_party.caffe import __main__ as setup
 
 TREE = {'CMakeLists.txt': b'project(Caffe)', 'include/caffe/caffe.hpp': b'#pragma once\n',
         'src/caffe/net.cpp': b'int x;\r\n'}
@@ -215,7 +217,6 @@ def test_git_is_missing_or_slow_is_one_line(on_path, monkeypatch, tmp_path):
 @pytest.mark.slow
 def test_a_clone_of_the_real_source_is_accepted(instead, tmp_path, monkeypatch):
     """The files of Debian's archive, through git, have the recipe's hash."""
-    from third_party.caffe import build
     cache = build.cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
     origin = next(source.origins(cache))
@@ -324,3 +325,29 @@ def test_no_network_is_one_line(on_path, tmp_path):
     on_path('apt-get', 'echo "E: Temporary failure resolving one.test" >&2; exit 100')
     with pytest.raises(Problem, match=r'^E: Temporary failure resolving one.test$'):
         debian.fetch_source(FOCAL, 'caffe', 'caffe.tar.gz', tmp_path / 'kept.tar.gz')
+
+
+# Python
+
+@pytest.mark.parametrize(('release', 'remedy'), [
+    (JAMMY, 'sudo apt-get install python3.11 python3.11-dev python3.11-venv (from universe), then make setup '
+            'PYTHON=python3.11'),
+    (NOBLE, 'make setup PYTHON=/path/to/python3'), (BOOKWORM, 'make setup PYTHON=/path/to/python3')])
+def test_a_python_that_is_too_old_is_answered_with_what_to_install(tmp_path, monkeypatch, release, remedy):
+    monkeypatch.setattr(debian, 'OS_RELEASE', write(tmp_path / 'os-release', release))
+    monkeypatch.setattr(sys, 'version_info', (3, 10, 12))
+    with pytest.raises(Problem) as refusal:
+        setup.check_packages()
+    assert str(refusal.value).endswith(f'3.11 or later is needed: {remedy}') and refusal.value.status == 2
+
+
+def test_headers_and_venv_are_those_of_the_interpreter(tmp_path, monkeypatch):
+    """Not of the package python3: 22.04's python3.11 stands beside its 3.10."""
+    asked = []
+    monkeypatch.setattr(debian, 'missing', lambda packages: asked.extend(packages) or [])
+    monkeypatch.setattr(sys, 'base_prefix', '/usr')
+    monkeypatch.setattr(sys, 'version_info', (3, 12, 1))
+    monkeypatch.setattr(setup, 'find_spec', lambda name: None)
+    monkeypatch.setattr(build, 'python_headers', lambda: str(tmp_path))
+    setup.check_packages()
+    assert asked == [*recipe.PACKAGES, 'python3.12-dev', 'python3.12-venv']

@@ -219,11 +219,12 @@ def check_packages() -> None:
     """
     if sys.version_info < (3, 11):  # noqa: UP036 (this is where an older one is told so)
         raise Problem(f'{sys.executable} is Python {platform.python_version()}; 3.11 or later is needed: '
-                      'make setup PYTHON=/path/to/python3', status=2)
+                      + debian.newer_python(), status=2)
     packages = list(recipe.PACKAGES)
     header = Path(build.python_headers()) / 'Python.h'
     if Path(sys.base_prefix) == Path('/usr'):
-        packages += ['python3-dev'] * (not header.exists()) + ['python3-venv'] * (find_spec('ensurepip') is None)
+        name = f'python{sys.version_info[0]}.{sys.version_info[1]}'    # may be another than the package python3 has
+        packages += [f'{name}-dev'] * (not header.exists()) + [f'{name}-venv'] * (find_spec('ensurepip') is None)
     elif not header.exists():
         raise Problem(f'{sys.executable} came without its C headers (no {header}): install them, or '
                       'make setup PYTHON=/usr/bin/python3', status=2)

@@ -18,6 +18,7 @@ COMPONENTS = {'debian': 'main', 'ubuntu': 'main universe'}     # have the source
 KEYRINGS = (Path('/usr/share/keyrings/debian-archive-keyring.gpg'),
             Path('/usr/share/keyrings/debian-archive-removed-keys.gpg'))    # of ended suites
 OS_RELEASE = Path('/etc/os-release')
+NEWER = {'jammy': 'python3.11'}     # suites of Ubuntu whose own Python is too old: one that they have beside it
 
 
 class Mirror(NamedTuple):
@@ -185,12 +186,21 @@ def mirrors() -> list[Mirror]:
     paths = [Path(path) for path in re.findall(r"='(.*)'", settings)]
     files = [path for path in paths if path.is_file()]
     files += [file for path in paths if path.is_dir() for file in sorted(path.iterdir())]
-    suites = known_suites(OS_RELEASE.read_text() if OS_RELEASE.exists() else '')
+    suites = known_suites(_release())
     entries = [entry for file in files for entry in sources(file.read_text(errors='replace'), file.suffix)]
     found = dict.fromkeys(Mirror(uri, f'[signed-by={key}] ' if key else '', distribution)
                           for uri, names, components, key in entries for distribution in suites
                           if names & suites[distribution] and 'main' in components)
     return sorted(found, key=lambda mirror: not mirror.uri.rstrip('/').endswith(f'/{mirror.distribution}'))
+
+
+def newer_python() -> str:
+    """Return what to do where the Python that runs this is too old."""
+    names = [NEWER[suite] for suite in known_suites(_release())['ubuntu'] if suite in NEWER]
+    if not names:
+        return 'make setup PYTHON=/path/to/python3'
+    return (f'sudo apt-get install {names[0]} {names[0]}-dev {names[0]}-venv (from universe), then make setup '
+            f'PYTHON={names[0]}')
 
 
 def known_suites(release: str) -> dict[str, set[str]]:
@@ -211,6 +221,10 @@ def known_suites(release: str) -> dict[str, set[str]]:
     ubuntu = fields.get('UBUNTU_CODENAME') or (fields.get('VERSION_CODENAME') if fields.get('ID') == 'ubuntu' else None)
     debian = fields.get('DEBIAN_CODENAME') or (None if ubuntu else fields.get('VERSION_CODENAME'))
     return {'debian': ROLES | ({debian} if debian else set()), 'ubuntu': {ubuntu} if ubuntu else set()}
+
+
+def _release() -> str:
+    return OS_RELEASE.read_text() if OS_RELEASE.exists() else ''
 
 
 def sources(text: str, suffix: str) -> Iterator[tuple[str, set[str], set[str], str | None]]:
