@@ -201,10 +201,11 @@ print('used')
 BUILD = """
 import sys
 from pathlib import Path
-from third_party.caffe import boost, build
-plan = boost.plan()
+from third_party.caffe import __main__ as setup, boost, build
+plan, cache = boost.plan(), Path(sys.argv[1])
 assert plan
-print(boost.library(plan, Path(sys.argv[1])), build.python_headers(), *plan.defines, sep='\\n')
+with setup.locked(cache / 'lock'):
+    print(boost.library(plan, cache), build.python_headers(), *plan.defines, sep='\\n')
 """
 
 
