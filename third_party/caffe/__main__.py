@@ -6,7 +6,7 @@
 GPU=1 chooses the GPU build, GPU=0 the CPU build; without either .venv keeps the one it has, at first the CPU build.
 WHEEL=FILE takes Caffe from a wheel that make wheel wrote, and needs neither compiler nor Debian packages; .venv keeps
 it until GPU=0 or GPU=1 asks for a build. CUDA_ARCH, CUDA_HOME and CUDAHOSTCXX: see cuda.py. CAFFE_SRC=DIR takes
-Caffe's source from a checkout instead of Debian's archive; XDG_CACHE_HOME moves the builds' cache.
+Caffe's source from a checkout instead of Debian's archive or a clone; XDG_CACHE_HOME moves the builds' cache.
 """
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from . import Problem, build, cuda, cudnn, debian, recipe, source
+from . import Problem, boost, build, cuda, cudnn, debian, recipe, source
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / '.venv'
@@ -84,8 +84,9 @@ def setup(only_gpu: bool = False) -> None:
         setup_from_wheel(wheel)
         return
     check_packages()
-    plan = gpu_plan(only_gpu)
-    facts = build.facts(numpy_version(REQUIREMENTS.read_text())) | ({'cuda': plan.facts()} if plan else {})
+    plan, python = gpu_plan(only_gpu), boost.plan()
+    facts = build.facts(numpy_version(REQUIREMENTS.read_text()))
+    facts |= {name: part.facts() for name, part in {'cuda': plan, 'boost': python}.items() if part}
     cache, name = build.cache_folder(), build.key(facts)
     wanted = {
         'interpreter': interpreter(),
@@ -97,10 +98,9 @@ def setup(only_gpu: bool = False) -> None:
     if only_gpu:
         wanted |= {item: stamp().get(item) for item in CHOICE}
     if stamp() != wanted or not (cache / name).is_dir():
-        check_boost()
         cache.mkdir(parents=True, exist_ok=True)
         with locked(cache / 'lock'):
-            update(wanted, lambda: build_caffe(cache, name, plan))
+            update(wanted, lambda: build_caffe(cache, name, plan, python))
             if not only_gpu:
                 link(cache / name / 'python')
             STAMP.write_text(json.dumps(wanted, indent=2) + '\n')
@@ -167,10 +167,28 @@ def update(wanted: dict[str, Any], provide: Callable[[], None]) -> None:
     provide()
 
 
-def build_caffe(cache: Path, name: str, plan: cuda.Plan | None) -> None:
-    """Build Caffe into the folder `name` of the cache, locked by this process, unless it is there; raises Problem."""
+def build_caffe(cache: Path, name: str, plan: cuda.Plan | None, python: boost.Plan | None) -> None:
+    """Build Caffe into the folder `name` of the cache, unless it is there.
+
+    Parameters
+    ----------
+    cache : Path
+        Existing folder of builds, locked by this process.
+    name : str
+        From `build.key`.
+    plan : cuda.Plan or None
+        Of a GPU build; without it the build is for the CPU.
+    python : boost.Plan or None
+        Of the Boost.Python to compile; without it the system has one.
+
+    Raises
+    ------
+    Problem
+        A step failed.
+    """
     if not (cache / name).is_dir():
-        build.build(name, PYTHON, cache, cuda.variant(plan, cache, PYTHON) if plan else build.CPU)
+        variant = cuda.variant(plan, cache, PYTHON) if plan else build.CPU
+        build.build(name, PYTHON, cache, boost.variant(variant, python, cache) if python else variant)
 
 
 def chosen_wheel() -> Path | None:
@@ -331,7 +349,7 @@ def check_python() -> None:
     """
     if sys.version_info < (3, 11):  # noqa: UP036 (this is where an older one is told so)
         raise Problem(f'{sys.executable} is Python {platform.python_version()}; 3.11 or later is needed: '
-                      'make setup PYTHON=/path/to/python3', status=2)
+                      + debian.newer_python(), status=2)
 
 
 def check_packages() -> None:
@@ -345,7 +363,8 @@ def check_packages() -> None:
     packages = list(recipe.PACKAGES)
     header = Path(build.python_headers()) / 'Python.h'
     if Path(sys.base_prefix) == Path('/usr'):
-        packages += ['python3-dev'] * (not header.exists()) + ['python3-venv'] * (find_spec('ensurepip') is None)
+        name = f'python{sys.version_info[0]}.{sys.version_info[1]}'    # may be another than the package python3 has
+        packages += [f'{name}-dev'] * (not header.exists()) + [f'{name}-venv'] * (find_spec('ensurepip') is None)
     elif not header.exists():
         raise Problem(f'{sys.executable} came without its C headers (no {header}): install them, or '
                       'make setup PYTHON=/usr/bin/python3', status=2)
@@ -356,23 +375,6 @@ def check_packages() -> None:
         return
     if missing:
         debian.install(missing)
-
-
-def check_boost() -> None:
-    """Check that Boost.Python is installed for this interpreter: Debian builds it for Debian's Python only.
-
-    Raises
-    ------
-    Problem
-        It is not.
-    """
-    version = f'{sys.version_info[0]}.{sys.version_info[1]}'
-    library = f'libboost_python{version.replace(".", "")}.so'
-    # The compiler prints the path of a library that it finds, and the bare name of one that it doesn't.
-    printed = subprocess.run(['g++', f'-print-file-name={library}'], capture_output=True, text=True).stdout
-    if printed.strip() == library:
-        raise Problem(f'no Boost.Python for Python {version} ({sys.executable}): {library} is not installed. Debian '
-                      'builds it for /usr/bin/python3 only: make setup PYTHON=/usr/bin/python3', status=2)
 
 
 def interpreter() -> str:

@@ -5,10 +5,12 @@ from typing import NamedTuple
 
 COMMIT = '99bd997'  # the last change to Caffe's code; only a README line changed after it
 
-# Debian's source package of that commit, and the last release that carries it.
-DEBIAN_PACKAGE, DEBIAN_SUITE = 'caffe', 'bullseye'
+# The source package of that commit, and the last release of each distribution that carries it.
+DEBIAN_PACKAGE, SUITES = 'caffe', {'debian': 'bullseye', 'ubuntu': 'focal'}
 ARCHIVE = 'caffe_1.0.0+git20180821.99bd997.orig.tar.gz'
 ARCHIVE_SHA256 = 'e0eb3f06794f7402c77b7dec8e8480273ee1a1bb192e9122b621a69d4147ad0c'
+# The project's own page, where no mirror has that package.
+REPOSITORY, REVISION = 'https://github.com/BVLC/caffe', '99bd99795dcdf0b1d3086a8d67ab1782a8a08383'
 
 # The files that are checked, copied and compiled: these, and in these folders all with the suffixes below. Of docs,
 # examples, matlab and tools nothing is built.
@@ -45,8 +47,9 @@ SUBSTITUTIONS = (
                  'protobuf 3.18 dropped the second argument, a threshold for a warning'),
     Substitution('cmake/Misc.cmake',
                  'set(CMAKE_INSTALL_RPATH ${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_LIBDIR})',
-                 'set(CMAKE_INSTALL_RPATH "$ORIGIN/../../lib")',
-                 '_caffe.so, in python/caffe, finds libcaffe.so wherever the installed folder is moved to'),
+                 'set(CMAKE_INSTALL_RPATH "$ORIGIN/../../lib;$ORIGIN")',
+                 '_caffe.so, in python/caffe, finds libcaffe.so, and libcaffe.so what lies beside it, wherever the '
+                 'installed folder is moved to'),
 )
 
 # What Caffe is compiled for: every 64-bit x86 since 2009. The layers of accel choose faster code at run time.

@@ -38,6 +38,7 @@ DIST = ROOT / 'dist'
 OLD = (1980, 1, 1, 0, 0, 0)     # of every file in the archive: the first date that a zip can hold
 VERSION = '1.0.0+fcn.1'         # Caffe's, and a number that counts what changed in the recipe or in accel
 REQUIRES = ('numpy>=2', 'scipy', 'scikit-image', 'six', 'protobuf>=4.21', 'pydot', 'tqdm')  # pycaffe and accel import
+BOOST_HEADER = Path('/usr/include/boost/version.hpp')
 # What accel imports of this checkout besides itself; in the wheel a module of accel: a user may have a cli.py too.
 GROUND = 'cli'
 # For GPU builds: what the toolkit has, but a machine that installs the wheel may not; and cuDNN, for accel's layers.
@@ -323,22 +324,26 @@ def license_of(library: Path) -> Path:
     Returns
     -------
     Path
-        'copyright' of its Debian package, or LICENSE in the folder above its own, as the cache of builds has it.
+        'copyright' of its Debian package. A Boost.Python that the recipe compiled is of the version of Boost's headers.
 
     Raises
     ------
     Problem
         There is none.
     """
-    built = library.parents[1] / 'LICENSE'
-    # Packages name a file by /lib or by /usr/lib, which are one folder.
-    names = [str(library), str(library).removeprefix('/usr')]
-    owner = subprocess.run(['dpkg-query', '--search', *names], capture_output=True, text=True).stdout.split(':')[0]
-    places = [built, Path('/usr/share/doc', owner or '.', 'copyright')]
-    license = next((place for place in places if place.is_file()), None)
-    if license is None:
-        raise Problem(f'{library}: no license of it is found, neither in /usr/share/doc nor as {built}')
+    compiled = library.name.startswith('libboost_python') and not _owner(library)
+    owner = _owner(BOOST_HEADER if compiled else library)
+    license = Path('/usr/share/doc', owner, 'copyright')
+    if not owner or not license.is_file():
+        raise Problem(f'{library}: no Debian package has its license, which must go with it')
     return license
+
+
+def _owner(file: Path) -> str:
+    """Return the Debian package that a file came with, empty without one."""
+    # Packages name a file by /lib or by /usr/lib, which are one folder.
+    names = [str(file), str(file).removeprefix('/usr')]
+    return subprocess.run(['dpkg-query', '--search', *names], capture_output=True, text=True).stdout.split(':')[0]
 
 
 # GPU builds
