@@ -45,7 +45,8 @@ def test_substitution_of_a_missing_file_fails(tmp_path):
 # Source
 
 CHECKOUT = {'CMakeLists.txt': 'project(Caffe)', 'LICENSE': 'free',
-            'include/caffe/caffe.hpp': '#pragma once', 'tools/CMakeLists.txt': '', 'src/caffe/net.cpp': 'int x;', 'python/caffe/io.py': 'import six'}
+            'include/caffe/caffe.hpp': '#pragma once', 'tools/CMakeLists.txt': '',
+            'src/caffe/net.cpp': 'int x;', 'python/caffe/io.py': 'import six'}
 
 
 @pytest.fixture
