@@ -301,6 +301,11 @@ def test_ubuntu_has_the_package_in_universe(on_path, monkeypatch, tmp_path, rele
         ('http://mirror.example/ubuntu', 'focal', 'main universe', options)]
 
 
+def test_without_apt_there_is_no_mirror(monkeypatch, tmp_path):
+    monkeypatch.setenv('PATH', str(tmp_path))
+    assert debian.places({'debian': 'old', 'ubuntu': 'focal'}) == []
+
+
 @pytest.mark.parametrize(('release', 'debian_has', 'ubuntu_has'), [
     (BOOKWORM, {'bookworm', 'stable'}, set()), (NOBLE, {'stable'}, {'noble'}), (MINT, {'stable'}, {'noble'}),
     ('', {'stable'}, set())])

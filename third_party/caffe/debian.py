@@ -180,7 +180,9 @@ def places(suites: Mapping[str, str]) -> list[Place]:
 
 
 def mirrors() -> list[Mirror]:
-    """Return the mirrors of Debian and Ubuntu in the machine's apt sources, the likeliest first."""
+    """Return the mirrors of Debian and Ubuntu in the machine's apt sources, the likeliest first; none without apt."""
+    if not shutil.which('apt-config'):
+        return []
     settings = subprocess.run(['apt-config', 'shell', 'LIST', 'Dir::Etc::sourcelist/f', 'PARTS',
                                'Dir::Etc::sourceparts/d'], capture_output=True, text=True).stdout
     paths = [Path(path) for path in re.findall(r"='(.*)'", settings)]
