@@ -30,7 +30,7 @@ from data_layers.reading import FORMATS
 from report.page import contents, data_uri, fill_template, legend
 from solvers.instance import instantiate, load, segment
 from solvers.prototxts import check_net
-from solvers.run import Run
+from solvers.run import Run, weights_of
 from solvers.source import Source
 from solvers.training import Training
 
@@ -342,7 +342,7 @@ def main(argv: list[str] | None = None) -> None:
     net: Training | Run
     if args.net not in nets.names() and Path(args.net).is_dir():
         net = run = Run(Path(args.net))
-        weights = args.weights or run.weights
+        weights = args.weights or weights_of(run.path)
     elif args.weights:
         net, weights = nets.load(args.net), args.weights
     else:
