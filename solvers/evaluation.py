@@ -17,7 +17,8 @@ import files
 from cli import BadInput
 from data_layers import Dataset, data_home
 from data_layers.palette import save_indexed
-from solvers import prototxts
+from solvers import preflight, prototxts
+from solvers.capacity import scoring_bytes
 from solvers.instance import instantiate, load
 from solvers.metrics import ConfusionMatrix, to_json
 from solvers.run import Run, evaluation_of, weights_of
@@ -125,6 +126,7 @@ def score_weights(training: Training, path: Path, split: str | None = None) -> t
     if split:
         test = read_from(test, split=split)
     dataset = open_source(test)
+    preflight.sizes(test, dataset, scoring_bytes)
     net = load(instantiate(test), path)
     return evaluate(net, tasks(test), dataset.classes, dataset.ids), dataset
 
@@ -158,6 +160,7 @@ def evaluate_run(run: Run) -> dict[str, Any]:
     if unknown := [label for label in pairs.values() if label not in dataset.classes]:
         raise BadInput(f'{run.path}: the net has the labels {", ".join(unknown)}, {dataset.name} does not')
     prototxts.check_net(test, f'{run.path / run.phases[1]}.prototxt')
+    preflight.sizes(test, dataset, scoring_bytes)
     net = load(instantiate(test), weights_of(run.path))
     found = evaluate(net, pairs, dataset.classes, dataset.ids, evaluation_of(run.path), what=f'score {run.net}')
     return write_record(run, found, dataset)
