@@ -17,8 +17,9 @@ import files
 from cli import BadInput
 from data_layers import Dataset, data_home
 from data_layers.palette import save_indexed
-from solvers import preflight, prototxts
+from solvers import preflight
 from solvers.capacity import scoring_bytes
+from solvers.foreign import instantiate_foreign
 from solvers.instance import instantiate, load
 from solvers.metrics import ConfusionMatrix, to_json
 from solvers.run import Run, evaluation_of, weights_of
@@ -159,9 +160,8 @@ def evaluate_run(run: Run) -> dict[str, Any]:
     dataset, pairs = open_source(test), tasks(test)
     if unknown := [label for label in pairs.values() if label not in dataset.classes]:
         raise BadInput(f'{run.path}: the net has the labels {", ".join(unknown)}, {dataset.name} does not')
-    prototxts.check_net(test, f'{run.path / run.phases[1]}.prototxt')
     preflight.sizes(test, dataset, scoring_bytes)
-    net = load(instantiate(test), weights_of(run.path))
+    net = load(instantiate_foreign(test, f'{run.path / run.phases[1]}.prototxt'), weights_of(run.path))
     found = evaluate(net, pairs, dataset.classes, dataset.ids, evaluation_of(run.path), what=f'score {run.net}')
     return write_record(run, found, dataset)
 
