@@ -89,14 +89,6 @@ class Run:
         """Name of the net."""
         return str(self.about.get('net') or self.path.name)
 
-    @property
-    def weights(self) -> Path:
-        return weights_of(self.path)
-
-    @property
-    def evaluation(self) -> Path:
-        return evaluation_of(self.path)
-
     @cached_property
     def phases(self) -> tuple[str, str]:
         """The splits that train and score, as named by the solver."""
