@@ -42,7 +42,7 @@ template <bool accumulate>
 static void panel(int n, int K, const float* a, ptrdiff_t a_stride, const float* b, ptrdiff_t b_stride, float* c,
                   ptrdiff_t c_stride) {
   int j = 0;
-  for (; j + NR <= n; j += NR) block<3, accumulate>(K, a, a_stride, b + j, b_stride, c + j, c_stride);
+  for (; j + NR <= n; j += NR) block<NV, accumulate>(K, a, a_stride, b + j, b_stride, c + j, c_stride);
   if (n - j == 2 * W) block<2, accumulate>(K, a, a_stride, b + j, b_stride, c + j, c_stride);
   if (n - j == W) block<1, accumulate>(K, a, a_stride, b + j, b_stride, c + j, c_stride);
 }
