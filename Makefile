@@ -9,7 +9,7 @@ debian = @dpkg-query -W $(1) > /dev/null 2>&1 || \
     { echo 'error: missing packages; run: sudo apt-get install $(1)' >&2; exit 2; }
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build-gpu demo study test test-all test-gpu lint bench nets mpi browser brain clean $(NETS)
+.PHONY: help setup build-gpu demo study test test-all test-gpu lint bench nets mpi browser brain arm clean $(NETS)
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -66,6 +66,9 @@ browser: setup  ## Debian's Chromium, with which the tests look at the report
 
 brain: setup  ## Debian's brain volume, for the study
 	$(call debian,mricron-data)
+
+arm: setup  ## Debian's cross compiler and emulator, with which the tests run the kernels for 64-bit ARM
+	$(call debian,g++-aarch64-linux-gnu qemu-user-static)
 
 clean:  ## remove what tools leave in the checkout; .venv, data, weights and runs stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache

@@ -21,7 +21,8 @@ static inline __attribute__((always_inline)) void block(
     for (int v = 0; v < V; ++v) row[v] = load(b + v * W);
 #pragma GCC unroll 8
     for (int i = 0; i < MR; ++i) {
-      vec x = broadcast(a[i]);
+      // Where A's rows fill vectors, taken from one: on ARM an element of a vector is an operand of the multiplication.
+      const vec x = MR % W ? broadcast(a[i]) : broadcast(load(a + i / W * W)[i % W]);
 #pragma GCC unroll 3
       for (int v = 0; v < V; ++v) sum[i][v] += x * row[v];
     }
