@@ -9,7 +9,7 @@ debian = @dpkg-query -W $(1) > /dev/null 2>&1 || \
     { echo 'error: missing packages; run: sudo apt-get install $(1)' >&2; exit 2; }
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build-gpu demo study test test-all test-gpu lint bench nets mpi browser brain wheel bundle clean $(NETS)
+.PHONY: help setup build-gpu demo study test test-all test-gpu lint bench nets mpi browser brain arm wheel bundle clean $(NETS)
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -67,6 +67,9 @@ browser: setup  ## Debian's Chromium, with which the tests look at the report
 
 brain: setup  ## Debian's brain volume, for the study
 	$(call debian,mricron-data)
+
+arm: setup  ## Debian's cross compiler and emulator, with which the tests run the kernels for 64-bit ARM
+	$(call debian,g++-aarch64-linux-gnu qemu-user-static)
 
 wheel: setup  ## Caffe and accel with all their libraries as one file, dist/caffe-*.whl
 	@$(VENV) -m pip install --quiet --requirement requirements-wheel.txt

@@ -34,7 +34,7 @@ struct Kernels {
 #undef KERNEL
 };
 
-// The table for this CPU, or null when it has neither AVX-512 nor AVX2 with FMA. FCN_ACCEL_ISA=avx2 asks for less.
+// The table for this CPU, or null when it is an x86 without SSE4.2. FCN_ACCEL_ISA=avx2 and =sse4 ask for less.
 const Kernels* kernels();
 
 // Memory of the calling thread for intermediate results, kept from call to call; contents do not last.

@@ -21,7 +21,8 @@ static inline __attribute__((always_inline)) void block(
     for (int v = 0; v < V; ++v) row[v] = load(b + v * W);
 #pragma GCC unroll 8
     for (int i = 0; i < MR; ++i) {
-      vec x = broadcast(a[i]);
+      // Where A's rows fill vectors, taken from one: on ARM an element of a vector is an operand of the multiplication.
+      const vec x = MR % W ? broadcast(a[i]) : broadcast(load(a + i / W * W)[i % W]);
 #pragma GCC unroll 3
       for (int v = 0; v < V; ++v) sum[i][v] += x * row[v];
     }
@@ -42,7 +43,7 @@ template <bool accumulate>
 static void panel(int n, int K, const float* a, ptrdiff_t a_stride, const float* b, ptrdiff_t b_stride, float* c,
                   ptrdiff_t c_stride) {
   int j = 0;
-  for (; j + NR <= n; j += NR) block<3, accumulate>(K, a, a_stride, b + j, b_stride, c + j, c_stride);
+  for (; j + NR <= n; j += NR) block<NV, accumulate>(K, a, a_stride, b + j, b_stride, c + j, c_stride);
   if (n - j == 2 * W) block<2, accumulate>(K, a, a_stride, b + j, b_stride, c + j, c_stride);
   if (n - j == W) block<1, accumulate>(K, a, a_stride, b + j, b_stride, c + j, c_stride);
 }
