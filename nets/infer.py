@@ -10,7 +10,8 @@ beside its folder, as NYUDv2 has it: images/img_5001.png, depth/img_5001.png, hh
 With --tile N, an image larger than N x N pixels is segmented in overlapping tiles of that size, so that the net takes
 no more memory than for one of them. Once tiles overlap by all that a score sees, scores are those of the whole image:
 from N = 980 on with FCN-8s (FCN-16s 964, FCN-32s 932, FCN-AlexNet 832, FCN-GoogLeNet 1552). Smaller ones overlap by
-half, and some pixels beside the seams get another class. It computes up to four times as much.
+half, and some pixels beside the seams get another class. Of a large image, it computes about four times as much with
+these N, and less with larger ones (FCN-8s: 1.8 times with 2048).
 
 With --submission the images are those of VOC 2012 test, and DIR/results/VOC2012/Segmentation/comp6_test_cls/ID.png is
 what the evaluation server takes; all of it is checked at the end.
