@@ -1,4 +1,4 @@
-"""The kernels of every instruction set against plain loops in double precision, without Caffe; those for ARM emulated."""
+"""The kernels of every instruction set against plain loops in double precision, without Caffe; ARM's emulated."""
 import os
 import platform
 import shutil
@@ -15,7 +15,7 @@ CROSS, EMULATOR = 'aarch64-linux-gnu-g++', 'qemu-aarch64-static'
 pytestmark = pytest.mark.slow
 
 
-def compiled(folder, machine=platform.machine(), compiler='g++', link=()):
+def compiled(folder, machine, compiler, link=()):
     """The program that checks the kernels, for a kind of machine."""
     program = folder / 'kernels'
     units = [*build.kernels(machine), build.Unit(SOURCE, 'check', ())]
@@ -25,7 +25,7 @@ def compiled(folder, machine=platform.machine(), compiler='g++', link=()):
 
 @pytest.fixture(scope='module')
 def native(tmp_path_factory):
-    return compiled(tmp_path_factory.mktemp('native'))
+    return compiled(tmp_path_factory.mktemp('native'), platform.machine(), 'g++')
 
 
 @pytest.fixture(scope='module')

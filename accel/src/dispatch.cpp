@@ -10,6 +10,8 @@ namespace accel {
 namespace neon { const Kernels* table(); }
 
 const Kernels* kernels() { return neon::table(); }   // every 64-bit ARM has it
+
+bool products_pay() { return true; }
 #else
 namespace avx512 { const Kernels* table(); }
 namespace avx2 { const Kernels* table(); }
@@ -29,6 +31,8 @@ const Kernels* kernels() {
   }();
   return chosen;
 }
+
+bool products_pay() { return kernels() != sse4::table(); }
 #endif
 
 }  // namespace accel

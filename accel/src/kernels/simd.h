@@ -50,7 +50,7 @@ constexpr int W = 4;
 #if defined(__aarch64__)
 constexpr int MR = 8, NV = 3;   // in 32 registers
 #else
-constexpr int MR = 4, NV = 2;   // in 16 registers, products in others before they are added
+constexpr int MR = 2, NV = 6;   // in 16 registers, where a product takes one before it is added
 #endif
 typedef int index __attribute__((vector_size(16)));
 #define ACCEL_EVEN {0, 2, 4, 6}
