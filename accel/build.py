@@ -10,12 +10,13 @@ import hashlib
 import json
 import os
 import subprocess
-import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import files
 
 SOURCES = Path(__file__).parent / 'src'
 INSTRUCTION_SETS = {
@@ -124,7 +125,7 @@ def compile_and_link(target: Path, units: Sequence[Unit], link: Sequence[str], e
         Options for both.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+    with files.scratch(target.parent) as folder:
         def compile_one(unit: Unit) -> str:
             output = f'{folder}/{unit.name}.o'
             run(['g++', *FLAGS, *extra, *unit.flags, '-c', unit.source, '-o', output])

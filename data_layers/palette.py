@@ -4,6 +4,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+import files
+
 
 def voc_palette() -> np.ndarray:
     """The 256 colours of VOC.
@@ -62,4 +64,5 @@ def save_indexed(path: str | Path, labels: np.ndarray) -> None:
         raise ValueError(f'labels must be H x W uint8, not {labels.shape} {labels.dtype}')
     picture = Image.fromarray(labels)
     picture.putpalette(PALETTE.ravel().tolist())
-    picture.save(path, format='PNG')
+    with files.whole(path) as file:
+        picture.save(file, format='PNG')

@@ -21,6 +21,7 @@ from cli import BadInput
 from data_layers import open_dataset
 from data_layers.pictures import image_files, write_segmentation
 from data_layers.submission import Submission
+from files import move, new_folder, scratch
 from solvers.capacity import check_fits
 from solvers.instance import instantiate, load, segment
 from solvers.source import Source
@@ -46,29 +47,32 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f'computing on {device.choose(args.gpu, args.cpu)}')
     deploy = training.fcn('deploy')
     net = load(instantiate(deploy), args.weights)
-    args.out.mkdir(parents=True, exist_ok=True)
     group = ranks.world()
     failed: dict[str, str] = {}
     held = 0
-    for path in cli.progress(group.share(files), unit='image', desc='segment'):
-        try:
-            images = source.read(path)
-            shapes = {name: (1, *image.shape) for name, image in images.items()}
-            held = check_fits(deploy, shapes, str(path), held)
-        except BadInput as problem:
-            if len(files) > 1:
-                cli.say(f'warning: {cli.printable(str(problem))}')
-            failed[path.name] = str(problem)
-            continue
-        for name, scores in segment(net, images).items():
-            if submission:
-                submission.write(path.stem, scores)
-            else:
-                stem = args.out / (path.stem + name.removeprefix('score'))
-                write_segmentation(stem, path, scores, source.classes(name), args.scores)
-    failed = {name: problem for part in group.gather(failed) for name, problem in part.items()}
-    if failed and len(failed) == len(files):
-        raise BadInput(next(iter(failed.values())) + f' (of {len(files)} images none was segmented)' * (len(files) > 1))
+    with new_folder(args.out):      # which goes again when no image was segmented
+        with scratch(args.out) as aside:
+            for path in cli.progress(group.share(files), unit='image', desc='segment'):
+                try:
+                    images = source.read(path)
+                    shapes = {name: (1, *image.shape) for name, image in images.items()}
+                    held = check_fits(deploy, shapes, str(path), held)
+                except BadInput as problem:
+                    if len(files) > 1:
+                        cli.say(f'warning: {problem}')
+                    failed[path.name] = str(problem)
+                    continue
+                for name, scores in segment(net, images).items():
+                    if submission:
+                        submission.write(path.stem, scores)
+                    else:
+                        stem = aside / (path.stem + name.removeprefix('score'))
+                        write_segmentation(stem, path, scores, source.classes(name), args.scores)
+                move(aside, args.out)
+        failed = {name: problem for part in group.gather(failed) for name, problem in part.items()}
+        if failed and len(failed) == len(files):
+            raise BadInput(next(iter(failed.values())) +
+                           f' (of {len(files)} images none was segmented)' * (len(files) > 1))
     if failed:
         raise cli.Failed(f'{len(failed)} of {len(files)} images were not segmented: {", ".join(failed)}; the others '
                          f'are in {args.out}')

@@ -6,7 +6,6 @@ bytes.
 """
 import contextlib
 import math
-import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -344,23 +343,17 @@ class Passes:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
-    """A list that SIGINT, SIGTERM and SIGHUP fill: a step is finished before the loop looks; a second one kills.
-
-    A hangup that the caller ignores, as nohup has it, stays ignored.
+    """A list that SIGINT, SIGTERM and SIGHUP fill: a step is finished before the loop looks; a second one ends at once.
     """
     stop: list[int] = []
 
-    def note(number: int, _frame: Any) -> None:
+    def note(number: int) -> None:
+        if stop:
+            cli.end(number)
         stop.append(number)
-        signal.signal(number, signal.SIG_DFL)
-    ends = [number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, note) for number in ends}
-    try:
+
+    with cli.on_signals(note):
         yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def warn(*messages: str | None) -> None:

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+import files
 from cli import BadInput
 
 from .classifier import Classifier
@@ -66,11 +66,11 @@ def prove(classifier: Classifier, dense: Dense, old: tuple[Path, Path], new: tup
     Mismatch
         The outputs differ, or none of their numbers is finite.
     """
-    with tempfile.TemporaryDirectory(prefix='surgery-') as folder:
+    with files.scratch() as folder:
         job = _job(classifier, dense, old, new, grid, seed) | {'measure': list(measure), 'gpu': gpu}
         if images:
-            np.savez(os.path.join(folder, 'images.npz'), allow_pickle=False, **dict(images))
-        result: dict[str, Any] = in_child('surgery.proof', job, Path(folder))
+            np.savez(folder / 'images.npz', allow_pickle=False, **dict(images))
+        result: dict[str, Any] = in_child('surgery.proof', job, folder)
     _judge(result)
     return result
 
