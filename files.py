@@ -96,6 +96,10 @@ def scratch(parent: Path | None = None) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_SH)    # for as long as this process lives; then it gets its name
             folder = folder.rename(parent / folder.name.replace('.new', SCRATCH, 1))
         yield folder
+    except OSError as problem:
+        if folder and Path(str(problem.filename)).is_relative_to(folder):   # which nobody knows
+            problem.filename = str(parent / Path(problem.filename).relative_to(folder))
+        raise
     finally:
         with undisturbed():
             if folder:

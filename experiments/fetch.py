@@ -21,6 +21,7 @@ import cli
 import files
 import workers
 from data_layers import data_home
+from data_layers.reading import FORMATS
 from solvers import weights
 from surgery import read_weights, write_weights
 
@@ -130,7 +131,7 @@ def photographs(scale: float) -> Path:
 def _picture(archive: tarfile.TarFile, name: str) -> Image.Image:
     file = archive.extractfile(f'{PHOTOS_FOLDER}/{name}')
     assert file, f'{name} is not a regular file of the archive'
-    return Image.open(io.BytesIO(file.read()))
+    return Image.open(io.BytesIO(file.read()), formats=FORMATS)
 
 
 def onnx_file() -> Path:

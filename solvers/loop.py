@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 import cli
+import files
 from accel import device
 from accel.ranks import Alone, world
 from data_layers import VOID, Dataset
@@ -150,7 +151,7 @@ class Loop:
         filled = f'filled with bilinear kernels: {", ".join(fill_bilinear(net))}'
         self.ranks.broadcast(net)
         if self.ranks.first:
-            (self.run / 'init.txt').write_text('\n\n'.join(map(str, [*reports, filled])) + '\n')
+            files.write(self.run / 'init.txt', '\n\n'.join(map(str, [*reports, filled])) + '\n')
             zero = preflight.unlearnable(net, self.trained)
             kept = self.keep or -(-self.recipe.iterations // self.recipe.snapshot)
             warn(f'no weights for {", ".join(zero)}, which stay at zero: nothing passes them (see init.txt of the run)'
@@ -246,7 +247,7 @@ class Loop:
             try:
                 snapshot.save(self.solver, snapshots_of(self.run), self.passes.seen, self.keep)
             except snapshot.DiskFull as problem:
-                raise cli.BadInput(self._with_last_snapshot(str(problem))) from None
+                raise cli.Failed(self._with_last_snapshot(str(problem))) from None
             monitor.plot(self.run, self.training.net)
 
     def stop(self) -> None:
