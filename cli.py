@@ -53,6 +53,11 @@ class Parser(argparse.ArgumentParser):
         options.setdefault('formatter_class', argparse.RawDescriptionHelpFormatter)
         super().__init__(**options)
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if message and (file := file or sys.stderr):        # argparse's own hides a full disk
+            file.write(message)
+            file.flush()
+
     def error(self, message: str) -> NoReturn:
         self.exit(2, f'{self.prog}: {message} (see {self.prog} --help)\n')
 
