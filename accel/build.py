@@ -12,12 +12,13 @@ import json
 import os
 import platform
 import subprocess
-import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import files
 
 SOURCES = Path(__file__).parent / 'src'
 DESCRIPTION = 'build.json'  # what a build of Caffe says of itself
@@ -152,7 +153,7 @@ def compile_and_link(target: Path, units: Sequence[Unit], link: Sequence[str], e
     target.parent.mkdir(parents=True, exist_ok=True)
     # Messages name a source without the folder that it lies in on this machine, as those of Caffe itself do.
     names = f'-ffile-prefix-map={SOURCES}=accel'
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+    with files.scratch(target.parent) as folder:
         def compile_one(unit: Unit) -> str:
             output = f'{folder}/{unit.name}.o'
             run([compiler, *FLAGS, *BASELINES[machine], names, *extra, *unit.flags, '-c', unit.source, '-o', output])

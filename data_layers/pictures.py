@@ -1,4 +1,5 @@
 """A user's photographs, and their segmentations as pictures: the VOC colours over the photograph, above a legend."""
+import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -6,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+import files
 from cli import BadInput
-from data_layers.palette import PALETTE, colorize, save_indexed
+from data_layers.palette import PALETTE, colorize, save, save_indexed
 from data_layers.reading import IMAGES, VOID, read_rgb
 
 OPACITY = 0.6
@@ -161,6 +163,8 @@ def write_segmentation(stem: Path, photo: Path, labels: np.ndarray, classes: Seq
         As of `read_rgb`.
     """
     save_indexed(f'{stem}.png', labels)
-    overlay(read_rgb(photo), labels, classes).save(f'{stem}_overlay.jpg', quality=92)
+    save(f'{stem}_overlay.jpg', overlay(read_rgb(photo), labels, classes), 'JPEG', quality=92)
     if probabilities is not None:
-        np.savez_compressed(f'{stem}.npz', probabilities=probabilities)
+        content = io.BytesIO()      # numpy hides why a file cannot be written
+        np.savez_compressed(content, probabilities=probabilities)
+        files.write(f'{stem}.npz', [content.getvalue()])

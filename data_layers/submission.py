@@ -33,7 +33,6 @@ class Submission:
         if trained.classes != dataset.classes:
             raise BadInput(f'a submission needs a net of the VOC classes, not of {trained.title}')
         self.dataset, self.folder = dataset, out / FOLDER
-        self.folder.mkdir(parents=True, exist_ok=True)
 
     def images(self) -> list[Path]:
         """The photographs of the split."""
@@ -49,6 +48,7 @@ class Submission:
         labels : array
             H x W, uint8: the class of every pixel.
         """
+        self.folder.mkdir(parents=True, exist_ok=True)
         save_indexed(self.folder / f'{id}.png', labels)
 
     def check(self) -> str:
@@ -64,7 +64,7 @@ class Submission:
         BadInput
             Lists the files that are missing, of no test image, of another size than their image, or not class indices.
         """
-        problems = [f'{path.name} is of no test image' for path in sorted(self.folder.iterdir())
+        problems = [f'{path.name} is of no test image' for path in sorted(self.folder.glob('*'))
                     if path.suffix != '.png' or path.stem not in set(self.dataset.ids)]
         for id, photo in zip(self.dataset.ids, self.images(), strict=True):
             path = self.folder / f'{id}.png'

@@ -29,6 +29,7 @@ from cli import BadInput
 from data_layers import open_dataset
 from data_layers.pictures import image_files, write_segmentation
 from data_layers.submission import Submission
+from files import move, new_folder, scratch
 from solvers.capacity import available, check_fits
 from solvers.instance import instantiate, load
 from solvers.source import Source
@@ -50,26 +51,29 @@ def main(argv: Sequence[str] | None = None) -> None:
         cli.say(f'tiles overlap by {cut.overlap} pixels: scores beside the seams are not quite those of the whole '
                 f'image; from --tile {cut.exact} on they are')
     net = load(instantiate(deploy), args.weights)
-    args.out.mkdir(parents=True, exist_ok=True)
     failed: dict[str, str] = {}
     held = 0
-    for path in cli.progress(group.share(files), unit='image', desc='segment'):
-        try:
-            images = source.read(path)
-            held = check_room(deploy, images, path, cut, held)
-            if args.scores:
-                check_probabilities(source, images, path)
-        except BadInput as problem:
-            if len(files) > 1:
-                cli.say(f'warning: {cli.printable(str(problem))}')
-            failed[path.name] = str(problem)
-            continue
-        found = segment_in_tiles(net, images, cut, args.scores)
-        if submission:
-            submission.write(path.stem, found['score'].labels)
-        else:
-            write(args.out, path, source, found)
-    check_failed({name: problem for part in group.gather(failed) for name, problem in part.items()}, files, args.out)
+    with new_folder(args.out):      # which goes again when no image was segmented
+        with scratch(args.out) as aside:
+            for path in cli.progress(group.share(files), unit='image', desc='segment'):
+                try:
+                    images = source.read(path)
+                    held = check_room(deploy, images, path, cut, held)
+                    if args.scores:
+                        check_probabilities(source, images, path)
+                except BadInput as problem:
+                    if len(files) > 1:
+                        cli.say(f'warning: {problem}')
+                    failed[path.name] = str(problem)
+                    continue
+                found = segment_in_tiles(net, images, cut, args.scores)
+                if submission:
+                    submission.write(path.stem, found['score'].labels)
+                else:
+                    write(aside, path, source, found)
+                move(aside, args.out)
+        check_failed({name: problem for part in group.gather(failed) for name, problem in part.items()}, files,
+                     args.out)
     if group.first:
         print(submission.check() if submission else f'{len(files)} images segmented into {args.out}')
 

@@ -8,7 +8,6 @@ a time; a few more may wait, others are asked to come again. Nothing is kept, an
 import io
 import json
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 import cli
+import files
 import nets
 from accel import device
 from cli import BadInput
@@ -124,9 +124,9 @@ class Segmenter:
         return self._thread.submit(self._segment, photo).result()
 
     def _segment(self, photo: Image.Image) -> dict[str, Any]:
-        with tempfile.TemporaryDirectory() as folder:   # read as every other image is
-            path = Path(folder, 'photo.png')
-            photo.save(path)
+        png = io.BytesIO()
+        photo.save(png, 'PNG')
+        with files.in_memory(png.getvalue()) as path:   # read as every other image is
             blobs = self.source.read(path)
         self._check_room(blobs)
         begin = time.perf_counter()

@@ -176,9 +176,9 @@ def read_record(run: Run) -> dict[str, Any] | None:
     """
     of = identity(run)
     try:
-        known: dict[str, Any] = json.loads((evaluation_of(run.path) / RECORD).read_text())
+        known: dict[str, Any] = json.loads(files.read_text(evaluation_of(run.path) / RECORD))
         return known if known['of'] == of else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -6,7 +6,6 @@ bytes.
 """
 import contextlib
 import math
-import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 import cli
+import files
 from accel import device
 from accel.ranks import Alone, world
 from data_layers import VOID, Dataset
@@ -155,7 +155,7 @@ class Loop:
         filled = f'filled with bilinear kernels: {", ".join(fill_bilinear(net))}'
         self.ranks.broadcast(net)
         if self.ranks.first:
-            (self.run / 'init.txt').write_text('\n\n'.join(map(str, [*reports, filled])) + '\n')
+            files.write(self.run / 'init.txt', '\n\n'.join(map(str, [*reports, filled])) + '\n')
             zero = preflight.unlearnable(net, self.trained)
             kept = self.keep or -(-self.recipe.iterations // self.recipe.snapshot)
             warn(f'no weights for {", ".join(zero)}, which stay at zero: nothing passes them (see init.txt of the run)'
@@ -251,7 +251,7 @@ class Loop:
             try:
                 snapshot.save(self.solver, snapshots_of(self.run), self.passes.seen, self.keep)
             except snapshot.DiskFull as problem:
-                raise cli.BadInput(self._with_last_snapshot(str(problem))) from None
+                raise cli.Failed(self._with_last_snapshot(str(problem))) from None
             monitor.plot(self.run, self.training.net)
 
     def stop(self) -> None:
@@ -348,23 +348,17 @@ class Passes:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
-    """A list that SIGINT, SIGTERM and SIGHUP fill: a step is finished before the loop looks; a second one kills.
-
-    A hangup that the caller ignores, as nohup has it, stays ignored.
+    """A list that SIGINT, SIGTERM and SIGHUP fill: a step is finished before the loop looks; a second one ends at once.
     """
     stop: list[int] = []
 
-    def note(number: int, _frame: Any) -> None:
+    def note(number: int) -> None:
+        if stop:
+            cli.end(number)
         stop.append(number)
-        signal.signal(number, signal.SIG_DFL)
-    ends = [number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, note) for number in ends}
-    try:
+
+    with cli.on_signals(note):
         yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def warn(*messages: str | None) -> None:

@@ -59,7 +59,10 @@ def read(path: Path) -> list[dict[str, Any]]:
     BadInput
         Another line is damaged; names it.
     """
-    whole = path.read_text(errors='replace') if path.exists() else ''
+    if not path.exists():
+        return []
+    with files.open_regular(path) as file:
+        whole = file.read().decode(errors='replace')
     lines = []
     for number, text in enumerate(whole.splitlines(keepends=True), 1):
         try:
@@ -116,7 +119,7 @@ def plot(folder: Path, title: str) -> None:
         axes.plot(iterations, smooth(losses), label=f'mean of {SMOOTHING} steps')
         axes.set_ylim(bottom=0)
         axes.legend()
-        figure.savefig(folder / 'loss.png', dpi=100)
+        _save(figure, folder / 'loss.png')
     if scored:
         figure = Figure(figsize=(8, 4.5), layout='constrained')
         axes = figure.add_subplot(title=f'{title}: scores of the test split', xlabel='iteration', ylim=(0, 1))
@@ -126,7 +129,12 @@ def plot(folder: Path, title: str) -> None:
                           [line['scores'][task][metric] for line in scored], marker='.',
                           label=f'{task} {metric.replace("_", " ")}' if task != 'label' else metric.replace('_', ' '))
         axes.legend()
-        figure.savefig(folder / 'scores.png', dpi=100)
+        _save(figure, folder / 'scores.png')
+
+
+def _save(figure: Any, path: Path) -> None:
+    with files.whole(path) as file:
+        figure.savefig(file, format='png', dpi=100)
 
 
 def loss_at_chance(losses: Iterable[float], classes: int, tolerance: float = 0.02) -> str | None:

@@ -193,13 +193,13 @@ def disk(net: Any, run: Path, snapshots: int) -> str | None:
 
     Raises
     ------
-    BadInput
+    cli.Failed
         Not even one snapshot fits.
     """
     need, free = snapshot.size(net), shutil.disk_usage(run).free
     if free < need * snapshot.ROOM:
-        raise cli.BadInput(f'{run} has room for {free / 1e9:.2f} GB, one snapshot needs {need / 1e9:.2f} GB: free '
-                           'some, or name another folder with --run')
+        raise cli.Failed(f'{run} has room for {free / 1e9:.2f} GB, one snapshot needs {need / 1e9:.2f} GB: free '
+                         'some, or name another folder with --run')
     if free < need * snapshots:
         return (f'the {snapshots} snapshots of this run need {need * snapshots / 1e9:.0f} GB, {run} has '
                 f'{free / 1e9:.0f} GB: keep fewer with --keep N')

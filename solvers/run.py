@@ -77,8 +77,8 @@ class Run:
     def _json(self, name: str) -> dict[str, Any]:
         path = self.path / name
         try:
-            value = json.loads(path.read_text()) if path.exists() else {}
-        except (OSError, ValueError) as problem:
+            value = json.loads(files.read_text(path)) if path.exists() else {}
+        except (OSError, ValueError, RecursionError) as problem:
             raise BadInput(f'{path} is damaged ({problem})') from None
         if not isinstance(value, dict):
             raise BadInput(f'{path} is damaged (it is not a JSON object)')
@@ -133,7 +133,10 @@ def alone(run: Path, first: bool = True) -> Iterator[None]:
     if not first:
         yield
         return
-    with (run / 'lock').open('w') as lock:
+    name = run / 'lock'
+    if name.exists():
+        files.check_regular(name)
+    with name.open('a') as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -145,7 +148,7 @@ def is_held(run: Path) -> bool:
     """Whether a process trains in the folder now."""
     lock = run / 'lock'
     if lock.exists():
-        with lock.open() as file:
+        with files.open_regular(lock) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -175,7 +178,7 @@ def write_down(training: Training, run: Path, initial: Sequence[Path], device_na
     solver.snapshot_prefix = snapshot.PREFIX
     if ranks > 1 and not nccl.layer_wise(training.fcn(training.phases[0]), solver.iter_size):
         solver.layer_wise_reduce = False
-    (run / 'solver.prototxt').write_text(str(solver))
+    files.write(run / 'solver.prototxt', str(solver))
     files.write_json(run / 'run.json', {
         'net': training.net, 'recipe': asdict(training.recipe), 'initial': [str(path) for path in initial],
         'device': device_name, 'ranks': ranks, 'commit': commit(),

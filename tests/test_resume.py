@@ -158,7 +158,7 @@ def test_a_full_disk_loses_nothing(voc, small_disk, monkeypatch):
                     pass
         return save(solver, *arguments)
     monkeypatch.setattr(snapshot, 'save', fill)
-    with pytest.raises(cli.BadInput, match='room for.*last good snapshot is .*00000010'):
+    with pytest.raises(cli.Failed, match='room for.*last good snapshot is .*00000010'):
         solve(tiny.training(15), run)
     assert [path.name for path in snapshot.list_snapshots(run / 'snapshots')] == ['00000005', '00000010']
     filler.unlink()
@@ -230,7 +230,7 @@ def test_preflight_counts_classes_and_disk(voc, monkeypatch):
         preflight.classes(net, {'score': 'sem'}, open_dataset('siftflow', 'test'))
     usage = type(shutil.disk_usage('/'))
     monkeypatch.setattr(shutil, 'disk_usage', lambda _: usage(10, 9, 1))
-    with pytest.raises(cli.BadInput, match='one snapshot needs'):
+    with pytest.raises(cli.Failed, match='one snapshot needs'):
         preflight.disk(net, voc, 3)
     monkeypatch.setattr(shutil, 'disk_usage', lambda _: usage(10, 9, int(1.5 * snapshot.size(net))))
     assert '--keep' in preflight.disk(net, voc, 3) and preflight.disk(net, voc, 1) is None
