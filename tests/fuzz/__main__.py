@@ -29,6 +29,7 @@ import warnings  # noqa: E402
 from collections import Counter  # noqa: E402
 from concurrent.futures import ProcessPoolExecutor, as_completed  # noqa: E402
 from dataclasses import asdict  # noqa: E402
+from operator import attrgetter  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import cli  # noqa: E402
@@ -39,13 +40,14 @@ from tests.fuzz.harness import MEMORY, SECONDS, attack  # noqa: E402
 from tests.fuzz.page import Page, attack_page  # noqa: E402
 from tests.fuzz.surfaces import SURFACES  # noqa: E402
 
+PROGRAM = 'python -m tests.fuzz'
 COUNT = 20_000
 BATCH = 25      # mutants that travel to a process together
 NAMES = (*SURFACES, 'page')
 
 
 def parser():
-    parser = cli.Parser(prog='python -m tests.fuzz', description=__doc__)
+    parser = cli.Parser(prog=PROGRAM, description=__doc__)
     parser.add_argument('--seed', type=int, default=0, metavar='N', help='other mutants [0]')
     parser.add_argument('--count', type=int, default=COUNT, metavar='N', help=f'how many, over all surfaces [{COUNT}]')
     parser.add_argument('--surface', action='append', choices=NAMES, metavar='S',
@@ -73,7 +75,8 @@ def main(argv=None):
     print(cli.table(rows(facts)))
     for failure in facts['failures']:
         print(cli.printable(f'{failure["repeat"]}: {"; ".join(failure["problems"])}'))
-    print(f'{facts["mutants"]} mutants in {facts["seconds"]:.0f} s, {len(facts["failures"])} failures; {out / "fuzz.json"}')
+    print(f'{facts["mutants"]} mutants in {facts["seconds"]:.0f} s, {len(facts["failures"])} failures; '
+          f'{out / "fuzz.json"}')
     return 1 if facts['failures'] else 0
 
 
@@ -83,8 +86,8 @@ def fuzz(names, seed, count, jobs):
     scratch = Path(tempfile.mkdtemp(prefix='fuzz-'))
     try:
         bases = build(names, scratch)
-        work = [(name, list(range(at, min(at + BATCH, each)))) for name, each in zip(names, deal(count, len(names)), strict=True)
-                for at in range(0, each, BATCH)]
+        shares = zip(names, deal(count, len(names)), strict=True)
+        work = [(name, list(range(at, min(at + BATCH, each)))) for name, each in shares for at in range(0, each, BATCH)]
         work.sort(key=lambda batch: batch[1][0])    # all surfaces from the start
         bar = cli.progress(total=count, unit='mutant', desc='fuzz')
         with bar, ProcessPoolExecutor(jobs, multiprocessing.get_context('fork')) as pool:
@@ -188,15 +191,16 @@ def account(names, outcomes, seed, seconds):
     surfaces = {}
     for name in names:
         mine = [outcome for outcome in outcomes if outcome.surface == name]
-        slowest = max(mine, key=lambda outcome: outcome.seconds)
-        hungriest = max(mine, key=lambda outcome: outcome.peak)
+        slowest = max(mine, key=attrgetter('seconds'))
+        hungriest = max(mine, key=attrgetter('peak'))
         surfaces[name] = {
             'mutants': len(mine), 'statuses': dict(sorted(Counter(outcome.status for outcome in mine).items())),
             'slowest_seconds': round(slowest.seconds, 2), 'slowest': slowest.number,
             'peak_bytes': hungriest.peak, 'hungriest': hungriest.number,
             'failures': sum(bool(outcome.problems) for outcome in mine)}
-    failures = [{**asdict(outcome), 'repeat': f'python -m tests.fuzz --seed {seed} --repeat {outcome.surface}:{outcome.number}'}
-                for outcome in sorted(outcomes, key=lambda outcome: (outcome.surface, outcome.number)) if outcome.problems]
+    broken = sorted(filter(attrgetter('problems'), outcomes), key=attrgetter('surface', 'number'))
+    failures = [{**asdict(outcome), 'repeat': f'{PROGRAM} --seed {seed} --repeat {outcome.surface}:{outcome.number}'}
+                for outcome in broken]
     return {'seed': seed, 'mutants': len(outcomes), 'seconds': round(seconds, 1), 'date': time.strftime('%Y-%m-%d'),
             'processor': processor(), 'python': platform.python_version(),
             'limits': {'seconds': SECONDS, 'bytes': MEMORY}, 'surfaces': surfaces, 'failures': failures}

@@ -9,8 +9,8 @@ NUMBERS = (0, -1, 1, 2, 3, 5, 7, 30_000, 2 ** 31 - 1, 2 ** 31, 2 ** 62, 2 ** 63 
 EDGES = (*map(str, NUMBERS), '255', '256', '65536', '100000', '4294967295', '9223372036854775808', '1e400', '1e-400',
          'nan', 'NaN', 'inf', '-Infinity', '0.5', '-0', '1e9', '0x10', '', '9' * 5000)
 # Names that lists, terminals and file systems take badly; none has a slash.
-NAMES = ('a\nb', 'a\nerror: forged', '\x1b[2J\x1b[31m', 'a\tb', 'a\u2028b', 'a\\b', ' a ', '-h', '--out', '..a', 'é' * 100,
-         'x' * 240, 'a\udcff', '%s%n', '\u202egnp', "a'b\"c", '{}', '~', '$HOME', 'a\x85b', 'a;b')
+NAMES = ('a\nb', 'a\nerror: forged', '\x1b[2J\x1b[31m', 'a\tb', 'a\u2028b', 'a\\b', ' a ', '-h', '--out', '..a',
+         'é' * 100, 'x' * 240, 'a\udcff', '%s%n', '\u202egnp', "a'b\"c", '{}', '~', '$HOME', 'a\x85b', 'a;b')
 TEXTS = ('', 'text', '\ud800', '\x1b[2J\nerror: forged', 'x' * 100_000, '../../neighbour/secret.txt', '/dev/zero',
          '\0', '9' * 5000, 'é\u2028')
 

@@ -105,7 +105,7 @@ def read_varint(data, at):
 
 
 def wire_fields(data):
-    """The fields of a protobuf message as (start, start of the content, end, kind); raises ValueError for no message."""
+    """The fields of a protobuf message as (start, start of content, end, kind); raises ValueError for no message."""
     found, at = [], 0
     while at < len(data):
         tag, inside = read_varint(data, at)
@@ -164,10 +164,11 @@ def in_safetensors(whole, rng):
 
 # -------------------------------------------------------------------------------------------------------- prototxts
 
-TYPES = ('HDF5Output', 'HDF5Data', 'Python', 'MemoryData', 'Data', 'ImageData', 'WindowData', 'DummyData', 'Input', 'Split',
-         'Silence', 'Slice', 'Concat', 'Eltwise', 'Reshape', 'Flatten', 'Crop', 'Deconvolution', 'Convolution', 'Pooling',
-         'InnerProduct', 'LRN', 'Softmax', 'SoftmaxWithLoss', 'Accuracy', 'ArgMax', 'Filter', 'Embed', 'LSTM', 'SPP',
-         'Im2col', 'BatchReindex', 'Tile', 'Bias', 'Scale', 'BatchNorm', 'Dropout', 'Power', 'Log', 'Parameter', 'Nowhere', '')
+TYPES = ('HDF5Output', 'HDF5Data', 'Python', 'MemoryData', 'Data', 'ImageData', 'WindowData', 'DummyData', 'Input',
+         'Split', 'Silence', 'Slice', 'Concat', 'Eltwise', 'Reshape', 'Flatten', 'Crop', 'Deconvolution',
+         'Convolution', 'Pooling', 'InnerProduct', 'LRN', 'Softmax', 'SoftmaxWithLoss', 'Accuracy', 'ArgMax', 'Filter',
+         'Embed', 'LSTM', 'SPP', 'Im2col', 'BatchReindex', 'Tile', 'Bias', 'Scale', 'BatchNorm', 'Dropout', 'Power',
+         'Log', 'Parameter', 'Nowhere', '')
 
 
 def in_prototxt(whole, rng):
@@ -229,7 +230,7 @@ def change_field(message, rng):
         if not repeated or len(value):
             return change_field(rng.choice(value) if repeated else value, rng)
     field = rng.choice(message.DESCRIPTOR.fields)
-    repeated = isinstance(getattr(message, field.name), (list, tuple)) or hasattr(getattr(message, field.name), 'extend')
+    repeated = hasattr(getattr(message, field.name), 'extend')
     if rng.random() < .2 or field.type == field.TYPE_MESSAGE:
         message.ClearField(field.name)
         return
@@ -292,10 +293,10 @@ def change_member(members, rng):
     elif how == 4:
         new.name = '/'.join([*info.name.split('/')[:-1], rng.choice(NAMES)])
     elif how == 5:
-        new.name = rng.choice((info.name + '/' + info.name, info.name.rpartition('/')[0] or 'x', 'x/' * 500 + info.name))
+        new.name = rng.choice((f'{info.name}/{info.name}', info.name.rpartition('/')[0] or 'x', 'x/' * 500 + info.name))
     elif how == 6:
-        new.pax_headers = {rng.choice(('size', 'path', 'GNU.sparse.size', 'GNU.sparse.map', 'GNU.sparse.major', 'mtime')):
-                           rng.choice((*EDGES, '../' + SECRET, '0,99999999999'))}
+        key = rng.choice(('size', 'path', 'GNU.sparse.size', 'GNU.sparse.map', 'GNU.sparse.major', 'mtime'))
+        new.pax_headers = {key: rng.choice((*EDGES, '../' + SECRET, '0,99999999999'))}
     elif how == 7:
         content = any_bytes(content, rng)
         new.size = len(content)
@@ -319,9 +320,9 @@ def in_zip(whole, rng):
             info.compress_type = archive.compression
             if number == chosen and how < 5:
                 folder = name.rpartition('/')[0]
-                info.filename = rng.choice((f'/{name}', f'../../{SECRET}', f'{folder}/../../../{SECRET}', f'C:{name}',
-                                            folder + '/', name + '/', f'{folder}/{rng.choice(NAMES)}', 'x/' * 2000 + name)
-                                           ).encode(errors='replace').decode()
+                other = rng.choice((f'/{name}', f'../../{SECRET}', f'{folder}/../../../{SECRET}', f'C:{name}',
+                                    f'{folder}/', f'{name}/', f'{folder}/{rng.choice(NAMES)}', 'x/' * 2000 + name))
+                info.filename = other.encode(errors='replace').decode()
                 if how == 1:
                     info.filename, info.external_attr = name, 0o120777 << 16       # a link
                 elif how == 2:
@@ -385,14 +386,15 @@ def in_png(data, rng):
         at += size + 12
     how = rng.randrange(6)
     if how < 3:
-        width, height = (rng.choice((0, 1, 31, 33, 5000, 13_000, 30_000, 65_535, 2 ** 31 - 1, 2 ** 32 - 1)) for _ in 'wh')
-        head = bytearray(struct.pack('>II', width, height) + chunks[0][1][8:])
+        sides = [rng.choice((0, 1, 31, 33, 5000, 13_000, 30_000, 65_535, 2 ** 31 - 1, 2 ** 32 - 1)) for _ in 'wh']
+        head = bytearray(struct.pack('>II', *sides) + chunks[0][1][8:])
         if how == 2:
             head[rng.randrange(8, 13)] = rng.randrange(256)
         chunks[0] = chunks[0][0], bytes(head)
     elif how == 3:
-        chunks.insert(rng.randrange(len(chunks) + 1), (rng.choice((b'zTXt', b'iTXt', b'iCCP', b'tRNS', b'PLTE', b'acTL', b'eXIf')),
-                                                       rng.choice((b'', b'a\0\0' + zlib.compress(bytes(30 << 20)), rng.randbytes(40)))))
+        kind = rng.choice((b'zTXt', b'iTXt', b'iCCP', b'tRNS', b'PLTE', b'acTL', b'eXIf'))
+        body = rng.choice((b'', b'a\0\0' + zlib.compress(bytes(30 << 20)), rng.randbytes(40)))
+        chunks.insert(rng.randrange(len(chunks) + 1), (kind, body))
     elif how == 4:
         chunks.insert(rng.randrange(len(chunks)), chunks.pop(rng.randrange(len(chunks))))
     else:

@@ -1,7 +1,8 @@
 """One command on one input: run in a process of its own, and what it may not do, whatever the input.
 
-A mutant lives in a folder, its world. The command's process is forked from one that has all imports done, leads a process
-group of its own, and has its folders (data, weights, runs, home, temporary files) in the world. It breaks a promise when
+A mutant lives in a folder, its world. The command's process is forked from one that has all imports done, leads a
+process group of its own, and has its folders (data, weights, runs, home, temporary files) in the world. It breaks a
+promise when
 
     it ends by a signal, with another status than 0, 1 or 2, or not within `SECONDS`
     it says Traceback, two lines of errors, nothing at all when it fails, or characters that a terminal obeys
@@ -22,7 +23,6 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import cli
 
@@ -30,6 +30,7 @@ SECONDS = 60
 MEMORY = 4 << 30        # bytes
 STOP = 12 << 30         # bytes of addresses, where allocation fails; what is only mapped, as libraries are, counts too
 LONGEST = 10_000        # characters of a line of stderr
+HALF = r'\.partial$|^\.[^.].*\.\w{8}$'     # names of what is not finished
 FOLDERS = ('in', 'out', 'data', 'nets', 'weights', 'runs', 'home', 'tmp', 'cwd', 'neighbour')     # of a world
 
 
@@ -121,7 +122,7 @@ def attack(call, world, seconds=SECONDS, memory=MEMORY):
     begin = time.monotonic()
     child = os.fork()
     if not child:
-        _become(call, world, logs)
+        become(call, world, logs)
     ended, usage = _wait(child, seconds)
     outcome = Outcome('', 0, seconds=time.monotonic() - begin, peak=usage.ru_maxrss << 10,
                       call=' '.join([call.main.__module__, *call.argv]))
@@ -138,7 +139,7 @@ def attack(call, world, seconds=SECONDS, memory=MEMORY):
     return outcome
 
 
-def _become(call, world, logs):
+def become(call, world, logs):
     """In the child: be the command; never returns."""
     status = 99
     try:
@@ -185,7 +186,7 @@ def _wait(child, seconds):
     finally:
         os.close(watched)
     if not ready:
-        _kill(child)
+        kill(child)
     _, ended, usage = os.wait4(child, 0)
     return (ended if ready else None), usage
 
@@ -198,11 +199,11 @@ def _left_behind(group):
         except ProcessLookupError:
             return False
         time.sleep(.02)
-    _kill(group)
+    kill(group)
     return True
 
 
-def _kill(group):
+def kill(group):
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
 
@@ -245,5 +246,5 @@ def _of_files(call, before, after, status):
         may = below(path, call.rewrites) or below(path, call.writes) and (status == '0' or call.keeps or is_folder)
         if not may:
             yield f'left: {path}'
-        elif name.endswith('.partial') or name.startswith('.') or after[path][0] not in (stat.S_IFDIR, stat.S_IFREG):
+        elif re.search(HALF, name) or after[path][0] not in (stat.S_IFDIR, stat.S_IFREG):
             yield f'left half: {path}'

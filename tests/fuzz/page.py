@@ -11,16 +11,18 @@ from report import serve
 
 from . import damage
 from .formats import in_picture
-from .harness import LONGEST, MEMORY, SECONDS, Call, Outcome, _become, _kill, snapshot
+from .harness import LONGEST, MEMORY, SECONDS, Call, Outcome, become, kill, snapshot
 
 METHODS = ('GET', 'POST', 'HEAD', 'PUT', 'DELETE', 'OPTIONS', 'TRACE', 'CONNECT', 'PATCH', 'PRI', 'get', '', 'x' * 5000)
-PATHS = ('/', '/segment', '/segment?x', '//segment', '/../../../etc/passwd', '/%2e%2e/x', '*', 'http://evil/', '/\0', '/é',
-         '/' + 'a' * 70_000, '', '/segment#', '/segment/', 'segment')
-VERSIONS = ('HTTP/1.1', 'HTTP/1.0', 'HTTP/0.9', 'HTTP/2.0', 'HTTP/9999999999.1', 'HTTP/1.1.1', 'HTTP/-1.1', 'http/1.1', '', 'X')
+PATHS = ('/', '/segment', '/segment?x', '//segment', '/../../../etc/passwd', '/%2e%2e/x', '*', 'http://evil/', '/\0',
+         '/é', '/' + 'a' * 70_000, '', '/segment#', '/segment/', 'segment')
+VERSIONS = ('HTTP/1.1', 'HTTP/1.0', 'HTTP/0.9', 'HTTP/2.0', 'HTTP/9999999999.1', 'HTTP/1.1.1', 'HTTP/-1.1',
+            'http/1.1', '', 'X')
 HEADERS = (b'Transfer-Encoding: chunked', b'Expect: 100-continue', b'Connection: keep-alive', b'Connection: close',
-           b'Upgrade: websocket', b'Host: evil', b'Host: ', b'Origin: http://evil', b'Origin: null', b'Content-Length: 5',
-           b'X: ' + b'y' * 70_000, b': x', b'X', b' folded', b'\0: \0', b'X\xff: \xff', b'Content-Type: multipart/form-data; '
-           b'boundary=' + b'-' * 300, b'Range: bytes=0-1', b'Cookie: a=b')
+           b'Upgrade: websocket', b'Host: evil', b'Host: ', b'Origin: http://evil', b'Origin: null',
+           b'Content-Length: 5', b'X: ' + b'y' * 70_000, b': x', b'X', b' folded', b'\0: \0', b'X\xff: \xff',
+           b'Content-Type: multipart/form-data; boundary=' + b'-' * 300, b'Range: bytes=0-1', b'Cookie: a=b')
+LENGTHS = (*damage.EDGES[:16], '20971520', '20971521', '+5', ' 5', '٣', '5, 5')
 
 
 class Page:
@@ -38,7 +40,7 @@ class Page:
         self.before = snapshot(base)
         self.process = os.fork()
         if not self.process:
-            _become(Call(serve.main, ('--net', str(base / 'in/run'), '--cpu', '--port', '0')), base, self.logs)
+            become(Call(serve.main, ('--net', str(base / 'in/run'), '--cpu', '--port', '0')), base, self.logs)
         deadline = time.monotonic() + SECONDS
         while '://' not in (text := self.logs[0].read_text() if self.logs[0].exists() else ''):
             if time.monotonic() > deadline or os.waitpid(self.process, os.WNOHANG)[0]:
@@ -62,7 +64,7 @@ class Page:
                     if line.startswith('VmHWM'))
 
     def close(self) -> None:
-        _kill(self.process)
+        kill(self.process)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.process, 0)
 
@@ -72,7 +74,7 @@ def requests(rng, port, picture):
     def one():
         body = in_picture(picture, rng) if rng.random() < .7 else rng.choice((b'', b'x', picture, rng.randbytes(999)))
         host = f'Host: 127.0.0.1:{port}'.encode()
-        length = rng.choice((*damage.EDGES[:16], '20971520', '20971521', '+5', ' 5', '٣', '5, 5')) if rng.random() < .2 else len(body)
+        length = rng.choice(LENGTHS) if rng.random() < .2 else len(body)
         lines = [host, f'Content-Length: {length}'.encode()]
         method, path, version = 'POST', '/segment', 'HTTP/1.1'
         for _ in range(rng.choice((0, 0, 1, 1, 2, 3))):
@@ -92,7 +94,7 @@ def requests(rng, port, picture):
             elif how == 6:
                 lines += [f'X-{i}: y'.encode() for i in range(rng.choice((50, 150)))]
             else:
-                body = rng.choice((body * 2, body[:-1], b'ffffffffffffffff\r\n' + body, b'5\r\nhello\r\n0\r\n\r\n', b'-1\r\n'))
+                body = rng.choice((body * 2, body[:-1], b'f' * 16 + b'\r\n' + body, b'5\r\nhello\r\n0\r\n\r\n'))
         ends = rng.choice(('\r\n',) * 8 + ('\n', '\r', '\r\n\r\n')).encode()
         whole = ends.join([f'{method} {path} {version}'.encode(), *lines, b'', b'']) + body
         return damage.any_bytes(whole, rng) if rng.random() < .15 else whole
@@ -131,7 +133,7 @@ def attack_page(page: Page, seed: int, number: int, picture: bytes) -> Outcome:
             if answer.startswith(b'HTTP/') and (status == '500' or not status.isdigit()):
                 outcome.problems.append(f'answered {answer[:80]!r}')
             outcome.status = 'refused' if answer.startswith(b'HTTP/') and status >= '4' else outcome.status
-        well = ask(page.port, [f'GET / HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\nConnection: close\r\n\r\n'.encode()])[0]
+        well, = ask(page.port, [f'GET / HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\n\r\n'.encode()])
         if not well.startswith(b'HTTP/1.1 200'):
             outcome.problems.append(f'the page is gone: {well[:80]!r}')
     except (TimeoutError, OSError) as problem:
@@ -148,8 +150,8 @@ def attack_page(page: Page, seed: int, number: int, picture: bytes) -> Outcome:
     outcome.peak = page.peak()
     if outcome.peak > MEMORY:
         outcome.problems.append(f'{outcome.peak >> 20} MB of memory')
-    if (after := snapshot(page.world)) != page.before:
+    if snapshot(page.world) != page.before:
         time.sleep(.5)      # a photograph of a client that has left may be at the net still
-        if (after := snapshot(page.world)) != page.before:
-            outcome.problems.append('files changed: ' + ', '.join(sorted(set(after.items()) ^ set(page.before.items()))[0]))
+        if changed := {path for path, _ in snapshot(page.world).items() ^ page.before.items()}:
+            outcome.problems.append(f'files changed: {", ".join(sorted(changed))}')
     return outcome

@@ -25,9 +25,8 @@ from solvers import monitor, score
 from solvers.instance import instantiate
 from solvers.loop import solve
 from surgery import __main__ as surgery_main
-from surgery import read_net, write_weights
-from surgery.caffemodel import read_weights
-from tests.helpers import datasets, own, own_nets, tiny
+from surgery import write_weights
+from tests.helpers import datasets, own, tiny
 from tests.helpers.surgery_models import a_classifier, a_state, save_safetensors
 from tests.helpers.surgery_nets import LENET, randomise
 
@@ -78,10 +77,10 @@ def build_state(world):
 
 def build_weights(world):
     numbers = np.random.default_rng(0)
-    for name, classes in (('a', 3), ('b', 4)):
+    for name in 'ab':
         write_weights(world / f'in/{name}.caffemodel', {
             'conv1': [numbers.normal(size=(4, 1, 5, 5)), numbers.normal(size=4)],
-            'score': [numbers.normal(size=(classes, 4, 1, 1)), np.ones(classes)], 'one': [np.ones(())]},
+            'score': [numbers.normal(size=(3, 4, 1, 1)), np.ones(3)], 'one': [np.ones(())]},
             {'conv1': 'Convolution', 'score': 'Convolution'})
 
 
@@ -144,7 +143,7 @@ def build_own(world, kind):
         own.photo(world / f'in/photos/{number}.jpg', (24, 32))
         own.polygons(world / f'in/photos/{number}.json', (24, 32), [
             ('road', 'polygon', [[0, 0], [20, 1], [9, 20]]), ('car', 'rectangle', [[2, 2], [9, 9]]),
-            ('car', 'circle', [[12, 12], [15, 12]]), ('road', 'line', [[1, 1], [9, 9]])])
+            ('car', 'circle', [[12, 12], [15, 12]])])
 
 
 def build_described(world):
@@ -170,7 +169,8 @@ def build_archives(world):
     without_time(world)
     for top, name in (('VOCdevkit', 'VOC2011'), ('benchmark_RELEASE', 'benchmark')):
         members = [path for path in sorted((world / top).rglob('*')) if path.is_file()]
-        with tarfile.open(world / f'in/{name}.tar', 'w') as tar, zipfile.ZipFile(world / f'in/{name}.zip', 'w') as packed:
+        with (tarfile.open(world / f'in/{name}.tar', 'w') as tar,
+              zipfile.ZipFile(world / f'in/{name}.zip', 'w') as packed):
             for path in members:
                 info = tarfile.TarInfo(str(path.relative_to(world)))
                 info.size = path.stat().st_size
@@ -182,11 +182,12 @@ def build_archives(world):
 def build_downloads(world):
     """Downloads unpacked."""
     build_layout('nyud', world)
-    datasets.save_mat(world / 'in/nyud/benchmarkData/metadata/nyusplits.mat', train=[[5001]], val=[[5002]], test=[[5003]])
+    metadata = world / 'in/nyud/benchmarkData/metadata'
+    datasets.save_mat(metadata / 'nyusplits.mat', train=[[5001]], val=[[5002]], test=[[5003]])
     cell = np.empty((1, 1), object)
     cell[0, 0] = {'SegmentationClass': np.ones((24, 32), np.uint16), 'Boundaries': np.zeros((9, 8), bool)}
     datasets.save_mat(world / 'in/nyud/benchmarkData/groundTruth/img_5001.mat', groundTruth=cell)
-    datasets.save_mat(world / 'in/nyud/benchmarkData/metadata/classMapping40.mat', mapClass=np.arange(1, 41.0)[None])
+    datasets.save_mat(metadata / 'classMapping40.mat', mapClass=np.arange(1, 41.0)[None])
     build_layout('siftflow', world)
 
 
@@ -224,9 +225,8 @@ SURFACES = {
         'transplant --from @in/a.caffemodel --to @in/b.caffemodel --out @out/c.caffemodel',
         'expand --weights @in/a.caffemodel --layer score --classes 7 --out @out/c.caffemodel')),
     'prototxt': Surface(build_classifier, commands(
-        surgery_main.main, 'convolutionalize --prototxt @in/p.prototxt --weights @in/w.caffemodel --out @out/net --grid 0 '
-        '--cpu', 'convolutionalize --prototxt @in/p.prototxt --weights @in/w.caffemodel --out @out/net --grid 0 --cpu '
-        '--image @in/photo.png')),
+        surgery_main.main, *(f'convolutionalize --prototxt @in/p.prototxt --weights @in/w.caffemodel --out @out/net '
+                             f'--grid 0 --cpu {option}' for option in ('', '--image @in/photo.png')))),
     'run': Surface(build_run, (
         *commands(report_main.main, '@in/run --out @out/report.html --cpu', '@in/run @in/run --out @out/r.html --cpu',
                   rewrites=('in/run/evaluation',)),     # where it keeps what it scored
@@ -234,7 +234,7 @@ SURFACES = {
         *commands(nets_main.main, 'train tiny --run @in/run --resume --iterations 5 --cpu', rewrites=('in/run',)))),
     'net': Surface(build_tiny, (
         *commands(score.main, '--net tiny --weights @in/w.caffemodel --cpu --json @out/s.json'),
-        *commands(nets_main.main, 'train tiny --run @runs/new --weights @in/w.caffemodel --cpu --iterations 1',
+        *commands(nets_main.main, 'train tiny --run @runs/new --cpu --iterations 1',
                   writes=('runs',), keeps=True))),
     'images': Surface(build_pictures, (
         *commands(infer.main, ' '.join((*INFER, '@in/photos')), keeps=True),

@@ -7,9 +7,9 @@ from . import damage
 from .formats import damaged
 from .harness import FOLDERS, make_world
 
-OUTPUTS = ('@in', '@cwd', '@out', '@out/keep.txt', '@out/keep.txt/x', '/dev/full', '/dev/null', '/dev/stdout', '@out/new/a/b',
-           '@out/../in', '@out/' + 'x' * 300, '@out/a\nb', '@out/\x1b[2J', '@neighbour', '@neighbour/secret.txt', '',
-           '/proc/self/x', '@out/a\udcff', '@out/link')
+OUTPUTS = ('@in', '@cwd', '@out', '@out/keep.txt', '@out/keep.txt/x', '/dev/full', '/dev/null', '/dev/stdout',
+           '@out/new/a/b', '@out/../in', '@out/' + 'x' * 300, '@out/a\nb', '@out/\x1b[2J', '@neighbour',
+           '@neighbour/secret.txt', '', '/proc/self/x', '@out/a\udcff', '@out/link')
 
 
 def mutant(surface, name, seed, number, base, world):
@@ -32,7 +32,7 @@ def mutant(surface, name, seed, number, base, world):
         The command to run on it.
     """
     rng = random.Random(f'{seed} {name} {number}')
-    shutil.copytree(base, world, symlinks=True)
+    copy(base, world)
     call = rng.choice(surface.calls)
     argv, writes = list(call.argv), call.writes
     files = sorted(path for folder in ('in', 'data') for path in (world / folder).rglob('*') if path.is_file())
@@ -53,8 +53,17 @@ def mutant(surface, name, seed, number, base, world):
             change_arguments(argv, rng, world)
             writes = FOLDERS        # wherever that is
         touched.add(path)
-    argv = [f'{world}/{word[1:]}' if word.startswith('@') else word for word in argv]
-    return replace(call, argv=tuple(argv), writes=writes)
+    return placed(replace(call, writes=writes), argv, world)
+
+
+def copy(base, world):
+    """The good input once more."""
+    shutil.copytree(base, world, symlinks=True)
+
+
+def placed(call, argv, world):
+    """The call with these arguments, those that begin with '@' below `world`."""
+    return replace(call, argv=tuple(f'{world}/{word[1:]}' if word.startswith('@') else word for word in argv))
 
 
 def rename(path, argv, world, rng):
