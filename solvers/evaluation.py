@@ -174,7 +174,7 @@ def read_record(run: Run) -> dict[str, Any] | None:
     try:
         known: dict[str, Any] = json.loads((run.evaluation / RECORD).read_text())
         return known if known['of'] == of else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 import cli
+import files
 from accel import device
 from accel.ranks import Alone, world
 from data_layers import VOID, Dataset
@@ -151,7 +152,7 @@ class Loop:
         filled = f'filled with bilinear kernels: {", ".join(fill_bilinear(net))}'
         self.ranks.broadcast(net)
         if self.ranks.first:
-            (self.run / 'init.txt').write_text('\n\n'.join(map(str, [*reports, filled])) + '\n')
+            files.write(self.run / 'init.txt', '\n\n'.join(map(str, [*reports, filled])) + '\n')
             zero = preflight.unlearnable(net, self.trained)
             kept = self.keep or -(-self.recipe.iterations // self.recipe.snapshot)
             warn(f'no weights for {", ".join(zero)}, which stay at zero: nothing passes them (see init.txt of the run)'

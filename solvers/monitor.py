@@ -116,7 +116,7 @@ def plot(folder: Path, title: str) -> None:
         axes.plot(iterations, smooth(losses), label=f'mean of {SMOOTHING} steps')
         axes.set_ylim(bottom=0)
         axes.legend()
-        figure.savefig(folder / 'loss.png', dpi=100)
+        _save(figure, folder / 'loss.png')
     if scored:
         figure = Figure(figsize=(8, 4.5), layout='constrained')
         axes = figure.add_subplot(title=f'{title}: scores of the test split', xlabel='iteration', ylim=(0, 1))
@@ -126,7 +126,12 @@ def plot(folder: Path, title: str) -> None:
                           [line['scores'][task][metric] for line in scored], marker='.',
                           label=f'{task} {metric.replace("_", " ")}' if task != 'label' else metric.replace('_', ' '))
         axes.legend()
-        figure.savefig(folder / 'scores.png', dpi=100)
+        _save(figure, folder / 'scores.png')
+
+
+def _save(figure: Any, path: Path) -> None:
+    with files.whole(path) as file:
+        figure.savefig(file, format='png', dpi=100)
 
 
 def loss_at_chance(losses: Iterable[float], classes: int, tolerance: float = 0.02) -> str | None:

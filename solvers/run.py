@@ -78,7 +78,7 @@ class Run:
         path = self.path / name
         try:
             value = json.loads(path.read_text()) if path.exists() else {}
-        except (OSError, ValueError) as problem:
+        except (OSError, ValueError, RecursionError) as problem:
             raise BadInput(f'{path} is damaged ({problem})') from None
         if not isinstance(value, dict):
             raise BadInput(f'{path} is damaged (it is not a JSON object)')
@@ -141,7 +141,7 @@ def alone(run: Path, first: bool = True) -> Iterator[None]:
     if not first:
         yield
         return
-    with (run / 'lock').open('w') as lock:
+    with (run / 'lock').open('a') as lock:     # which keeps what a link leads to
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -183,7 +183,7 @@ def write_down(training: Training, run: Path, initial: Sequence[Path], device_na
     solver.snapshot_prefix = snapshot.PREFIX
     if ranks > 1 and not nccl.layer_wise(training.fcn(training.phases[0]), solver.iter_size):
         solver.layer_wise_reduce = False
-    (run / 'solver.prototxt').write_text(str(solver))
+    files.write(run / 'solver.prototxt', str(solver))
     files.write_json(run / 'run.json', {
         'net': training.net, 'recipe': asdict(training.recipe), 'initial': [str(path) for path in initial],
         'device': device_name, 'ranks': ranks, 'commit': commit(),

@@ -154,7 +154,7 @@ def problem_of(snapshot: Path, expected: Shapes | None = None) -> str | None:
                 return f'{name} has {(snapshot / name).stat().st_size} bytes instead of {length}'
             if files.sha256(snapshot / name) != digest:
                 return f'{name} has changed since it was written'
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         return f'{MANIFEST} or what it names cannot be read ({problem})'
     if expected is not None and found != expected:
         layer = next(name for name in {**found, **expected} if found.get(name) != expected.get(name))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import files
 from cli import BadInput
 from solvers.recipe import Recipe
 from surgery import Report, transplant
@@ -53,7 +54,7 @@ class Training:
         """Write the prototxts into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         for stem, message in self.prototxts().items():
-            (folder / f'{stem}.prototxt').write_text(str(message))
+            files.write(folder / f'{stem}.prototxt', str(message))
 
 
 def net_name(program: str) -> str:

@@ -37,6 +37,8 @@ class Page:
     def __init__(self, base: Path) -> None:
         self.world = base
         self.logs = [base.with_name(f'{base.name}.server{os.getpid()}.{name}') for name in ('stdout', 'stderr')]
+        for log in self.logs:       # those of the server before
+            log.unlink(missing_ok=True)
         self.before = snapshot(base)
         self.process = os.fork()
         if not self.process:
@@ -107,7 +109,7 @@ def ask(port, wholes):
     for whole in wholes:
         connection = socket.create_connection(('127.0.0.1', port), timeout=SECONDS)
         sockets.append(connection)
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(OSError):      # it has heard enough, and answered
             connection.sendall(whole)
             connection.shutdown(socket.SHUT_WR)
     answers = []
