@@ -17,7 +17,7 @@ import files
 from cli import BadInput
 from data_layers import Dataset, data_home
 from data_layers.palette import save_indexed
-from solvers import prototxts
+from solvers import preflight, prototxts
 from solvers.instance import instantiate, load
 from solvers.metrics import ConfusionMatrix, to_json
 from solvers.run import Run, evaluation_of
@@ -158,6 +158,7 @@ def evaluate_run(run: Run) -> dict[str, Any]:
         raise BadInput(f'{run.path}: the net has the labels {", ".join(unknown)}, {dataset.name} does not')
     prototxts.check_net(test, f'{run.path / run.phases[1]}.prototxt')
     net = load(instantiate(test), run.weights)
+    preflight.classes(net, pairs, dataset)
     found = evaluate(net, pairs, dataset.classes, dataset.ids, run.evaluation, what=f'score {run.net}')
     return write_record(run, found, dataset)
 

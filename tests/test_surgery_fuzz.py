@@ -19,7 +19,7 @@ from surgery.proof import Mismatch, prove  # noqa: E402
 from surgery.shapes import infer  # noqa: E402
 from surgery.torch_import import build_classifier, read_safetensors  # noqa: E402
 from tests.fuzz.damage import NUMBERS, flipped  # noqa: E402
-from tests.fuzz.formats import change_model  # noqa: E402
+from tests.fuzz.formats import change_model, varint  # noqa: E402
 from tests.helpers.surgery_models import a_classifier, a_state, chain  # noqa: E402
 from tests.helpers.surgery_nets import LENET, caffenet, vgg16  # noqa: E402
 
@@ -205,6 +205,17 @@ def test_an_empty_blob_of_any_shape(tmp_path):
     read_weights(tmp_path / 'w')
     (tmp_path / 'w').write_bytes(whole.replace(b'\xe8\x07', b'\xff\x7f'))
     assert tried(read_weights, tmp_path / 'w')
+
+
+def test_a_shape_of_thousands_of_digits(tmp_path):
+    from caffe.proto import caffe_pb2
+    shape = caffe_pb2.BlobProto()
+    shape.shape.dim.extend([2 ** 62] * 32)
+    blob = shape.SerializeToString() * 100      # protobuf joins them
+    layer = caffe_pb2.LayerParameter(name='a').SerializeToString() + b'\x3a' + varint(len(blob)) + blob
+    (tmp_path / 'w').write_bytes(varint(100 << 3 | 2) + varint(len(layer)) + layer)
+    with pytest.raises(BadInput, match="w: .*layer 'a', blob 0: .* is none that Caffe can hold"):
+        read_weights(tmp_path / 'w')
 
 
 @pytest.mark.parametrize('classes', ['0', '-1', '100000000000', '9' * 30, '99999999'])
