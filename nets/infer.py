@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             held = check_fits(deploy, shapes, str(path), held)
         except BadInput as problem:
             if len(files) > 1:
-                cli.say(f'warning: {problem}')
+                cli.say(f'warning: {cli.printable(str(problem))}')
             failed[path.name] = str(problem)
             continue
         for name, scores in segment(net, images).items():
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise cli.Failed(f'{len(failed)} of {len(files)} images were not segmented: {", ".join(failed)}; the others '
                          f'are in {args.out}')
     if group.first:
-        cli.show(submission.check() if submission else f'{len(files)} images segmented into {args.out}')
+        print(submission.check() if submission else f'{len(files)} images segmented into {args.out}')
 
 
 if __name__ == '__main__':

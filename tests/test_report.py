@@ -117,6 +117,17 @@ def test_an_evaluation_is_made_once_and_again_when_the_weights_change(run, monke
     assert 'again' in evaluation.evaluate_run(Run(run))
 
 
+def test_a_net_of_a_run_that_scores_fewer_classes_than_the_labels_have(run):
+    weights = read_weights(run / 'weights.caffemodel')
+    weights['score_fr'] = [blob[:20] for blob in weights['score_fr']]
+    weights['upscore'] = [blob[:20, :20] for blob in weights['upscore']]
+    write_weights(run / 'weights.caffemodel', weights)
+    path = run / 'val.prototxt'
+    path.write_text(path.read_text().replace('num_output: 21', 'num_output: 20').replace('group: 21', 'group: 20'))
+    with pytest.raises(cli.BadInput, match='20 classes, but'):
+        evaluation.evaluate_run(Run(run))
+
+
 def test_a_finished_run_is_not_scored_again_for_its_report(run, monkeypatch):
     """The last scoring of the training has left label maps and per-image scores, the same that scoring would find."""
     left = evaluation.read_record(Run(run))
@@ -242,17 +253,6 @@ def test_a_net_of_a_run_cannot_bring_its_own_python(run):
     text = (run / 'val.prototxt').read_text()
     (run / 'val.prototxt').write_text(text.replace('data_layers.layers', 'antigravity'))
     with pytest.raises(cli.BadInput, match='antigravity'):
-        evaluation.evaluate_run(Run(run))
-
-
-def test_a_net_of_a_run_that_scores_fewer_classes_than_the_labels_have(run):
-    weights = read_weights(run / 'weights.caffemodel')
-    weights['score_fr'] = [blob[:20] for blob in weights['score_fr']]
-    weights['upscore'] = [blob[:20, :20] for blob in weights['upscore']]
-    write_weights(run / 'weights.caffemodel', weights)
-    path = run / 'val.prototxt'
-    path.write_text(path.read_text().replace('num_output: 21', 'num_output: 20').replace('group: 21', 'group: 20'))
-    with pytest.raises(cli.BadInput, match='20 classes, but'):
         evaluation.evaluate_run(Run(run))
 
 
