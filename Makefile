@@ -9,7 +9,7 @@ debian = @dpkg-query -W $(1) > /dev/null 2>&1 || \
     { echo 'error: missing packages; run: sudo apt-get install $(1)' >&2; exit 2; }
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build-gpu demo study test test-all test-gpu lint bench nets mpi browser brain arm wheel bundle clean $(NETS)
+.PHONY: help setup build-gpu demo study test test-all test-gpu fuzz lint bench nets mpi browser brain arm wheel bundle clean $(NETS)
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,9 @@ test-gpu:  ## the GPU build of Caffe on GPU 0: the tests against the CPU, then t
 	@$(MAKE) --no-print-directory setup GPU=1
 	$(VENV) -m pytest -m gpu $(ARGS)
 	$(VENV) -m bench.gpu
+
+fuzz: setup  ## 20,000 damaged and hostile inputs for every command: no crash, no hang, nothing lost; docs/robustness.md
+	$(VENV) -m tests.fuzz $(ARGS)
 
 lint: setup  ## style, types, and the nets against their golden summaries
 	$(VENV) -m ruff check .

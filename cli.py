@@ -119,6 +119,10 @@ def run(main: Callable[[Any], int | None], argv: Sequence[str] | None = None) ->
         where = f'{problem.filename}: ' if problem.filename else ''
         _discard_output()
         return _complain(f'error: {where}{problem.strerror or problem}', 1)
+    except RuntimeError as problem:
+        if 'Symlink loop' not in str(problem):      # what Path.resolve raises before Python 3.13
+            raise
+        return _complain(f'error: {problem}; name another file or folder', 2)
     except MemoryError:
         return _complain('error: out of memory; close other programs, or take smaller images', 1)
     except UnicodeError as problem:
@@ -301,8 +305,13 @@ class _Lines(tqdm):     # type: ignore[misc]    # tqdm comes without types
 
 
 def say(line: str) -> None:
-    """Print a line to stderr without breaking a bar in progress."""
-    tqdm.write(line, file=sys.stderr)
+    """Print a line to stderr, `printable`, without breaking a bar in progress."""
+    tqdm.write(printable(line), file=sys.stderr)
+
+
+def show(text: object) -> None:
+    """Print text to stdout, each line `printable`: what is shown may have names and values of a file in it."""
+    print('\n'.join(map(printable, str(text).split('\n'))))
 
 
 def printable(text: str) -> str:

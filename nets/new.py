@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import cli
 import files
 from cli import BadInput
 from data_layers import DATASETS, data_home
@@ -110,7 +111,7 @@ def new(args: argparse.Namespace, nets: Path) -> str:
                                                      args.classes and classlist.read(args.classes)), args.workers)
     if found.mistakes:
         more = len(found.mistakes) - 1
-        print(found)
+        cli.show(found)
         raise BadInput(found.mistakes[0] + (f' (and {more} more: {"; ".join(found.mistakes[1:3])})' if more else ''))
     root = data_home() / args.name
     write_together(texts(args, nets, found) | lists(found, root), lambda: card(found, root).write(root / CARD))

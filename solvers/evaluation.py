@@ -162,6 +162,7 @@ def evaluate_run(run: Run) -> dict[str, Any]:
         raise BadInput(f'{run.path}: the net has the labels {", ".join(unknown)}, {dataset.name} does not')
     preflight.sizes(test, dataset, scoring_bytes)
     net = load(instantiate_foreign(test, f'{run.path / run.phases[1]}.prototxt'), weights_of(run.path))
+    preflight.classes(net, pairs, dataset)
     found = evaluate(net, pairs, dataset.classes, dataset.ids, evaluation_of(run.path), what=f'score {run.net}')
     return write_record(run, found, dataset)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from cli import BadInput
-from data_layers import dataset_type, param_str
+from data_layers import VOID, dataset_type, param_str
 from solvers.recipe import Recipe
 from solvers.training import Training
 from surgery.caffemodel import by
@@ -88,6 +88,8 @@ def check_net(net: Any, what: str) -> None:
             score, label = (blobs[name] for name in loss.bottom)
             if len(score) != 4 or label != (score[0], 1, *score[2:]):
                 raise BadInput(f'layer {loss.name} ({LOSS}): a score of {by(score)} beside a label of {by(label)}')
+            if loss.loss_param.ignore_label != VOID or loss.softmax_param.axis != 1:
+                raise BadInput(f'layer {loss.name} ({LOSS}): labels of data sets need ignore_label: {VOID} and axis: 1')
     except BadInput as problem:
         raise BadInput(f'{what}: {problem}') from None
 

@@ -136,7 +136,7 @@ def alone(run: Path, first: bool = True) -> Iterator[None]:
     name = run / 'lock'
     if name.exists():
         files.check_regular(name)
-    with name.open('a') as lock:
+    with name.open('a') as lock:     # which keeps what a link leads to
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

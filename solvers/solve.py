@@ -75,8 +75,8 @@ def train(training: Training, args: argparse.Namespace) -> None:
     matrices = solve(training, run, initial, args.resume, processor, args.keep)
     if matrices and first:
         for label, matrix in matrices.items():
-            print(f'{training.net}: {label}\n{matrix}')
-        print(f'weights, scores and curves are in {run}')
+            cli.show(f'{training.net}: {label}\n{matrix}')
+        cli.show(f'weights, scores and curves are in {run}')
         tell_finished(run, number)
 
 
