@@ -37,7 +37,7 @@ struct Kernels {
 // The table for this CPU, or null when it is an x86 without SSE4.2. FCN_ACCEL_ISA=avx2 and =sse4 ask for less.
 const Kernels* kernels();
 
-// Whether `convolve` and its gradients, matrix products, keep up with the BLAS that Caffe calls. Those for SSE4.2 do not.
+// Whether `convolve` and its gradients, matrix products, keep up with the BLAS that Caffe calls. SSE4.2's do not.
 bool products_pay();
 
 // Memory of the calling thread for intermediate results, kept from call to call; contents do not last.

@@ -172,7 +172,8 @@ void check_winograd() {
   const auto c = random_3x3(7);
   const bool biased = one_in(2);
   const Doubles expected = c->forward(biased);
-  kernels()->winograd(c->g, c->images, c->bottom, c->in, c->weights, biased ? c->bias.begin() : nullptr, c->top, c->out);
+  kernels()->winograd(c->g, c->images, c->bottom, c->in, c->weights, biased ? c->bias.begin() : nullptr, c->top,
+                      c->out);
   compare(c->top, expected);
 }
 
@@ -305,7 +306,8 @@ void check_relu_backward() {
 struct Pooling {
   int planes = between(1, 5);
   bool halves = one_in(2);
-  int kernel = halves ? 2 : between(1, 4), stride = halves ? 2 : between(1, 3), pad = halves ? 0 : between(0, kernel - 1);
+  int kernel = halves ? 2 : between(1, 4), stride = halves ? 2 : between(1, 3);
+  int pad = halves ? 0 : between(0, kernel - 1);
   Pool p = {between(kernel, 20), between(kernel, 90), 0, 0, kernel, kernel, stride, stride, pad, pad};
   std::unique_ptr<Array> bottom, top;
   std::vector<int> winner;    // of each window: the element of the bottom, or -1

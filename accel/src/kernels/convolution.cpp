@@ -123,8 +123,9 @@ void copied(const float* in, ptrdiff_t stride, int rows, int columns, float* out
 }
 
 // C (rows x columns) (+)= A B; A is rows x depth in memory, B and C have columns rounded up to W, C's rows to MR.
-// PACK rows of A at a time are transposed into `packed`, just before they are wanted. Weights are read once, from memory,
-// in short rows that no hardware foresees: hence the prefetching of the next PACK, or of the first ones' continuation.
+// PACK rows of A at a time are transposed into `packed`, just before they are wanted. Weights are read once, from
+// memory, in short rows that no hardware foresees: hence the prefetching of the next PACK, or of the first ones'
+// continuation.
 void multiply(bool accumulate, int rows, int columns, int depth, const float* a, ptrdiff_t a_stride, const float* b,
               float* c, float* packed) {
   const int stride = round_up(columns, W);
