@@ -2,9 +2,12 @@
 import argparse
 import contextlib
 import os
+import signal
 import sys
+import threading
+import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,7 +18,10 @@ os.environ.setdefault('GLOG_minloglevel', '2')
 
 
 # What opening a file for reading or writing fails with when it was named wrongly.
-UNUSABLE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+UNUSABLE = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)   # signals that ask a process to end
+GRACE = 1.0     # seconds in which a second SIGTERM or SIGHUP is the first one's echo: of a terminal that is closed both
+                # the system and the shell tell
 
 
 class BadInput(Exception):
@@ -26,12 +32,31 @@ class Failed(Exception):
     """The input was right but the work failed: one line that says why, and how to go on. Commands exit 1."""
 
 
+class Ended(BaseException):
+    """A signal asks this process to end: what is unfinished is removed on the way out.
+
+    Parameters
+    ----------
+    number : int
+        Of the signal, SIGTERM or SIGHUP; Ctrl-C is a KeyboardInterrupt.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f'ended by {signal.Signals(number).name}')
+        self.number = number
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser that keeps its help text as written and complains in one line."""
 
     def __init__(self, **options: Any) -> None:
         options.setdefault('formatter_class', argparse.RawDescriptionHelpFormatter)
         super().__init__(**options)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if message and (file := file or sys.stderr):        # argparse's own hides a full disk
+            file.write(message)
+            file.flush()
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f'{self.prog}: {message} (see {self.prog} --help)\n')
@@ -69,11 +94,13 @@ def run(main: Callable[[Any], int | None], argv: Sequence[str] | None = None) ->
     -------
     int
         The exit status: that of `main`, 2 after `BadInput` or a file that cannot be opened, 1 after `Failed` or what
-        the system refuses (a full disk, too little memory, a closed pipe), 130 after Ctrl-C.
+        the system refuses (a full disk, too little memory, a closed pipe), 130 after Ctrl-C, 128 and its number after
+        another signal that ends.
     """
     warnings.showwarning = lambda message, *_args, **_options: say(f'warning: {message}')
     try:
-        status = main(argv) or 0
+        with on_signals(end):
+            status = main(argv) or 0
         if sys.stdout:
             sys.stdout.flush()      # a full disk or a closed pipe shows here, not at the interpreter's exit
         return status
@@ -81,6 +108,8 @@ def run(main: Callable[[Any], int | None], argv: Sequence[str] | None = None) ->
         return _complain(f'error: {problem}', 2 if isinstance(problem, BadInput) else 1)
     except KeyboardInterrupt:
         return _complain('interrupted', 130)
+    except Ended as ended:
+        return _complain(str(ended), 128 + ended.number)
     except BrokenPipeError:         # the reader has enough, as `head` has
         _discard_output()
         return 1
@@ -98,6 +127,64 @@ def run(main: Callable[[Any], int | None], argv: Sequence[str] | None = None) ->
         return _complain('error: out of memory; close other programs, or take smaller images', 1)
     except UnicodeError as problem:
         return _complain(f'error: text that cannot be read or shown here ({problem}); set PYTHONUTF8=1', 1)
+
+
+@contextlib.contextmanager
+def on_signals(act: Callable[[int], None]) -> Iterator[None]:
+    """Call `act` with the number of each signal of `ENDS` that arrives, between two steps of Python's main thread.
+
+    A signal that the caller has ignored, as nohup does, stays ignored. Other threads than the main one change nothing.
+    """
+    last = -GRACE
+
+    def note(number: int, _frame: object) -> None:
+        nonlocal last
+        echo = time.monotonic() - last < GRACE
+        if number != signal.SIGINT:
+            last = time.monotonic()
+            if echo:
+                return
+        act(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: handler for number in ENDS if (handler := signal.getsignal(number)) not in (signal.SIG_IGN, None)}
+    try:
+        for number in before:
+            signal.signal(number, note)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def end(number: int) -> None:
+    """Raise what a signal stands for, KeyboardInterrupt or `Ended`; within `undisturbed`, when that is done."""
+    problem = KeyboardInterrupt() if number == signal.SIGINT else Ended(number)
+    if not _sections:
+        raise problem
+    _waiting[:] = [problem]
+
+
+_sections = 0       # of `undisturbed` that the main thread is in
+_waiting: list[BaseException] = []
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let no signal end the process within: for steps of which all or none are to be done, and which are short."""
+    global _sections
+    if threading.current_thread() is not threading.main_thread():     # where no signal is heard
+        yield
+        return
+    _sections += 1
+    try:
+        yield
+    finally:
+        _sections -= 1
+        if _waiting and not _sections:
+            raise _waiting.pop()
 
 
 def check_output(path: Path, inputs: Iterable[Path] = (), begins: bytes = b'') -> None:

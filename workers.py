@@ -1,12 +1,18 @@
-"""Work spread over processes; a process that is killed takes no job with it."""
-from collections.abc import Callable, Iterable, Iterator
+"""Work spread over processes; a process that is killed takes no job with it, and none outlives this one."""
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from os import cpu_count
+from pathlib import Path
 from typing import Any, TypeVar
 
-from cli import BadInput
+from cli import ENDS, BadInput
 
+PATIENCE = 10       # seconds in which a program that is asked to end removes what it has not finished
+PR_SET_PDEATHSIG = 1    # of prctl(2): which signal a process gets when the one that started it has died
 CHUNK = 8   # jobs that travel to a process together
 Job = TypeVar('Job')
 Result = TypeVar('Result')
@@ -50,7 +56,7 @@ def spread(function: Callable[..., Result], jobs: Iterable[Job], workers: int | 
     while rest:
         done = 0
         try:
-            for result in _pool(function, shared, rest, min(workers or cpu_count() or 1, len(rest))):
+            for result in _pool(function, shared, rest, min(workers or os.cpu_count() or 1, len(rest))):
                 yield result
                 done += 1
             return
@@ -74,8 +80,42 @@ def _pool(function: Callable[..., Result], shared: tuple[Any, ...], jobs: list[A
 
 def _prepare(function: Callable[..., Any], shared: tuple[Any, ...]) -> None:
     global _function, _shared
+    # Signals to the whole job, such as Ctrl-C, are for the process that shares the work, which ends the others; when it
+    # is killed, so are they.
+    os.setpgrp()
+    for number in ENDS:
+        signal.signal(number, signal.SIG_DFL)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     _function, _shared = function, shared
 
 
 def _call(job: Any) -> Any:
     return _function(*_shared, job)
+
+
+def call(command: Sequence[str | Path], **options: Any) -> 'subprocess.CompletedProcess[Any]':
+    """Run a program as `subprocess.run` does; when this process is to end meanwhile, so is the program, and cleanly.
+
+    Parameters
+    ----------
+    command : sequence of str or Path
+        The program and its arguments.
+    **options
+        As for `subprocess.Popen`.
+
+    Returns
+    -------
+    CompletedProcess
+        Exit status, and what was printed to pipes.
+    """
+    with subprocess.Popen(command, **options) as process:
+        try:
+            output, errors = process.communicate()
+        except BaseException:
+            process.terminate()
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)

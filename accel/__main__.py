@@ -1,9 +1,10 @@
 """Build the libraries of accelerated layers unless they exist: python -m accel   (make setup does it)
 
-Without them nets run on Caffe's own layers.
+Without them nets run on Caffe's own layers. `python -m accel libraries` prints the paths of those that exist.
 """
 import os
 import sys
+from pathlib import Path
 
 from accel import build, build_cudnn, cudnn, enable, status
 
@@ -11,7 +12,13 @@ FAILURES = (OSError, RuntimeError, KeyError, ValueError)
 
 
 def main() -> int:
-    """Compile if needed, and say what nets will use; returns the exit status, 0."""
+    """Compile if needed, and say what nets will use; returns the exit status."""
+    if sys.argv[1:] == ['libraries']:
+        print(*libraries(), sep='\n')
+        return 0
+    if sys.argv[1:]:
+        print(f'error: unknown arguments {" ".join(sys.argv[1:])!r}: expected libraries or none', file=sys.stderr)
+        return 2
     try:
         target = build.library()
         if not target.is_file():
@@ -26,6 +33,12 @@ def main() -> int:
         build_for_cudnn()
         print(f'on a GPU: {cudnn.status()}')
     return 0
+
+
+def libraries() -> list[Path]:
+    """The libraries for this Caffe and these sources that exist."""
+    wanted = [build.library(), *([build_cudnn.library()] if 'cuda' in build.facts() else [])]
+    return [path for path in wanted if path.is_file()]
 
 
 def build_for_cudnn() -> None:

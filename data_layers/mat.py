@@ -13,6 +13,8 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+import files
+
 MOST_NUMBERS = 1 << 28      # of an array; no camera takes as many pixels
 MOST_BYTES = (1 << 31) + (1 << 20)      # of a variable when decompressed: as many doubles, and their surroundings
 MOST_VARIABLES = 10_000     # before the one asked for, and fields before the one asked for
@@ -184,7 +186,7 @@ def read(path: Path, variable: str, *within: str | int) -> np.ndarray:
     OSError
         It cannot be read.
     """
-    with path.open('rb') as file:
+    with files.open_regular(path) as file:
         stream, head = find(file, variable, within)
         values = numbers(stream, head)
         stream.finish()
@@ -193,7 +195,7 @@ def read(path: Path, variable: str, *within: str | int) -> np.ndarray:
 
 def shape(path: Path, variable: str, *within: str | int) -> tuple[int, ...]:
     """The shape of the array that `read` gives, without reading it; see there for parameters and exceptions."""
-    with path.open('rb') as file:
+    with files.open_regular(path) as file:
         return find(file, variable, within)[1].dims
 
 

@@ -1,8 +1,12 @@
 """The VOC palette: one colour a class index, used for masks, pictures and legends of every data set."""
+import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
+
+import files
 
 
 def voc_palette() -> np.ndarray:
@@ -62,4 +66,27 @@ def save_indexed(path: str | Path, labels: np.ndarray) -> None:
         raise ValueError(f'labels must be H x W uint8, not {labels.shape} {labels.dtype}')
     picture = Image.fromarray(labels)
     picture.putpalette(PALETTE.ravel().tolist())
-    picture.save(path, format='PNG')
+    save(path, picture, 'PNG')
+
+
+def save(path: str | Path, picture: Image.Image, format: str, **options: Any) -> None:
+    """Write a picture, whole or not at all.
+
+    Parameters
+    ----------
+    path : path
+        The file, in a folder that exists.
+    picture : Image
+    format : str
+        One of Pillow's.
+    **options
+        As for `Image.save`.
+
+    Raises
+    ------
+    BadInput, OSError
+        As of `files.write`.
+    """
+    content = io.BytesIO()      # Pillow does not say why it cannot write into a file
+    picture.save(content, format, **options)
+    files.write(path, [content.getvalue()])

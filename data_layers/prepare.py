@@ -1,18 +1,21 @@
 """Bring what a user downloads, archives or unpacked folders, into the layout that the data layers read.
 
-Only the files that the data layers need are taken, each written beside its place and renamed, so that a run that was
-stopped goes on where it was. All files are written inside the data set's folder: an archive with a member that points
-outside it, or is a link, is refused.
+Only the files that the data layers need are taken. They are written aside in the data set's folder, and come to their
+places when all is well, so that a refused archive, a full disk or a signal changes nothing. All files are written
+inside that folder: an archive with a member that points outside it, or is a link, is refused.
 """
+import bz2
+import gzip
+import io
+import lzma
 import os
 import shutil
 import tarfile
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Self
 
 import numpy as np
 import scipy.io
@@ -45,6 +48,10 @@ PARTS: dict[str, dict[str, str]] = {
                       **{f'VOC2010/ImageSets/Main/{split}.txt': f'VOC2010/ImageSets/Main/{split}.txt'
                          for split in ('train', 'val', 'trainval')}},
 }
+# What precedes a member of a tar file, long names for example, and how many bytes of it are possible.
+HEADERS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE,
+           tarfile.SOLARIS_XHDTYPE)
+MOST_HEADERS = 1 << 20
 PACKED = ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz', '.zip')
 
 
@@ -75,12 +82,13 @@ def prepare(name: str, source: Path, target: Path | None = None) -> str:
     kind = DATASETS[name]
     target = target or data_home() / kind.home
     done: Counter[str] = Counter()
-    for path in archives(name, source):
-        done += unpack(path, PARTS[name], target)
-    if source.is_dir():
-        done += copy_tree(source, PARTS[name], target)
-    if not done:
-        raise BadInput(f'{source} has nothing of {kind.title}: download {kind.source}')
+    with files.whole_folder(target) as aside:
+        for path in archives(name, source):
+            done += unpack(path, PARTS[name], target, aside)
+        if source.is_dir():
+            done += copy_tree(source, PARTS[name], target, aside)
+        if not done:
+            raise BadInput(f'{source} has nothing of {kind.title}: download {kind.source}')
     notes = (FINISH[name](target) if name in FINISH else [])
     return '\n'.join([f'{target}: {done["new"]} files new, {done["kept"]} already there', *notes, kind.describe(),
                       f'now run: python -m data_layers check {name}'])
@@ -147,7 +155,7 @@ def place(parts: tuple[str, ...], wanted: dict[str, str]) -> PurePosixPath | Non
     return None
 
 
-def put(stream: IO[bytes], size: int, path: Path) -> str:
+def put(stream: IO[bytes], size: int, there: Path, path: Path) -> str:
     """Write a file, unless it is there with the same size.
 
     Parameters
@@ -156,18 +164,21 @@ def put(stream: IO[bytes], size: int, path: Path) -> str:
         The content.
     size : int
         Its bytes.
+    there : path
+        Where it will be.
     path : path
-        The file; its folder is made.
+        The file to write; its folder is made.
 
     Returns
     -------
     str
         'new' or 'kept'.
     """
-    if path.is_file() and path.stat().st_size == size:
+    if there.is_file() and there.stat().st_size == size:
         return 'kept'
     path.parent.mkdir(parents=True, exist_ok=True)
-    with files.whole(path) as file:
+    there.with_name(there.name + files.PARTIAL).unlink(missing_ok=True)     # of a run that was killed
+    with path.open('wb') as file:
         shutil.copyfileobj(stream, file)
     return 'new'
 
@@ -178,7 +189,7 @@ def write_ids(path: Path, ids: list[str]) -> str:
     return f'wrote {path}: {len(ids)} ids'
 
 
-def copy_tree(source: Path, wanted: dict[str, str], target: Path) -> Counter[str]:
+def copy_tree(source: Path, wanted: dict[str, str], target: Path, aside: Path) -> Counter[str]:
     """Copy the wanted files of an unpacked download.
 
     Parameters
@@ -189,6 +200,8 @@ def copy_tree(source: Path, wanted: dict[str, str], target: Path) -> Counter[str
         As for `place`.
     target : path
         The data set's folder.
+    aside : path
+        Gets what is new, in the places that it will have in `target`.
 
     Returns
     -------
@@ -197,18 +210,19 @@ def copy_tree(source: Path, wanted: dict[str, str], target: Path) -> Counter[str
     """
     done: Counter[str] = Counter()
     top = source.resolve()
-    found = (Path(folder, name) for folder, _, names in os.walk(top) for name in names)
+    found = (Path(folder, name) for folder, _, names in os.walk(top) for name in names
+             if not any(part.startswith(files.SCRATCH) for part in Path(folder).parts))      # what is written aside
     for path in progress(found, desc=f'files of {source}', unit='file'):
         goal = place(path.parts[1:], wanted)
         # A list such as train.txt is this data set's only at the top or beside the data set's folders.
         if goal and (len(goal.parts) > 1 or path.parent == top
                      or any((path.parent / part).is_dir() for part in wanted.values())):
-            with path.open('rb') as stream:
-                done[put(stream, path.stat().st_size, target / goal)] += 1
+            with files.open_regular(path) as stream:
+                done[put(stream, os.fstat(stream.fileno()).st_size, target / goal, aside / goal)] += 1
     return done
 
 
-def unpack(archive: Path, wanted: dict[str, str], target: Path) -> Counter[str]:
+def unpack(archive: Path, wanted: dict[str, str], target: Path, aside: Path) -> Counter[str]:
     """Unpack the wanted files of an archive.
 
     Parameters
@@ -219,6 +233,8 @@ def unpack(archive: Path, wanted: dict[str, str], target: Path) -> Counter[str]:
         As for `place`.
     target : path
         The data set's folder.
+    aside : path
+        Gets what is new, in the places that it will have in `target`.
 
     Returns
     -------
@@ -239,13 +255,33 @@ def unpack(archive: Path, wanted: dict[str, str], target: Path) -> Counter[str]:
                                'its original source')
             if goal := place(parts, wanted):
                 if stream is None:
-                    raise BadInput(f'{archive} is refused: its member {name!r} is a link or a device where a file '
-                                   'should be; get it from its original source')
-                done[put(stream, size, target / goal)] += 1
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as problem:
-        raise BadInput(f'{archive} cannot be unpacked ({problem}); what is whole was kept, so download it again, or '
-                       'make room, and repeat the command') from None
+                    raise BadInput(f'{archive} is refused: its member {name!r} is a link or a device, or sparse, '
+                                   'where a file should be; get it from its original source')
+                done[put(stream, size, target / goal, aside / goal)] += 1
+    except (BadInput, MemoryError):
+        raise
+    except Exception as problem:    # a damaged archive makes the readers raise almost anything
+        if isinstance(problem, OSError) and problem.errno:      # which the system refuses, as on a full disk
+            raise
+        raise BadInput(f'{archive} cannot be unpacked ({problem}); nothing of it was kept: download it again, and '
+                       'repeat the command') from None
     return done
+
+
+class Header(tarfile.TarInfo):
+    """What precedes a member of a tar file; unlike the standard library's, one that is cut short is no end."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        try:
+            header = super().frombuf(buf, encoding, errors)
+        except tarfile.EOFHeaderError:      # type: ignore[attr-defined]
+            raise
+        except tarfile.HeaderError as problem:
+            raise tarfile.ReadError(f'it is cut short or damaged: {problem}') from None
+        if header.type in HEADERS and header.size > MOST_HEADERS:
+            raise tarfile.ReadError(f'a header has {header.size} bytes')
+        return header
 
 
 def members(archive: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
@@ -260,20 +296,35 @@ def members(archive: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
     content : file or None
         None for links and devices.
     """
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as packed:
+    file = files.open_regular(archive)
+    if zipfile.is_zipfile(file):
+        with file, zipfile.ZipFile(file) as packed:
             for entry in progress(packed.infolist(), desc=archive.name, unit='file'):
                 if not entry.is_dir():
                     link = entry.external_attr >> 28 == 0o12      # Unix file type: symbolic link
                     with packed.open(entry) as stream:
                         yield entry.filename, entry.file_size, None if link else stream
         return
-    with (archive.open('rb') as file, tarfile.open(fileobj=file, mode='r|*') as packed_tar,
+    file.seek(0)
+    with (file, decompressed(file) as plain, tarfile.open(fileobj=plain, mode='r|', tarinfo=Header) as packed_tar,
           progress(total=archive.stat().st_size, desc=archive.name, unit='B', unit_scale=True) as bar):
         for member in packed_tar:
             if not member.isdir():
-                yield member.name, member.size, packed_tar.extractfile(member) if member.isreg() else None
+                whole = member.isreg() and not member.issparse()    # a sparse one may be of any size
+                yield member.name, member.size, packed_tar.extractfile(member) if whole else None
             bar.update(file.tell() - bar.n)
+        while plain.read(1 << 20):      # to the end, where the sum of all bytes is checked
+            continue
+
+
+def decompressed(file: io.BufferedReader) -> io.BufferedIOBase:
+    """What a file compressed by gzip, bzip2 or xz holds, or the file itself if it is another."""
+    head = file.peek(6)
+    if head.startswith(b'\x1f\x8b'):
+        return gzip.GzipFile(fileobj=file)
+    if head.startswith(b'BZh'):
+        return bz2.BZ2File(file)
+    return lzma.LZMAFile(file) if head.startswith(b'\xfd7zXZ') else file
 
 
 # What follows the copying.

@@ -2,7 +2,6 @@
 import json
 import os
 import re
-import stat
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+import files
 from cli import BadInput
 from data_layers import mat
 
@@ -19,10 +19,7 @@ FORMATS = ('JPEG', 'PNG', 'WEBP', 'TIFF', 'BMP')    # of pictures; others may st
 MOST_PIXELS = 1 << 28       # of a picture; no camera takes as many
 LARGE_MAT = 1 << 18         # bytes of a MATLAB file; of fewer, at most a thousand times as many are decompressed
 LARGE = 1 << 24             # pixels, from which on sizes are compared before anything is decoded
-MOST_TEXT = 1 << 28         # bytes of a list or JSON file
 SURROGATE = re.compile(r'\\u[dD][89a-fA-F]')     # half a character, as JSON may write it
-KINDS = {stat.S_IFDIR: 'folder', stat.S_IFIFO: 'FIFO', stat.S_IFCHR: 'device', stat.S_IFBLK: 'device',
-         stat.S_IFSOCK: 'socket'}
 
 
 def read_lines(path: Path) -> list[str]:
@@ -42,14 +39,11 @@ def read_text(path: Path) -> str:
     Raises
     ------
     BadInput
-        The file is missing, not UTF-8, not a regular file, or larger than `MOST_TEXT`.
+        The file is missing, not UTF-8, not a regular file, or larger than `files.MOST_TEXT`.
     """
-    size = regular(path).st_size
-    if size > MOST_TEXT:
-        raise BadInput(f'{path} has {size} bytes, no list or JSON file has more than {MOST_TEXT}; replace it')
     try:
-        return path.read_text(encoding='utf-8')
-    except (OSError, UnicodeDecodeError) as problem:
+        return files.read_text(path)
+    except OSError as problem:
         raise unreadable(path, problem) from None
 
 
@@ -256,13 +250,9 @@ def regular(path: Path) -> os.stat_result:
         It is missing, or not a regular file.
     """
     try:
-        status = path.stat()
-    except (OSError, ValueError) as problem:    # ValueError: a name that no file can have
+        return files.check_regular(path)
+    except OSError as problem:
         raise unreadable(path, problem) from None
-    if not stat.S_ISREG(status.st_mode):
-        kind = KINDS.get(stat.S_IFMT(status.st_mode), 'special file')
-        raise BadInput(f'{path} cannot be read (it is a {kind}, not a regular file); restore it from the download')
-    return status
 
 
 def unreadable(path: Path, problem: Exception) -> BadInput:

@@ -33,23 +33,23 @@ class Submission:
         if trained.classes != dataset.classes:
             raise BadInput(f'a submission needs a net of the VOC classes, not of {trained.title}')
         self.dataset, self.folder = dataset, out / FOLDER
-        self.folder.mkdir(parents=True, exist_ok=True)
 
     def images(self) -> list[Path]:
         """The photographs of the split."""
         return [self.dataset.file('data', id) for id in self.dataset.ids]
 
-    def write(self, id: str, scores: np.ndarray) -> None:
+    def write(self, id: str, labels: np.ndarray) -> None:
         """Write the segmentation of an image.
 
         Parameters
         ----------
         id : str
             The image.
-        scores : array
-            K x H x W; the class of a pixel is the one with the highest score.
+        labels : array
+            H x W, uint8: the class of every pixel.
         """
-        save_indexed(self.folder / f'{id}.png', scores.argmax(0).astype(np.uint8))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        save_indexed(self.folder / f'{id}.png', labels)
 
     def check(self) -> str:
         """Check every file as the server will.
@@ -64,7 +64,7 @@ class Submission:
         BadInput
             Lists the files that are missing, of no test image, of another size than their image, or not class indices.
         """
-        problems = [f'{path.name} is of no test image' for path in sorted(self.folder.iterdir())
+        problems = [f'{path.name} is of no test image' for path in sorted(self.folder.glob('*'))
                     if path.suffix != '.png' or path.stem not in set(self.dataset.ids)]
         for id, photo in zip(self.dataset.ids, self.images(), strict=True):
             path = self.folder / f'{id}.png'

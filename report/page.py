@@ -82,8 +82,8 @@ def write(paths: Sequence[Path], out: Path | None = None, count: int = 4) -> Pat
     folders = [stage.run.path for stage in stages]
     out = out or (folders[0] if len(folders) == 1 else Path(os.path.commonpath([f.parent for f in folders]))
                   ) / 'report.html'
-    out.parent.mkdir(parents=True, exist_ok=True)
-    files.write(out, render(stages, count))
+    with files.new_folder(out.parent):
+        files.write(out, render(stages, count))
     return out
 
 

@@ -4,14 +4,14 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import files
 import nets
+import workers
 from nets import alexnet
 from report import published
 from report.timing import processor, randomise
@@ -69,14 +69,14 @@ def grid() -> dict[str, Any]:
     dict
         `timing` in the report.json of `surgery convolutionalize`.
     """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with files.scratch() as folder:
         net = instantiate(alexnet.classifier())
         randomise(net, np.random.default_rng(0))
         (folder / 'net.prototxt').write_text(str(alexnet.classifier()))
         net.save(str(folder / 'net.caffemodel'))
-        subprocess.run([sys.executable, '-m', 'surgery', 'convolutionalize', '--prototxt', folder / 'net.prototxt',
-                        '--weights', folder / 'net.caffemodel', '--out', folder / 'dense'], cwd=ROOT, check=True,
-                       stdout=subprocess.DEVNULL)
+        done = workers.call([sys.executable, '-m', 'surgery', 'convolutionalize', '--prototxt', folder / 'net.prototxt',
+                             '--weights', folder / 'net.caffemodel', '--out', folder / 'dense'], cwd=ROOT,
+                            stdout=subprocess.DEVNULL)
+        done.check_returncode()
         timing: dict[str, Any] = json.loads((folder / 'dense/report.json').read_text())['proof']['timing']
         return timing

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import cli
+import files
 from cli import BadInput
 from solvers import monitor, weights
 from solvers.run import is_held, weights_of
@@ -30,7 +31,7 @@ def describe(run: Path) -> tuple[str, ...]:
 
 
 def _describe(run: Path) -> tuple[str, ...]:
-    known = json.loads((run / 'run.json').read_text())
+    known = json.loads(files.read_text(run / 'run.json'))
     lines = monitor.read(run / 'metrics.jsonl')
     losses = [line['loss'] for line in lines if 'scores' not in line]
     iteration, iterations = max((line['iteration'] for line in lines), default=0), known['recipe']['iterations']

@@ -1,5 +1,4 @@
 """Caffe nets made of `NetParameter`s, weights loaded into them, and images sent through them."""
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 import cli
+import files
 from surgery import fill_bilinear, read_weights, transplant
 
 Array = npt.NDArray[np.float32]
@@ -27,9 +27,7 @@ def instantiate(net_parameter: Any, phase: int | None = None) -> Any:
     caffe.Net
     """
     import caffe
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, 'net.prototxt')
-        path.write_text(str(net_parameter))
+    with files.in_memory(str(net_parameter).encode()) as path:
         return caffe.Net(str(path), caffe.TEST if phase is None else phase)
 
 

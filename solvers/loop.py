@@ -6,7 +6,6 @@ bytes.
 """
 import contextlib
 import math
-import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from accel import device
 from accel.ranks import Alone, world
 from data_layers import VOID, Dataset
 from solvers import monitor, preflight, snapshot
+from solvers.capacity import forward_bytes, training_bytes
 from solvers.evaluation import Evaluation, evaluate, has_predictions, read_record, write_record
 from solvers.metrics import ConfusionMatrix
 from solvers.run import Run, alone, evaluation_of, publish_weights, snapshots_of, write_down
@@ -115,10 +115,13 @@ class Loop:
     # Steps of the constructor.
 
     def _check_data(self) -> Dataset:
-        """Read samples of both splits; returns the scored one."""
-        scored = open_source(self.tested)
-        preflight.data(open_source(self.trained))
+        """Read samples of both splits, and the sizes of all their images; returns the scored one."""
+        scored, trained = map(open_source, (self.tested, self.trained))
+        preflight.data(trained)
         preflight.data(scored)
+        if self.ranks.first:
+            scoring = preflight.sizes(self.tested, scored, forward_bytes)
+            preflight.sizes(self.trained, trained, training_bytes, scoring)
         return scored
 
     def _write_down(self, initial: Sequence[Path], device_name: str) -> None:
@@ -157,7 +160,7 @@ class Loop:
             kept = self.keep or -(-self.recipe.iterations // self.recipe.snapshot)
             warn(f'no weights for {", ".join(zero)}, which stay at zero: nothing passes them (see init.txt of the run)'
                  if zero else None, preflight.rate(self.trained, self.recipe.base_lr),
-                 preflight.disk(net, self.run, kept), preflight.memory(net))
+                 preflight.disk(net, self.run, kept))
         return 0
 
     def _share_weights(self) -> Any:
@@ -248,7 +251,7 @@ class Loop:
             try:
                 snapshot.save(self.solver, snapshots_of(self.run), self.passes.seen, self.keep)
             except snapshot.DiskFull as problem:
-                raise cli.BadInput(self._with_last_snapshot(str(problem))) from None
+                raise cli.Failed(self._with_last_snapshot(str(problem))) from None
             monitor.plot(self.run, self.training.net)
 
     def stop(self) -> None:
@@ -345,23 +348,17 @@ class Passes:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
-    """A list that SIGINT, SIGTERM and SIGHUP fill: a step is finished before the loop looks; a second one kills.
-
-    A hangup that the caller ignores, as nohup has it, stays ignored.
+    """A list that SIGINT, SIGTERM and SIGHUP fill: a step is finished before the loop looks; a second one ends at once.
     """
     stop: list[int] = []
 
-    def note(number: int, _frame: Any) -> None:
+    def note(number: int) -> None:
+        if stop:
+            cli.end(number)
         stop.append(number)
-        signal.signal(number, signal.SIG_DFL)
-    ends = [number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, note) for number in ends}
-    try:
+
+    with cli.on_signals(note):
         yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def warn(*messages: str | None) -> None:

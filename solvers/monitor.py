@@ -59,7 +59,10 @@ def read(path: Path) -> list[dict[str, Any]]:
     BadInput
         Another line is damaged; names it.
     """
-    whole = path.read_text(errors='replace') if path.exists() else ''
+    if not path.exists():
+        return []
+    with files.open_regular(path) as file:
+        whole = file.read().decode(errors='replace')
     lines = []
     for number, text in enumerate(whole.splitlines(keepends=True), 1):
         try:

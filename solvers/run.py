@@ -77,7 +77,7 @@ class Run:
     def _json(self, name: str) -> dict[str, Any]:
         path = self.path / name
         try:
-            value = json.loads(path.read_text()) if path.exists() else {}
+            value = json.loads(files.read_text(path)) if path.exists() else {}
         except (OSError, ValueError, RecursionError) as problem:
             raise BadInput(f'{path} is damaged ({problem})') from None
         if not isinstance(value, dict):
@@ -88,14 +88,6 @@ class Run:
     def net(self) -> str:
         """Name of the net."""
         return str(self.about.get('net') or self.path.name)
-
-    @property
-    def weights(self) -> Path:
-        return weights_of(self.path)
-
-    @property
-    def evaluation(self) -> Path:
-        return evaluation_of(self.path)
 
     @cached_property
     def phases(self) -> tuple[str, str]:
@@ -141,7 +133,10 @@ def alone(run: Path, first: bool = True) -> Iterator[None]:
     if not first:
         yield
         return
-    with (run / 'lock').open('a') as lock:     # which keeps what a link leads to
+    name = run / 'lock'
+    if name.exists():
+        files.check_regular(name)
+    with name.open('a') as lock:     # which keeps what a link leads to
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -153,7 +148,7 @@ def is_held(run: Path) -> bool:
     """Whether a process trains in the folder now."""
     lock = run / 'lock'
     if lock.exists():
-        with lock.open() as file:
+        with files.open_regular(lock) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:

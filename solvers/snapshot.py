@@ -59,17 +59,22 @@ def save(solver: Any, folder: Path, passes: int, keep: int | None = None) -> Pat
     """
     partial = folder / '.partial'
     shutil.rmtree(partial, ignore_errors=True)
+    try:
+        return _save(solver, folder, partial, passes, keep)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _save(solver: Any, folder: Path, partial: Path, passes: int, keep: int | None) -> Path:
     partial.mkdir(parents=True)
     need, free = int(size(solver.net) * ROOM), shutil.disk_usage(partial).free
     if free < need:     # Caffe would abort, or not notice
-        shutil.rmtree(partial)
         raise DiskFull(f'{folder} has room for {free / 1e6:.0f} MB, a snapshot needs {need / 1e6:.0f} MB')
     # The solver names its files by its prefix, and the state names the weights: inside the folder both stay relative.
     with contextlib.chdir(partial):
         solver.snapshot()
     written = {path.name: (path.stat().st_size, files.sha256(path)) for path in sorted(partial.iterdir())}
     if sum(length for length, _ in written.values()) < size(solver.net):
-        shutil.rmtree(partial)
         raise DiskFull(f'{folder}: a snapshot was cut short, probably because the disk is full')
     manifest = {'iteration': solver.iter, 'passes': passes, 'shapes': shapes(solver.net), 'files': written}
     (partial / MANIFEST).write_text(json.dumps(manifest) + '\n')
@@ -105,7 +110,7 @@ def restore(solver: Any, snapshot: Path) -> int:
     """
     with contextlib.chdir(snapshot):
         solver.restore(f'{PREFIX}_iter_{int(snapshot.name)}.solverstate')
-    return int(json.loads((snapshot / MANIFEST).read_text())['passes'])
+    return int(json.loads(files.read_text(snapshot / MANIFEST))['passes'])
 
 
 def list_snapshots(folder: Path) -> list[Path]:
@@ -145,7 +150,7 @@ def problem_of(snapshot: Path, expected: Shapes | None = None) -> str | None:
         None for a snapshot that is whole and fits.
     """
     try:
-        manifest = json.loads((snapshot / MANIFEST).read_text())
+        manifest = json.loads(files.read_text(snapshot / MANIFEST))
         listed, found, iteration = manifest['files'], manifest['shapes'], manifest['iteration']
         if iteration != int(snapshot.name) or not isinstance(manifest['passes'], int):
             return f'{MANIFEST} is of iteration {iteration}'
@@ -154,7 +159,7 @@ def problem_of(snapshot: Path, expected: Shapes | None = None) -> str | None:
                 return f'{name} has {(snapshot / name).stat().st_size} bytes instead of {length}'
             if files.sha256(snapshot / name) != digest:
                 return f'{name} has changed since it was written'
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
+    except (cli.BadInput, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         return f'{MANIFEST} or what it names cannot be read ({problem})'
     if expected is not None and found != expected:
         layer = next(name for name in {**found, **expected} if found.get(name) != expected.get(name))

@@ -1,13 +1,13 @@
 """The command line of every net's `solve.py`, and of `python -m nets train`."""
 import argparse
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import cli
+import workers
 from accel import device, ranks
 from data_layers import data_home
 from solvers import snapshot, weights
@@ -109,7 +109,7 @@ def tell_finished(run: Path, gpu: int | None) -> None:
     for program in sorted(weights.ROOT.glob(f'*/{AFTER}')):
         module = f'{program.parent.name}.{program.stem}'
         command = [sys.executable, '-m', module, str(run), *on]
-        if subprocess.run(command, cwd=weights.ROOT, env=ranks.child_environment()).returncode:
+        if workers.call(command, cwd=weights.ROOT, env=ranks.child_environment()).returncode:
             warn(f'python -m {module} {run} failed: try that again; the run itself is whole')
 
 

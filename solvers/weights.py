@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cli
+import files
 
 ROOT = Path(__file__).resolve().parent.parent
 # Host of the published weights; it is often out of reach.
@@ -97,6 +98,8 @@ def fetch(name: str, check: Callable[[Path], object]) -> Path:
         try:
             _download(url, partial)
         except (OSError, http.client.HTTPException) as problem:
+            if isinstance(problem, OSError) and problem.errno in files.FULL:
+                raise
             raise cli.BadInput(f'{url} does not answer ({problem}); what came is kept: try again later, or get the '
                                f'file elsewhere and put it at {path}') from None
         try:
@@ -118,8 +121,11 @@ def _entity(partial: Path) -> Path:
 def _download(url: str, partial: Path) -> None:
     """Append to `partial` what it still lacks of `url`, as far as the server says that it is still the same file."""
     known = _entity(partial)
+    for path in (partial, known):
+        if path.exists():
+            files.check_regular(path)
     have = partial.stat().st_size if partial.exists() and known.exists() else 0
-    headers = {'Range': f'bytes={have}-', 'If-Range': known.read_text()} if have else {}
+    headers = {'Range': f'bytes={have}-', 'If-Range': files.read_text(known)} if have else {}
     with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as answer, \
             partial.open('ab' if answer.status == 206 else 'wb') as file:
         entity = answer.headers.get('ETag') or answer.headers.get('Last-Modified')

@@ -1,17 +1,14 @@
 """Surgery on Caffe nets: make classifiers fully convolutional, import them, move their parameters."""
 import argparse
 import json
-import shutil
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import cli
+import files
 from cli import BadInput
 from data_layers import VOID
 
@@ -133,25 +130,6 @@ def _numbers(text: str) -> tuple[float, ...]:
         raise argparse.ArgumentTypeError(f'{text!r} is not a list of numbers (expected e.g. 104,117,123)') from None
 
 
-@contextmanager
-def _all_or_nothing(out: Path) -> Iterator[Path]:
-    """A folder whose files move into `out` when all went well."""
-    if out.exists() and not out.is_dir():
-        raise BadInput(f'{out}: exists and is not a folder')
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.mkdtemp(prefix=f'.{out.name}.', dir=out.parent)
-    except OSError as problem:
-        raise BadInput(f'{out}: cannot write: {problem.strerror}') from None
-    try:
-        yield Path(folder)
-        out.mkdir(exist_ok=True)
-        for file in sorted(Path(folder).iterdir()):
-            shutil.move(file, out / file.name)
-    finally:
-        shutil.rmtree(folder)
-
-
 def _convolutionalize(args: argparse.Namespace) -> int:
     _check_head_arguments(args)
     cli.check_output_folder(args.out, map(Path, (args.prototxt, args.weights, *args.image)))
@@ -160,7 +138,7 @@ def _convolutionalize(args: argparse.Namespace) -> int:
     data = open_data(args.dataset, args.data.resolve(), args.classes) if head and args.data else None
     images = _images(args, classifier)
     try:
-        with _all_or_nothing(args.out) as folder:
+        with files.whole_folder(args.out) as folder:
             _write_dense(folder, args, classifier, dense)
             proof = _prove(folder, args, classifier, dense, images, head, gpu)
             text = _account(folder, args, classifier, dense, proof, head, data)
@@ -255,7 +233,7 @@ def _account(folder: Path, args: argparse.Namespace, classifier: Classifier, den
 def _import(args: argparse.Namespace) -> int:
     cli.check_output_folder(args.out, [Path(args.model)])
     try:
-        with _all_or_nothing(args.out) as folder:
+        with files.whole_folder(args.out) as folder:
             text = import_model(args.model, folder, args.size, args.input, args.order, _gpu(args))
     except Mismatch as problem:
         print(cli.printable(f'{problem}; nothing was written'), file=sys.stderr)

@@ -125,7 +125,7 @@ def read_layers(path: str | os.PathLike[str]) -> list[Layer]:
         The file is missing, truncated, or not a caffemodel.
     """
     try:
-        with open(path, 'rb') as file:
+        with files.open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             hint = _foreign(file.read(64))
             if hint:

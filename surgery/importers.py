@@ -1,6 +1,5 @@
 """Import classifiers of other frameworks as prototxt and caffemodel."""
 import os
-import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,8 +89,8 @@ def _onnx(path: Path, folder: Path, takes: ModelInput, gpu: int | None) -> dict[
            'outputs': blobs, 'mean': pixels.mean, 'onnx': str(path.resolve()), 'input': graph.input, 'scale': scale,
            'offset': mean, 'deviation': deviation, 'swap': takes.order == 'rgb' and pixels.order == 'bgr',
            'channels_last': graph.channels_last, 'gpu': gpu}
-    with tempfile.TemporaryDirectory(prefix='surgery-') as place:
-        facts['onnxruntime'] = compare(job, Path(place))
+    with files.scratch() as place:
+        facts['onnxruntime'] = compare(job, place)
     for name, row in facts['onnxruntime']['outputs'].items():
         if not row.pop('finite'):
             raise Mismatch(f'output {name}: its outputs are not finite, so nothing is proved')

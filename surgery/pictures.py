@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+import files
 from cli import BadInput
 from data_layers.reading import FORMATS
 
@@ -38,7 +39,7 @@ def load(path: str | os.PathLike[str], channels: int, mean: Sequence[float] = ()
     if len(mean) not in (0, 1, channels):
         raise BadInput(f'a mean of {len(mean)} numbers for {channels} channels')
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with files.open_regular(path) as file, Image.open(file, formats=FORMATS) as image:
             pixels = np.asarray(image.convert('RGB' if channels == 3 else 'L'), np.float32)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
         raise BadInput(f'{path}: cannot read the picture: {problem}') from None

@@ -3,11 +3,12 @@
 The comparison runs Caffe in a process of its own (`python -m surgery.proof FOLDER`): a net that Caffe refuses ends
 that process and not the caller's.
 """
+import errno
+import io
 import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+import files
 from cli import BadInput
 
 from .classifier import Classifier
@@ -66,11 +68,13 @@ def prove(classifier: Classifier, dense: Dense, old: tuple[Path, Path], new: tup
     Mismatch
         The outputs differ, or none of their numbers is finite.
     """
-    with tempfile.TemporaryDirectory(prefix='surgery-') as folder:
+    with files.scratch() as folder:
         job = _job(classifier, dense, old, new, grid, seed) | {'measure': list(measure), 'gpu': gpu}
         if images:
-            np.savez(os.path.join(folder, 'images.npz'), allow_pickle=False, **dict(images))
-        result: dict[str, Any] = in_child('surgery.proof', job, Path(folder))
+            content = io.BytesIO()      # numpy hides why a file cannot be written
+            np.savez(content, allow_pickle=False, **dict(images))
+            files.write(folder / 'images.npz', [content.getvalue()])
+        result: dict[str, Any] = in_child('surgery.proof', job, folder)
     _judge(result)
     return result
 
@@ -175,6 +179,8 @@ def in_child(module: str, job: Mapping[str, Any], folder: Path) -> Any:
     ------
     BadInput
         The process failed; says why, in Caffe's words where there are any.
+    OSError
+        The disk is full.
     """
     (folder / 'job.json').write_text(json.dumps(job))
     root = str(Path(__file__).resolve().parent.parent)
@@ -183,6 +189,8 @@ def in_child(module: str, job: Mapping[str, Any], folder: Path) -> Any:
                           stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     if done.returncode == 0:
         return json.loads((folder / 'result.json').read_text())
+    if os.strerror(errno.ENOSPC) in done.stderr:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
     raise BadInput(f'{job.get("old", job.get("new"))[0]}: {_last_words(done.stderr, done.returncode)}')
 
 

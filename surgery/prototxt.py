@@ -1,7 +1,6 @@
 """Read a net's prototxt as Caffe does: parse, upgrade old forms, and keep the layers of one phase."""
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import files
@@ -65,9 +64,10 @@ def read_message(path: str | os.PathLike[str], message: Any) -> Any:
     """
     from google.protobuf import text_format
     try:
-        if os.path.getsize(path) > LARGEST:
-            raise BadInput(f'{path}: far too large for a prototxt; is it the weights?')
-        text = Path(path).read_text('utf-8')
+        with files.open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size > LARGEST:
+                raise BadInput(f'{path}: far too large for a prototxt; is it the weights?')
+            text = file.read().decode()
     except OSError as problem:
         raise BadInput(f'{path}: cannot read the prototxt: {problem.strerror}') from None
     except UnicodeDecodeError:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import cli
+import files
 from cli import BadInput
 from data_layers import open_dataset
 from data_layers.__main__ import main
@@ -95,14 +96,14 @@ def test_it_can_be_stopped_and_run_again(home, tmp_path):
 
 
 @pytest.mark.parametrize('cut', [0.3, 0.9])
-def test_a_truncated_archive_is_named_and_what_was_whole_stays(home, tmp_path, cut):
+def test_a_truncated_archive_is_named_and_nothing_of_it_is_kept(home, tmp_path, cut):
     write_sbd(tmp_path / 'sbd', ids=[f'2008_00000{n}' for n in range(9)])
     archive = pack(tmp_path / 'sbd', tmp_path / 'downloads/benchmark.tgz', 'benchmark_RELEASE/dataset')
     whole = archive.read_bytes()
     archive.write_bytes(whole[:int(len(whole) * cut)])
     with pytest.raises(BadInput, match='benchmark.tgz cannot be unpacked .*download it again'):
         prepare('sbd', archive)
-    assert not list(home.rglob('*.partial'))
+    assert not home.exists()
     archive.write_bytes(whole)
     prepare('sbd', archive)
     assert check('sbd', workers=1)['problems'] == []
@@ -145,6 +146,71 @@ def test_a_link_in_a_zip_is_refused(home, tmp_path):
         packed.writestr(link, '/etc/passwd')
     with pytest.raises(BadInput, match='is a link or a device'):
         prepare('voc', archive)
+
+
+def names(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+
+
+@pytest.mark.parametrize('kind', ['outside', 'link', 'sparse', 'header', 'torn zip'])
+def test_a_refused_archive_changes_nothing(home, tmp_path, kind):
+    """Neither what was there, nor what came before the member that is refused."""
+    there = home / 'pascal/VOC2011/JPEGImages/1.jpg'
+    first, second = (member(f'VOC2011/JPEGImages/{n}.jpg', size=9) for n in (1, 2))
+    last = {'outside': member('VOC2011/../../x.jpg'),
+            'link': member('VOC2011/JPEGImages/3.jpg', tarfile.SYMTYPE, link='1.jpg'),
+            'sparse': member('VOC2011/JPEGImages/3.jpg', size=512),
+            'header': member('long', tarfile.REGTYPE, size=2 << 20)}.get(kind)
+    if last is not None and kind in ('sparse', 'header'):
+        last.type = tarfile.GNUTYPE_SPARSE if kind == 'sparse' else tarfile.GNUTYPE_LONGNAME
+    archive = tmp_path / f'downloads/VOC2011.{"zip" if last is None else "tar"}'
+    if last is None:
+        with zipfile.ZipFile(archive, 'w') as packed:
+            for number in (1, 2):
+                packed.writestr(f'VOC2011/JPEGImages/{number}.jpg', b'x' * 9)
+            packed.writestr('VOC2011/JPEGImages/3.jpg', b'here it is')
+        archive.write_bytes(archive.read_bytes().replace(b'here it is', b'here it IS', 1))
+    else:
+        tar_with(archive, first, second, last)
+    for before in ({}, {'pascal/VOC2011/JPEGImages/1.jpg': b'mine'}):
+        for path, content in before.items():
+            (home / path).parent.mkdir(parents=True)
+            (home / path).write_bytes(content)
+        with pytest.raises(BadInput, match='VOC2011.* (is refused|cannot be unpacked)') as problem:
+            prepare('voc', archive)
+        assert '\n' not in str(problem.value) and names(tmp_path / 'data') == before
+        assert home.exists() == bool(before) and there.exists() == bool(before)
+
+
+@pytest.mark.parametrize('suffix', ['tar', 'tar.gz'])
+def test_a_tar_file_that_is_cut_anywhere_is_refused(home, tmp_path, suffix):
+    archive = tmp_path / f'downloads/VOC2011.{suffix}'
+    made = tmp_path / 'made/JPEGImages'
+    made.mkdir(parents=True)
+    for number in range(3):
+        (made / f'{number}.jpg').write_bytes(bytes(700))
+    pack(made.parent, archive, 'VOC2011')
+    whole = archive.read_bytes()
+    with tarfile.open(archive) as packed:
+        end = max(info.offset_data + 1024 for info in packed)     # of the last member with content
+    cuts = range(1, len(whole) - 8, 13) if suffix == 'tar.gz' else [*range(1, end, 97), *range(512, end + 1, 512)]
+    for cut in cuts:
+        archive.write_bytes(whole[:cut])
+        with pytest.raises(BadInput, match='cannot be unpacked'):
+            prepare('voc', archive)
+    assert not home.exists()
+    archive.write_bytes(whole)
+    assert '3 files new' in prepare('voc', archive)
+
+
+def test_what_a_killed_run_left_is_removed(home, tmp_path):
+    write_voc(tmp_path / 'voc')
+    archive = pack(tmp_path / 'voc', tmp_path / 'downloads/VOC2011.tar', 'VOCdevkit/VOC2011')
+    left = home / f'pascal/VOC2011/{files.SCRATCH}x'
+    (left / 'JPEGImages').mkdir(parents=True)
+    (left / 'JPEGImages/2007_000001.jpg').write_bytes(b'half')
+    assert '9 files new' in prepare('voc', archive)
+    assert not left.exists() and check('voc', workers=1)['problems'] == []
 
 
 def test_nyud_in_the_published_layout(home, tmp_path):

@@ -4,6 +4,8 @@ import html.parser
 import json
 import re
 import shutil
+import signal
+import subprocess
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from data_layers import open_dataset  # noqa: E402
 from data_layers.voc import VOC2012  # noqa: E402
 from report import __main__ as program  # noqa: E402
 from report import charts, page, published  # noqa: E402
-from solvers import evaluation  # noqa: E402
+from solvers import evaluation, foreign  # noqa: E402
 from solvers.evaluation import score_weights  # noqa: E402
 from solvers.loop import solve  # noqa: E402
 from solvers.metrics import METRICS  # noqa: E402
@@ -254,6 +256,25 @@ def test_a_net_of_a_run_cannot_bring_its_own_python(run):
     (run / 'val.prototxt').write_text(text.replace('data_layers.layers', 'antigravity'))
     with pytest.raises(cli.BadInput, match='antigravity'):
         evaluation.evaluate_run(Run(run))
+
+
+def test_a_net_of_a_run_that_would_end_the_process_is_named(run, capsys):
+    """It is made in another process first; the report is one without scores."""
+    path = run / 'val.prototxt'
+    path.write_text(path.read_text().replace('type: "msra"', 'type: "nonsense"'))
+    with pytest.raises(cli.BadInput, match='val.prototxt: Caffe cannot make this net .Check failed: .*nonsense'):
+        evaluation.evaluate_run(Run(run))
+    assert cli.run(program.main, [str(run)]) == 0
+    assert 'reported without scores' in capsys.readouterr().err
+
+
+def test_a_net_that_fails_otherwise_is_met_again_here(monkeypatch, tmp_path):
+    """A child that ends by itself is no proof against a net: here, its data is missing."""
+    foreign.rehearse(tiny.fcn('val'), 'val.prototxt')
+    killed = subprocess.CompletedProcess([], -signal.SIGKILL, '', 'no line of Caffe')
+    monkeypatch.setattr(subprocess, 'run', lambda *_, **__: killed)
+    with pytest.raises(cli.BadInput, match='val.prototxt: .*it ends with SIGKILL'):
+        foreign.rehearse(tiny.fcn('val'), 'val.prototxt')
 
 
 def open_report(browser, path, **options):

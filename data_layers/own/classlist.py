@@ -61,7 +61,7 @@ def find(folder: Path) -> ClassList | None:
     BadInput
         As of `read`.
     """
-    path = next((folder / name for name in NAMES if (folder / name).is_file()), None)
+    path = next((path for name in NAMES if (path := folder / name).exists() and not path.is_dir()), None)
     return read(path) if path else None
 
 

@@ -274,7 +274,7 @@ def read_lists(folder: Path, by_id: dict[str, Pair]) -> tuple[dict[str, list[str
     for place in LISTS:
         for split, words in SPLITS.items():
             for path in (folder / place / f'{word}.txt' for word in words):
-                if path.is_file():
+                if path.exists() and not path.is_dir():
                     splits[split] = read_ids(path, by_id)
         if splits:
             break

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+import files
 from cli import BadInput
 
 from ..untrusted import sensible
@@ -33,7 +34,8 @@ def read_onnx(path: str | os.PathLike[str]) -> Any:
     from google.protobuf.message import DecodeError
     path = Path(path)
     try:
-        model = onnx.load_model_from_string(path.read_bytes())
+        with files.open_regular(path) as file:
+            model = onnx.load_model_from_string(file.read())
     except OSError as problem:
         raise BadInput(f'{path}: cannot read the model: {problem.strerror}') from None
     except (DecodeError, ValueError, RecursionError):
@@ -59,7 +61,7 @@ def _load_external(path: Path, tensor: Any, left: dict[Path, int]) -> None:
     try:
         size = file.stat().st_size
         offset, length = int(facts.get('offset', 0)), int(facts.get('length', size))
-        with open(file, 'rb') as data:
+        with files.open_regular(file) as data:
             data.seek(offset)
             left[file] = left.get(file, SHARED * size) - length
             if left[file] < 0:

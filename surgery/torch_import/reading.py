@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+import files
 from cli import BadInput
 
 from ..caffemodel import by
@@ -58,7 +59,7 @@ def read_safetensors(path: str | os.PathLike[str]) -> State:
         The file is missing, truncated, or says what cannot be.
     """
     try:
-        with open(path, 'rb') as file:
+        with files.open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             length = int.from_bytes(file.read(8), 'little')
             if not 2 <= length <= min(size - 8, LARGEST_HEADER):
@@ -69,6 +70,8 @@ def read_safetensors(path: str | os.PathLike[str]) -> State:
             return {name: _tensor(file, facts, 8 + length, size) for name, facts in entries.items()}
     except OSError as problem:
         raise BadInput(f'{path}: cannot read the weights: {problem.strerror}') from None
+    except BadInput:
+        raise
     except Exception as problem:            # a header may say anything
         raise BadInput(f'{path}: not a safetensors file, or a corrupt one ({str(problem)[:200]}); fetch it '
                        'again') from None
@@ -121,9 +124,12 @@ def read_pth(path: str | os.PathLike[str]) -> State:
         raise BadInput(f'{path}: reading .pth files takes torch, which is not installed: pip install torch, or convert '
                        'the file to .safetensors where it is') from None
     try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
+        with files.open_regular(path) as file:
+            state = torch.load(file, map_location='cpu', weights_only=True)
     except OSError as problem:
         raise BadInput(f'{path}: cannot read the weights: {problem.strerror}') from None
+    except BadInput:
+        raise
     except Exception as problem:                    # torch raises what it likes on corrupt and on hostile files
         raise BadInput(f'{path}: holds something else than weights, which is not loaded ({type(problem).__name__}): '
                        'save the state_dict() of the model') from None
