@@ -25,6 +25,7 @@ import shutil  # noqa: E402
 import sys  # noqa: E402
 import tempfile  # noqa: E402
 import time  # noqa: E402
+import traceback  # noqa: E402
 import warnings  # noqa: E402
 from collections import Counter  # noqa: E402
 from concurrent.futures import ProcessPoolExecutor, as_completed  # noqa: E402
@@ -62,6 +63,8 @@ def main(argv=None):
     args = parser().parse_args(argv)
     out = runs_folder() / 'fuzz'
     if args.table:
+        if not (out / 'fuzz.json').is_file():
+            raise cli.BadInput(f'{out / "fuzz.json"} is missing; run {PROGRAM} first')
         print(markdown(json.loads((out / 'fuzz.json').read_text())))
         return 0
     if args.count < 1 or args.jobs < 1:
@@ -83,18 +86,19 @@ def main(argv=None):
 def fuzz(names, seed, count, jobs):
     """Try `count` mutants, dealt out evenly to the surfaces; what was found, as fuzz.json has it."""
     begin, outcomes = time.monotonic(), []
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context('fork'))       # its processes start with the work
     scratch = Path(tempfile.mkdtemp(prefix='fuzz-'))
     try:
         bases = build(names, scratch)
         shares = zip(names, deal(count, len(names)), strict=True)
         work = [(name, list(range(at, min(at + BATCH, each)))) for name, each in shares for at in range(0, each, BATCH)]
         work.sort(key=lambda batch: batch[1][0])    # all surfaces from the start
-        bar = cli.progress(total=count, unit='mutant', desc='fuzz')
-        with bar, ProcessPoolExecutor(jobs, multiprocessing.get_context('fork')) as pool:
+        with cli.progress(total=count, unit='mutant', desc='fuzz') as bar:
             for done in as_completed([pool.submit(try_batch, *batch, seed, bases, scratch) for batch in work]):
                 outcomes += done.result()
                 bar.update(len(done.result()))
     finally:
+        pool.shutdown(cancel_futures=True)      # after Ctrl-C too, batches that have not begun are left out
         shutil.rmtree(scratch)
     return account(names, outcomes, seed, time.monotonic() - begin)
 
@@ -116,7 +120,6 @@ def build(names, scratch):
                     worlds.build(SURFACES[{'page': 'run'}.get(name, name)], base)
             os._exit(0)
         finally:
-            import traceback
             sys.stderr = sys.__stderr__
             traceback.print_exc()
             os._exit(1)
@@ -191,6 +194,8 @@ def account(names, outcomes, seed, seconds):
     surfaces = {}
     for name in names:
         mine = [outcome for outcome in outcomes if outcome.surface == name]
+        if not mine:
+            continue
         slowest = max(mine, key=attrgetter('seconds'))
         hungriest = max(mine, key=attrgetter('peak'))
         surfaces[name] = {

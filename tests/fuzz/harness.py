@@ -11,6 +11,7 @@ promise when
     it or one of its children used more than `MEMORY`, or a process of it goes on
 """
 import contextlib
+import faulthandler
 import hashlib
 import os
 import re
@@ -143,6 +144,7 @@ def become(call, world, logs):
     """In the child: be the command; never returns."""
     status = 99
     try:
+        faulthandler.disable()      # of a test, whose terminal it would write to
         os.setsid()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_AS, (STOP, STOP))
