@@ -5,26 +5,27 @@ Without them nets run on Caffe's own layers.
 import os
 import sys
 
+import cli
 from accel import build, build_cudnn, cudnn, enable, status
 
 FAILURES = (OSError, RuntimeError, KeyError, ValueError)
 
 
-def main() -> int:
+def main(_argv: object = None) -> int:
     """Compile if needed, and say what nets will use; returns the exit status, 0."""
     try:
         target = build.library()
         if not target.is_file():
-            print('compiling accel', flush=True)
+            cli.show('compiling accel')
             build.compile_library(target)
             enable()
     except FAILURES as problem:
-        print(f'warning: accel could not be built, nets run on Caffe\'s own layers: {problem}', file=sys.stderr)
+        cli.say(f'warning: accel could not be built, nets run on Caffe\'s own layers: {problem}')
         return 0
-    print(status())
+    cli.show(status())
     if 'cuda' in build.facts() and os.environ.get('FCN_CUDNN', '1') != '0':
         build_for_cudnn()
-        print(f'on a GPU: {cudnn.status()}')
+        cli.show(f'on a GPU: {cudnn.status()}')
     return 0
 
 
@@ -36,14 +37,14 @@ def build_for_cudnn() -> None:
     try:
         found = build_cudnn.find()
         if found is None:
-            print('no cuDNN here: convolutions on a GPU are Caffe\'s own (CUDNN_HOME names its folder)')
+            cli.show('no cuDNN here: convolutions on a GPU are Caffe\'s own (CUDNN_HOME names its folder)')
             return
-        print(f'compiling accel for cuDNN {build_cudnn.version(found)}', flush=True)
+        cli.show(f'compiling accel for cuDNN {build_cudnn.version(found)}')
         build_cudnn.compile_library(target, found)
         cudnn.enable()
     except FAILURES as problem:
-        print(f'warning: no cuDNN, convolutions on a GPU are Caffe\'s own: {problem}', file=sys.stderr)
+        cli.say(f'warning: no cuDNN, convolutions on a GPU are Caffe\'s own: {problem}')
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(cli.run(main))

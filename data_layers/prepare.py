@@ -21,7 +21,7 @@ import numpy as np
 import scipy.io
 
 import files
-from cli import BadInput, progress
+from cli import BadInput, printable, progress
 from data_layers import DATASETS, Dataset, data_home
 from data_layers.nyud import NUM_CLASSES
 from data_layers.reading import LARGE, VOID, read_lines, read_mat, to_integers
@@ -90,8 +90,8 @@ def prepare(name: str, source: Path, target: Path | None = None) -> str:
         if not done:
             raise BadInput(f'{source} has nothing of {kind.title}: download {kind.source}')
     notes = (FINISH[name](target) if name in FINISH else [])
-    return '\n'.join([f'{target}: {done["new"]} files new, {done["kept"]} already there', *notes, kind.describe(),
-                      f'now run: python -m data_layers check {name}'])
+    notes = [printable(line) for line in (f'{target}: {done["new"]} files new, {done["kept"]} already there', *notes)]
+    return '\n'.join([*notes, kind.describe(), f'now run: python -m data_layers check {name}'])
 
 
 def archives(name: str, source: Path) -> list[Path]:

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     submission = Submission(open_dataset('voc2012', 'test'), source.dataset, args.out) if args.submission else None
     files = submission.images() if submission else image_files(args.images)
     cli.check_output_folder(args.out, files)
-    print(f'computing on {device.choose(args.gpu, args.cpu)}')
+    cli.show(f'computing on {device.choose(args.gpu, args.cpu)}')
     deploy = training.fcn('deploy')
     net = load(instantiate(deploy), args.weights)
     group = ranks.world()
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise cli.Failed(f'{len(failed)} of {len(files)} images were not segmented: {", ".join(failed)}; the others '
                          f'are in {args.out}')
     if group.first:
-        print(submission.check() if submission else f'{len(files)} images segmented into {args.out}')
+        cli.show(submission.check() if submission else f'{len(files)} images segmented into {args.out}')
 
 
 if __name__ == '__main__':

@@ -45,7 +45,7 @@ def report(argv: list[str] | None = None) -> None:
         cli.check_output(args.out, begins=b'<!DOCTYPE html>')
     from report import page
     processor = device.choose(args.gpu, args.cpu)
-    print(page.write(args.runs, args.out, args.images))
+    cli.show(page.write(args.runs, args.out, args.images))
     cli.say(f'scored on {processor}')
 
 

@@ -90,7 +90,7 @@ class Segmenter:
 
     @staticmethod
     def _load(training: Training | Run, weights: Path, gpu: int | None, cpu: bool) -> Any:
-        print(f'computing on {device.choose(gpu, cpu)}', flush=True)
+        cli.show(f'computing on {device.choose(gpu, cpu)}')
         deploy = training.fcn('deploy')
         check_net(deploy, f'deploy net of {training.net}')
         return load(instantiate(deploy), weights)
@@ -348,11 +348,11 @@ def main(argv: list[str] | None = None) -> None:
     else:
         parser.error('--weights FILE is missing')
     with Server(Segmenter(net, weights, args.gpu, args.cpu), net.net, args.port) as server:
-        print(f'{server.url}   (Ctrl-C ends it)', flush=True)
+        cli.show(f'{server.url}   (Ctrl-C ends it)')
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            print()
+            cli.show('')
 
 
 if __name__ == '__main__':
