@@ -59,7 +59,7 @@ class Parser(argparse.ArgumentParser):
             file.flush()
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f'{self.prog}: {message} (see {self.prog} --help)\n')
+        self.exit(2, f'{self.prog}: {printable(message)} (see {self.prog} --help)\n')
 
 
 def add_device_arguments(parser: argparse.ArgumentParser, gpu: str = '--gpu') -> None:
@@ -285,6 +285,8 @@ def progress(items: Iterable[Any] | None = None, **options: Any) -> tqdm:
     tqdm
         The bar, which gives the items.
     """
+    if 'desc' in options:
+        options['desc'] = printable(options['desc'])
     if sys.stderr.isatty():
         return tqdm(items, dynamic_ncols=True, **options)
     return _Lines(items, mininterval=30.0, delay=5.0, ascii=True, **options)
@@ -304,14 +306,14 @@ class _Lines(tqdm):     # type: ignore[misc]    # tqdm comes without types
         """The cursor stays where it is."""
 
 
+def show(*lines: object) -> None:
+    """Print lines to stdout, each made `printable`: there may be names in them that somebody else has given."""
+    print(*(printable(str(line)) for line in lines), sep='\n', flush=True)
+
+
 def say(line: str) -> None:
     """Print a line to stderr, `printable`, without breaking a bar in progress."""
     tqdm.write(printable(line), file=sys.stderr)
-
-
-def show(text: object) -> None:
-    """Print text to stdout, each line `printable`: what is shown may have names and values of a file in it."""
-    print('\n'.join(map(printable, str(text).split('\n'))))
 
 
 def printable(text: str) -> str:

@@ -4,34 +4,35 @@ Without them nets run on Caffe's own layers. `python -m accel libraries` prints 
 """
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import cli
 from accel import build, build_cudnn, cudnn, enable, status
 
 FAILURES = (OSError, RuntimeError, KeyError, ValueError)
 
 
-def main() -> int:
-    """Compile if needed, and say what nets will use; returns the exit status."""
-    if sys.argv[1:] == ['libraries']:
-        print(*libraries(), sep='\n')
+def main(argv: Sequence[str] | None = None) -> int:
+    """Compile if needed, and say what nets will use; returns the exit status, 0."""
+    parser = cli.Parser(prog='python -m accel', description=__doc__)
+    parser.add_argument('command', nargs='?', choices=['libraries'], help='print the paths of the libraries')
+    if parser.parse_args(argv).command:
+        cli.show(*libraries())
         return 0
-    if sys.argv[1:]:
-        print(f'error: unknown arguments {" ".join(sys.argv[1:])!r}: expected libraries or none', file=sys.stderr)
-        return 2
     try:
         target = build.library()
         if not target.is_file():
-            print('compiling accel', flush=True)
+            cli.show('compiling accel')
             build.compile_library(target)
             enable()
     except FAILURES as problem:
-        print(f'warning: accel could not be built, nets run on Caffe\'s own layers: {problem}', file=sys.stderr)
+        cli.say(f'warning: accel could not be built, nets run on Caffe\'s own layers: {problem}')
         return 0
-    print(status())
+    cli.show(status())
     if 'cuda' in build.facts() and os.environ.get('FCN_CUDNN', '1') != '0':
         build_for_cudnn()
-        print(f'on a GPU: {cudnn.status()}')
+        cli.show(f'on a GPU: {cudnn.status()}')
     return 0
 
 
@@ -49,14 +50,14 @@ def build_for_cudnn() -> None:
     try:
         found = build_cudnn.find()
         if found is None:
-            print('no cuDNN here: convolutions on a GPU are Caffe\'s own (CUDNN_HOME names its folder)')
+            cli.show('no cuDNN here: convolutions on a GPU are Caffe\'s own (CUDNN_HOME names its folder)')
             return
-        print(f'compiling accel for cuDNN {build_cudnn.version(found)}', flush=True)
+        cli.show(f'compiling accel for cuDNN {build_cudnn.version(found)}')
         build_cudnn.compile_library(target, found)
         cudnn.enable()
     except FAILURES as problem:
-        print(f'warning: no cuDNN, convolutions on a GPU are Caffe\'s own: {problem}', file=sys.stderr)
+        cli.say(f'warning: no cuDNN, convolutions on a GPU are Caffe\'s own: {problem}')
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(cli.run(main))

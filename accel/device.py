@@ -191,7 +191,7 @@ def choose(gpu: int | None = None, cpu: bool = False) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Print whether this Caffe has CUDA, and how many cards answer."""
     cli.Parser(prog='python -m accel.device', description=__doc__).parse_args(argv)
-    print(f'has CUDA: {"yes" if has_cuda() else "no"}, cards: {cards()}')
+    cli.show(f'has CUDA: {"yes" if has_cuda() else "no"}, cards: {cards()}')
 
 
 if __name__ == '__main__':

@@ -74,13 +74,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status."""
     options = parser().parse_args(argv)
     if options.command == 'list':
-        print('\n'.join(kind.describe() for kind in DATASETS.values()))
+        cli.show(*(line for kind in DATASETS.values() for line in kind.describe().split('\n')))
         return 0
     if options.command == 'check':
         return run_check(options)
     if options.command == 'bench':
         return run_bench(options)
-    cli.show(prepare(options.dataset, Path(options.source), options.to and Path(options.to)))
+    cli.show(*prepare(options.dataset, Path(options.source), options.to and Path(options.to)).split('\n'))
     return 0
 
 
@@ -90,7 +90,7 @@ def run_check(options: argparse.Namespace) -> int:
     if options.workers is not None and options.workers < 1:
         raise cli.BadInput(f'--workers must be at least 1, not {options.workers}')
     report = check(name, root, options.split, options.tops and options.tops.split(','), options.workers)
-    cli.show(json.dumps(report, indent=2) if options.json else text(report))
+    cli.show(*(json.dumps(report, indent=2) if options.json else text(report)).split('\n'))
     return 1 if report['problems'] else 0
 
 
@@ -98,7 +98,7 @@ def run_bench(options: argparse.Namespace) -> int:
     """Measure how fast a data set is read."""
     figures = bench.bench(*name_and_root(options), options.split, options.tops and options.tops.split(','),
                           options.images, options.rate, options.workers, options.ahead)
-    cli.show(json.dumps(figures, indent=2) if options.json else bench.text(figures))
+    cli.show(*(json.dumps(figures, indent=2) if options.json else bench.text(figures)).split('\n'))
     return 0
 
 

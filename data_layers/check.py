@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cli import BadInput, progress
+from cli import BadInput, printable, progress
 from data_layers import DATASETS, VOID, Dataset, dataset_type
 from data_layers.own.folder import Folder
 from workers import spread
@@ -290,4 +290,4 @@ def text(report: dict[str, Any]) -> str:
         lines.append(f'mean of {top}: {data} (recipe: {recipe})')
     lines += [f'warning: {line}' for line in report['warnings']]
     lines += [f'{len(report["problems"]) or "no"} problems', *(f'  {line}' for line in report['problems'])]
-    return '\n'.join(lines)
+    return '\n'.join(map(printable, lines))

@@ -86,6 +86,7 @@ class Inflated(Stream):
     def __init__(self, file: BinaryIO, length: int, order: str) -> None:
         super().__init__(file, MOST_BYTES, order)
         self.packed, self.zlib = length, zlib.decompressobj()
+        self.to_come = MOST_BYTES       # that are still to be decompressed, at most
 
     def some(self, count: int) -> bytearray:
         data = bytearray()
@@ -102,9 +103,8 @@ class Inflated(Stream):
             left -= len(chunk)
 
     def finish(self) -> None:
-        count = 0
-        while (chunk := self.inflate(CHUNK)) and count < MOST_BYTES:
-            count += len(chunk)
+        while self.inflate(CHUNK):
+            continue
         if not self.zlib.eof:       # where the sum of all bytes is checked
             raise ValueError('it is cut short')
 
@@ -114,7 +114,7 @@ class Inflated(Stream):
         Raises
         ------
         ValueError
-            What is compressed is damaged.
+            What is compressed is damaged, or more than it says.
         """
         while not self.zlib.eof:
             data = self.zlib.unconsumed_tail or self.file.read(min(self.packed, CHUNK))
@@ -123,6 +123,9 @@ class Inflated(Stream):
                 chunk = self.zlib.decompress(data, most)
             except zlib.error as problem:
                 raise ValueError(f'it cannot be decompressed: {problem}') from None
+            self.to_come -= len(chunk)
+            if self.to_come < 0:
+                raise ValueError('it is longer than it says')
             if chunk or not data:
                 return chunk
         return b''
@@ -153,7 +156,7 @@ class Matrix(NamedTuple):
         return math.prod(self.dims)
 
 
-def read(path: Path, variable: str, *within: str | int) -> np.ndarray:
+def read(path: Path, variable: str, *within: str | int, most: int = MOST_NUMBERS) -> np.ndarray:
     """Read an array of numbers.
 
     Parameters
@@ -164,6 +167,8 @@ def read(path: Path, variable: str, *within: str | int) -> np.ndarray:
         Name of the variable.
     *within : str or int
         The way from there: names are fields, of the first struct of an array; numbers are cells, the first is 0.
+    most : int
+        So many numbers are possible; more are not decompressed.
 
     Returns
     -------
@@ -188,6 +193,8 @@ def read(path: Path, variable: str, *within: str | int) -> np.ndarray:
     """
     with files.open_regular(path) as file:
         stream, head = find(file, variable, within)
+        if head.size > most:
+            raise ValueError(f'it has {head.size} numbers where at most {most} are possible')
         values = numbers(stream, head)
         stream.finish()
     return values
@@ -238,7 +245,7 @@ def find_variable(file: BinaryIO, variable: str) -> tuple[Stream, Matrix]:
         stream = Stream(file, length, order)
         if kind == COMPRESSED:
             stream = Inflated(file, length, order)
-            stream.left = enter(stream, MATRIX)[1]
+            stream.left = stream.to_come = enter(stream, MATRIX)[1]
         head = read_head(stream)
         if head.name == variable:
             return stream, head

@@ -279,7 +279,8 @@ def main(argv: Sequence[str]) -> None:
             reply = {'bad': str(problem)}
         except Exception:
             reply = {'failed': traceback.format_exc()}
-        print(json.dumps([number, reply]), flush=True)
+        sys.stdout.write(json.dumps([number, reply]) + '\n')
+        sys.stdout.flush()
 
 
 def write(file: int, arrays: Sample) -> list[tuple[str, tuple[int, ...]]]:

@@ -21,10 +21,10 @@ import numpy as np
 import scipy.io
 
 import files
-from cli import BadInput, progress
+from cli import BadInput, printable, progress
 from data_layers import DATASETS, Dataset, data_home
 from data_layers.nyud import NUM_CLASSES
-from data_layers.reading import VOID, read_lines, read_mat, to_integers
+from data_layers.reading import LARGE, VOID, read_lines, read_mat, to_integers
 from data_layers.siftflow import CATEGORIES, SIFTFlow
 from data_layers.voc import sbd_train, seg11valid
 
@@ -90,8 +90,8 @@ def prepare(name: str, source: Path, target: Path | None = None) -> str:
         if not done:
             raise BadInput(f'{source} has nothing of {kind.title}: download {kind.source}')
     notes = (FINISH[name](target) if name in FINISH else [])
-    return '\n'.join([f'{target}: {done["new"]} files new, {done["kept"]} already there', *notes, kind.describe(),
-                      f'now run: python -m data_layers check {name}'])
+    notes = [printable(line) for line in (f'{target}: {done["new"]} files new, {done["kept"]} already there', *notes)]
+    return '\n'.join([*notes, kind.describe(), f'now run: python -m data_layers check {name}'])
 
 
 def archives(name: str, source: Path) -> list[Path]:
@@ -345,7 +345,8 @@ def finish_nyud(folder: Path) -> list[str]:
         notes.append(map_ground_truth(truth, metadata / 'classMapping40.mat', folder / 'segmentation'))
     for split, key in (('train', 'train'), ('val', 'val'), ('test', 'test')):
         if not (folder / f'{split}.txt').is_file() and (metadata / 'nyusplits.mat').is_file():
-            ids = map(str, to_integers(read_mat(metadata / 'nyusplits.mat', key), metadata / 'nyusplits.mat').flat)
+            ids = map(str, to_integers(read_mat(metadata / 'nyusplits.mat', key, most=LARGE),
+                                       metadata / 'nyusplits.mat').flat)
             notes.append(write_ids(folder / f'{split}.txt', [*ids]))
     both = [folder / 'train.txt', folder / 'val.txt']
     if all(path.is_file() for path in both):
@@ -375,14 +376,14 @@ def map_ground_truth(truth: Path, mapping: Path, target: Path) -> str:
     BadInput
         A file is corrupt or of another kind.
     """
-    class_of = np.concatenate([[0], to_integers(read_mat(mapping, 'mapClass'), mapping).ravel()])
+    class_of = np.concatenate([[0], to_integers(read_mat(mapping, 'mapClass', most=LARGE), mapping).ravel()])
     if class_of.min() < 0 or class_of.max() > NUM_CLASSES:
         raise BadInput(f'{mapping} maps to classes other than 0 to {NUM_CLASSES}; restore it from the download')
     count = 0
     for path in progress(sorted(truth.glob('img_*.mat')), desc='40 classes', unit='image'):
         if (target / path.name).is_file():
             continue
-        labels = to_integers(read_mat(path, 'groundTruth', 0, 'SegmentationClass'), path)
+        labels = to_integers(read_mat(path, 'groundTruth', 0, 'SegmentationClass', most=LARGE), path)
         if labels.min() < 0 or labels.max() >= len(class_of):
             raise BadInput(f'{path} has no groundTruth of NYUDv2: labels of 0 to {len(class_of) - 1}; restore it from '
                            'the download')

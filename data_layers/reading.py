@@ -17,8 +17,8 @@ VOID = 255
 IMAGES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp'}    # how the names of photographs end
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'TIFF', 'BMP')    # of pictures; others may start programs, as EPS does Ghostscript
 MOST_PIXELS = 1 << 28       # of a picture; no camera takes as many
-LARGE_MAT = 1 << 18         # bytes of a MATLAB file; of fewer, at most a thousand times as many are decompressed
 LARGE = 1 << 24             # pixels, from which on sizes are compared before anything is decoded
+LARGE_MAT = LARGE // 1032   # bytes of a MATLAB file; of fewer, zlib makes no more than `LARGE` bytes
 SURROGATE = re.compile(r'\\u[dD][89a-fA-F]')     # half a character, as JSON may write it
 
 
@@ -188,7 +188,7 @@ def read_indices(path: Path) -> np.ndarray:
     return np.asarray(picture)
 
 
-def read_mat(path: Path, key: str, *within: str | int) -> np.ndarray:
+def read_mat(path: Path, key: str, *within: str | int, most: int = MOST_PIXELS) -> np.ndarray:
     """Read an array of numbers from a MATLAB file.
 
     Parameters
@@ -199,6 +199,8 @@ def read_mat(path: Path, key: str, *within: str | int) -> np.ndarray:
         Name of the variable.
     *within : str or int
         The way from there: names of fields, and numbers of cells, which count from 0.
+    most : int
+        How many numbers are possible.
 
     Returns
     -------
@@ -213,7 +215,7 @@ def read_mat(path: Path, key: str, *within: str | int) -> np.ndarray:
     regular(path)
     name = ''.join((key, *(f'.{step}' if isinstance(step, str) else f'{{{step + 1}}}' for step in within)))
     try:
-        return mat.read(path, key, *within)
+        return mat.read(path, key, *within, most=most)
     except NotImplementedError:
         raise BadInput(f'{path} is a MATLAB 7.3 file; save it again in MATLAB with the option -v7') from None
     except KeyError:
@@ -312,13 +314,16 @@ def to_classes(values: np.ndarray, count: int, path: Path, first: int = 0,
         A value is neither a class nor void, or the array is not a plane of integers.
     """
     bytes_only = values.dtype == np.uint8
-    values = to_integers(values, path)
+    values = check_plane(values, path) if bytes_only else to_integers(values, path)
     possible = np.arange(256) if bytes_only else values     # a mask of bytes is looked up in a table, ten times faster
     is_void = np.isin(possible, tuple(void))
     wrong = ~is_void & ((possible < first) | (possible >= first + count))
     classes = np.where(is_void, VOID, possible - first).astype(np.uint8)
     if bytes_only:
-        wrong, classes = wrong.take(values), classes.take(values)
+        stored = values.tobytes()
+        if not stored.translate(None, np.flatnonzero(~wrong).astype(np.uint8).tobytes()):     # nothing wrong is left
+            return np.frombuffer(bytearray(stored.translate(classes.tobytes())), np.uint8).reshape(values.shape)
+        wrong = wrong.take(values)
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
         some = ', '.join(map(str, np.unique(values[wrong])[:5]))
@@ -348,12 +353,18 @@ def to_integers(values: np.ndarray, path: Path) -> np.ndarray:
     BadInput
         A value is not an integer, or the array is not a plane of numbers.
     """
-    if values.ndim != 2 or values.size == 0 or values.dtype.kind not in 'iufb':
-        raise BadInput(f'{path} holds no plane of labels but an array of shape {values.shape} and type {values.dtype}; '
-                       'restore it from the download')
+    check_plane(values, path)
     with np.errstate(invalid='ignore'):     # NaN: found by the comparison
         whole = values.astype(np.int64)
     if (different := whole != values).any():
         raise BadInput(f'{path} has label value {values[different][0]:g}, which is not an integer; restore it from the '
                        'download')
     return whole
+
+
+def check_plane(values: np.ndarray, path: Path) -> np.ndarray:
+    """Refuse what is not H x W numbers, with a BadInput that names the file; returns the same array."""
+    if values.ndim != 2 or values.size == 0 or values.dtype.kind not in 'iufb':
+        raise BadInput(f'{path} holds no plane of labels but an array of shape {values.shape} and type {values.dtype}; '
+                       'restore it from the download')
+    return values

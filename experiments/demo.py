@@ -156,7 +156,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--out', type=Path, default=weights.runs_folder() / 'demo', help='folder of the results')
     args = parser.parse_args(argv)
     out = args.out.resolve()
-    print(f'computing on {device.choose()}', flush=True)
+    cli.show(f'computing on {device.choose()}')
     root = photographs(SCALE).resolve()
     stages = [replace(stage, iterations=n) for stage, n in zip(STAGES, args.iterations, strict=True)]
     initial, results = vgg16_convolutions().resolve(), []
@@ -167,9 +167,9 @@ def main(argv: list[str] | None = None) -> None:
     pictures = show(stages, root, out)
     files.write_json(out / 'summary.json', {'stages': results, 'images': pictures})
     page.write([out / stage.net for stage in stages], out / 'report.html')
-    print(table(results))
-    print(f'These are scores on the {len(IDS)} photographs trained on, not VOC accuracy.')
-    print(f'Look at {out / "report.html"} and {out / pictures[0]}')
+    cli.show(*table(results).split('\n'))
+    cli.show(f'These are scores on the {len(IDS)} photographs trained on, not VOC accuracy.')
+    cli.show(f'Look at {out / "report.html"} and {out / pictures[0]}')
 
 
 if __name__ == '__main__':

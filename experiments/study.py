@@ -278,7 +278,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     out, runs = args.out.resolve(), args.out.resolve() / ('quick' if args.quick else 'full')
     processor = device.choose()
-    print(f'computing on {processor}', flush=True)
+    cli.show(f'computing on {processor}')
     brain.prepare()
     rows = ROWS
     if args.quick:
@@ -289,8 +289,9 @@ def main(argv: list[str] | None = None) -> None:
     text = '\n\n'.join(f'{title}\n\n{cli.table(lines)}' for title, lines in tables(result))
     files.write(out / 'tables.txt', f'{text}\n')
     show(['FCN-32s', 'FCN-16s', 'FCN-8s'], runs, seeds[0], out)
-    print(f'{text}\n\nThese are scores on {result["data"]["val"]} held-out slices of one brain, not VOC.')
-    print(f'Look at {out / "study.png"} and {out / "report.html"}')
+    cli.show(*text.split('\n'), '')
+    cli.show(f'These are scores on {result["data"]["val"]} held-out slices of one brain, not VOC.')
+    cli.show(f'Look at {out / "study.png"} and {out / "report.html"}')
 
 
 if __name__ == '__main__':

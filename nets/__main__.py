@@ -43,14 +43,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             for training in [nets.load(name) for name in args.net or nets.names()]:
                 training.emit(folder / training.net)
     elif args.command == 'new':
-        cli.show(new.new(args, nets.FOLDER))
+        cli.show(*new.new(args, nets.FOLDER).split('\n'))
     elif args.command == 'summary':
-        cli.show(summary(nets.load(args.net).fcn('deploy')))
+        cli.show(*summary(nets.load(args.net).fcn('deploy')).split('\n'))
     elif args.command == 'weights':
         fcn = nets.load(args.net).fcn
-        print(weights.fetch(args.net, lambda path: load(instantiate(fcn('deploy')), path, exactly=True)))
+        cli.show(weights.fetch(args.net, lambda path: load(instantiate(fcn('deploy')), path, exactly=True)))
     else:
-        print('\n'.join(nets.names()))
+        cli.show(*nets.names())
 
 
 if __name__ == '__main__':

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     submission = Submission(test, source.dataset, args.out) if test else None
     deploy = training.fcn('deploy')
     cut = tiling(deploy, args.tile) if args.tile else None
-    print(f'computing on {device.choose(args.gpu, args.cpu)}')
+    cli.show(f'computing on {device.choose(args.gpu, args.cpu)}')
     if cut and cut.overlap < cut.enough and group.first:
         cli.say(f'tiles overlap by {cut.overlap} pixels: scores beside the seams are not quite those of the whole '
                 f'image; from --tile {cut.exact} on they are')
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_failed({name: problem for part in group.gather(failed) for name, problem in part.items()}, files,
                      args.out)
     if group.first:
-        print(submission.check() if submission else f'{len(files)} images segmented into {args.out}')
+        cli.show(submission.check() if submission else f'{len(files)} images segmented into {args.out}')
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:

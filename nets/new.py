@@ -111,13 +111,14 @@ def new(args: argparse.Namespace, nets: Path) -> str:
                                                      args.classes and classlist.read(args.classes)), args.workers)
     if found.mistakes:
         more = len(found.mistakes) - 1
-        cli.show(found)
+        cli.show(*str(found).split('\n'))
         raise BadInput(found.mistakes[0] + (f' (and {more} more: {"; ".join(found.mistakes[1:3])})' if more else ''))
     root = data_home() / args.name
     write_together(texts(args, nets, found) | lists(found, root), lambda: card(found, root).write(root / CARD))
     last = f'{args.name}-{kinds(args)[-1]}'
-    return (f'{found}\nwritten: {data_home() / args.name} (the data), {nets / module_of(args.name)}.py (what the nets '
-            f'share), {", ".join(f"{args.name}-{kind}" for kind in kinds(args))}\n'
+    written = (f'{data_home() / args.name} (the data), {nets / module_of(args.name)}.py (what the nets share), '
+               f'{", ".join(f"{args.name}-{kind}" for kind in kinds(args))}')
+    return (f'{found}\nwritten: {cli.printable(written)}\n'
             f"train them: make {last}, or fewer steps with make {last} ARGS='--iterations N'")
 
 

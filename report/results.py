@@ -211,4 +211,4 @@ def main(argv: list[str] | None = None) -> None:
         FOLDER.mkdir(exist_ok=True)
         files.write_json(FOLDER / 'speed.json', speed.measure())
     else:
-        print(page(Results()), end='')
+        cli.show(*page(Results()).removesuffix('\n').split('\n'))

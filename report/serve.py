@@ -93,7 +93,7 @@ class Segmenter:
     @staticmethod
     def _load(training: Training | Run, weights: Path, gpu: int | None, cpu: bool) -> tuple[Any, Any]:
         """The deploy net, and what is made of it."""
-        print(f'computing on {device.choose(gpu, cpu)}', flush=True)
+        cli.show(f'computing on {device.choose(gpu, cpu)}')
         deploy = training.fcn('deploy')
         if isinstance(training, Run):
             return deploy, load(instantiate_foreign(deploy, f'{training.path}/deploy.prototxt'), weights)
@@ -368,11 +368,11 @@ def main(argv: list[str] | None = None) -> None:
     else:
         parser.error('--weights FILE is missing')
     with Server(Segmenter(net, weights, args.gpu, args.cpu), net.net, args.port) as server:
-        print(f'{server.url}   (Ctrl-C ends it)', flush=True)
+        cli.show(f'{server.url}   (Ctrl-C ends it)')
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            print()
+            cli.show('')
 
 
 if __name__ == '__main__':

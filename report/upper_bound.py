@@ -166,10 +166,10 @@ def main(argv: list[str] | None = None) -> None:
     dataset = open_dataset(args.dataset, split, args.root)
     bounds = upper_bound(dataset, args.workers)
     published = UPPER_BOUND.get(args.dataset, {})
-    print(f'{dataset.title}, split {dataset.split}, {len(dataset)} images: mean IU of labels made coarse, in percent')
-    print(table(bounds, published))
+    head = f'{dataset.title}, split {dataset.split}, {len(dataset)} images: mean IU of labels made coarse, in percent'
+    cli.show(head, *table(bounds, published).split('\n'))
     if published:
-        print('published: on a part of VOC 2011 val that the paper does not name')
+        cli.show('published: on a part of VOC 2011 val that the paper does not name')
     if args.json:
         files.write_json(args.json, {
             'dataset': args.dataset, 'split': dataset.split, 'images': len(dataset),

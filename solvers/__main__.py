@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     runs = commands.add_parser('runs', help='list runs')
     runs.add_argument('folder', nargs='?', type=Path, default=weights.runs_folder(), help='default: $FCN_RUNS or runs/')
-    print(table(parser.parse_args(argv).folder))
+    cli.show(*table(parser.parse_args(argv).folder).split('\n'))
 
 
 if __name__ == '__main__':

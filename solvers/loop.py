@@ -205,7 +205,7 @@ class Loop:
     def describe(self) -> str:
         """Smoothed loss and last scores, for the bar."""
         scores = [f'{label} mIU {100 * matrix.compute().mean_iu:.1f}' for label, matrix in self.matrices.items()]
-        return ', '.join([f'loss {self.loss:.4g}', *scores])
+        return cli.printable(', '.join([f'loss {self.loss:.4g}', *scores]))
 
     def evaluate(self, keep: bool = False) -> Evaluation:
         """Score the test split, each rank its part of it.

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cli import printable
+
 METRICS = ('pixel_accuracy', 'mean_accuracy', 'mean_iu', 'fw_iu')
 
 
@@ -114,9 +116,10 @@ class ConfusionMatrix:
 
     def __str__(self) -> str:
         scores = self.compute()
-        width = max(map(len, self.classes))
+        classes = [printable(name) for name in self.classes]
+        width = max(map(len, classes))
         rows = [f'{name:<{width}}  {100 * a:8.1f}  {100 * iu:5.1f}' if a == a else f'{name:<{width}}  {"absent":>8}'
-                for name, a, iu in zip(self.classes, scores.accuracy, scores.iu, strict=True)]
+                for name, a, iu in zip(classes, scores.accuracy, scores.iu, strict=True)]
         return '\n'.join([f'{"class":<{width}}  accuracy     IU', *rows, str(scores)])
 
 

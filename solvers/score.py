@@ -31,11 +31,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.json:
         cli.check_output(args.json, [args.weights], begins=b'{')
     training = load(args.net, weights.ROOT / 'nets')
-    print(f'computing on {device.choose(args.gpu, args.cpu)}')
+    cli.show(f'computing on {device.choose(args.gpu, args.cpu)}')
     found, dataset = score_weights(training, args.weights, args.split)
     loss, images = found.loss / len(dataset), len(dataset)
     for label, matrix in found.matrices.items():
-        cli.show(f'{args.net}: {label}, {images} images, loss {loss:.1f}\n{matrix}')
+        cli.show(f'{args.net}: {label}, {images} images, loss {loss:.1f}', *str(matrix).split('\n'))
         for what, scores in variants(matrix, dataset.left_out).items():
             cli.show(f'{what}: {scores}')
     if args.json:

@@ -71,11 +71,11 @@ def train(training: Training, args: argparse.Namespace) -> None:
     processor = device.use(number, why)
     first = ranks.world().first
     if first:
-        print(f'computing on {processor}', flush=True)
+        cli.show(f'computing on {processor}')
     matrices = solve(training, run, initial, args.resume, processor, args.keep)
     if matrices and first:
         for label, matrix in matrices.items():
-            cli.show(f'{training.net}: {label}\n{matrix}')
+            cli.show(f'{training.net}: {label}', *str(matrix).split('\n'))
         cli.show(f'weights, scores and curves are in {run}')
         tell_finished(run, number)
 
@@ -127,7 +127,7 @@ def train_chain(name: str, find: Callable[[str], Training], args: argparse.Names
     """
     training = find(name)
     if not args.run and weights.existing(name):
-        print(f'{name} is trained: {weights.existing(name)}')
+        cli.show(f'{name} is trained: {weights.existing(name)}')
         return
     for source in () if args.weights else training.init:
         if source not in weights.CLASSIFIERS:

@@ -106,7 +106,7 @@ def _gpu(args: argparse.Namespace) -> int | None:
     from accel import device
     gpu, why = device.pick(args.gpu, args.cpu)
     if why:
-        print(f'computing on the CPU; {why}', flush=True)
+        cli.show(f'computing on the CPU; {why}')
     return gpu
 
 
@@ -143,10 +143,9 @@ def _convolutionalize(args: argparse.Namespace) -> int:
             proof = _prove(folder, args, classifier, dense, images, head, gpu)
             text = _account(folder, args, classifier, dense, proof, head, data)
     except Mismatch as problem:
-        print(cli.printable(f'{args.prototxt}: {problem}; nothing was written'), file=sys.stderr)
+        cli.say(shortened(f'{args.prototxt}: {problem}; nothing was written'))
         return 1
-    cli.show(text)
-    cli.show(f'\nwritten to {args.out}')
+    cli.show(*text.split('\n'), '', f'written to {args.out}')
     return 0
 
 
@@ -236,10 +235,9 @@ def _import(args: argparse.Namespace) -> int:
         with files.whole_folder(args.out) as folder:
             text = import_model(args.model, folder, args.size, args.input, args.order, _gpu(args))
     except Mismatch as problem:
-        print(cli.printable(f'{problem}; nothing was written'), file=sys.stderr)
+        cli.say(shortened(f'{problem}; nothing was written'))
         return 1
-    cli.show(text)
-    cli.show(f'\nwritten to {args.out}')
+    cli.show(*text.split('\n'), '', f'written to {args.out}')
     return 0
 
 
@@ -257,7 +255,7 @@ def _transplant(args: argparse.Namespace) -> int:
         raise BadInput(f'{args.source}: none of its layers is in {args.to}; the names may differ by a --suffix or '
                        'a --map')
     write_weights(args.out, target, {layer.name: layer.type for layer in read_layers(args.to) if layer.type})
-    cli.show(moved)
+    cli.show(*str(moved).split('\n'))
     return 0
 
 
@@ -276,7 +274,7 @@ def _expand(args: argparse.Namespace) -> int:
             raise BadInput(f'{args.weights}: layer {name}, {by(old[0].shape)}, cannot have {args.classes} classes')
         shapes = [_widened(blob, k, args.classes) for blob in old]
         new = {name: [np.zeros(shape, np.float32) for shape in shapes]}
-        cli.show(expand_score(new, name, weights, name))
+        cli.show(*str(expand_score(new, name, weights, name)).split('\n'))
         weights |= new
     write_weights(args.out, weights, {layer.name: layer.type for layer in layers if layer.type})
     return 0
@@ -293,7 +291,7 @@ def _widened(blob: np.ndarray, k: int, classes: int) -> list[int]:
 
 
 def _show(args: argparse.Namespace) -> int:
-    cli.show(summary(read_layers(args.weights)))
+    cli.show(*summary(read_layers(args.weights)).split('\n'))
     return 0
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import files
-from cli import BadInput, table
+from cli import BadInput, printable, table
 
 from .builder import Builder
 from .caffemodel import by, write_weights
@@ -131,6 +131,7 @@ def _readable(facts: dict[str, Any]) -> str:
         kinds[kind] = kinds.get(kind, 0) + 1
     lines = [f'{facts["source"]}: {", ".join(f"{n} {kind}" for kind, n in kinds.items() if kind != "Input")}',
              f'input data {by(facts["input"])}: {facts["takes"]}', f'outputs: {", ".join(facts["outputs"].values())}']
+    lines = [*map(printable, lines)]
     checked = facts.get('onnxruntime')
     if checked and 'not_compared' in checked:
         lines.append(f'not compared with another engine ({checked["not_compared"]})')

@@ -2,7 +2,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cli import table
+from cli import printable, table
 
 from .caffemodel import by
 from .classifier import Classifier
@@ -144,4 +144,4 @@ def _parameters(facts: Mapping[str, Any]) -> str:
     for what, remark in (('unused', 'in the weights only'), ('missing', 'in the net only, left to its fillers')):
         if p[what]:
             lines.append(f'{what} ({remark}): {", ".join(dict.fromkeys(e["layer"] for e in p[what]))}')
-    return '\n'.join(lines)
+    return '\n'.join(map(printable, lines))

@@ -1,7 +1,10 @@
 """Hostile and damaged data files are refused in one line: they neither hang nor kill a process, nor fill the memory."""
 import json
 import os
+import struct
 import time
+import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -153,6 +156,40 @@ def test_an_enormous_matlab_file_beside_a_small_photograph_is_not_read(tmp_path,
     monkeypatch.setattr('data_layers.mat.numbers', lambda *_: pytest.fail('it is read'))
     with pytest.raises(BadInput, match='2008_000003.mat is 5000x5000 pixels but .*2008_000003.jpg is 56x40'):
         open_dataset('sbd', 'train', tmp_path).load('2008_000003')
+
+
+@pytest.mark.parametrize('dtype', ['u1', 'f8'])
+def test_a_small_matlab_file_that_would_fill_the_memory(dtype, tmp_path):
+    """One colour compresses a thousand times: of no file is more decompressed than the photograph has pixels."""
+    write_sbd(tmp_path, splits={'train': ['2008_000003']})
+    side = 16000 // np.dtype(dtype).itemsize ** 0.5
+    save_mat(tmp_path / 'cls/2008_000003.mat', GTcls={'Segmentation': np.zeros((int(side), int(side)), dtype)})
+    assert (tmp_path / 'cls/2008_000003.mat').stat().st_size < 1 << 18
+    tracemalloc.start()
+    with pytest.raises(BadInput, match='2008_000003.mat is [0-9x]* pixels but .*2008_000003.jpg is 56x40'):
+        open_dataset('sbd', 'train', tmp_path).load('2008_000003')
+    with pytest.raises(BadInput, match='numbers where at most 16777216 are possible'):
+        read_mat(tmp_path / 'cls/2008_000003.mat', 'GTcls', 'Segmentation', most=reading.LARGE)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    tracemalloc.stop()
+
+
+def test_labels_that_are_bytes_stay_bytes(tmp_path):
+    values = np.zeros((4000, 4000), np.uint8)
+    tracemalloc.start()
+    reading.to_classes(values, 21, tmp_path)
+    assert tracemalloc.get_traced_memory()[1] < 4 * values.nbytes
+    tracemalloc.stop()
+
+
+def test_a_matlab_file_that_holds_more_than_it_says(tmp_path):
+    save_mat(tmp_path / 'a.mat', x=np.arange(9.0))
+    whole = (tmp_path / 'a.mat').read_bytes()
+    head, packed = whole[:128], zlib.decompress(whole[136:])
+    longer = zlib.compress(packed + bytes(1 << 24))
+    (tmp_path / 'a.mat').write_bytes(head + struct.pack('<II', 15, len(longer)) + longer)
+    with pytest.raises(BadInput, match='a.mat cannot be read .it is longer than it says'):
+        read_mat(tmp_path / 'a.mat', 'x')
 
 
 def test_pixels_of_a_picture_are_bounded(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from statistics import median
 
 import numpy as np
 
-from cli import BadInput, progress
+from cli import BadInput, printable, progress
 from data_layers.own.classlist import ClassList, Entry
 from data_layers.own.folder import Card
 from data_layers.own.layouts import Layout
@@ -129,7 +129,7 @@ class Survey:
                   f'   stored as {", ".join(stored.get(name, ["nothing"])[:6])}' for name in self.card.classes]
         lines.append(f'mean (B, G, R): {", ".join(f"{value:.3f}" for value in self.card.mean)}')
         lines += [f'note: {note}' for note in self.layout.notes]
-        return '\n'.join(lines)
+        return '\n'.join(map(printable, lines))
 
 
 def survey(folder: Path, layout: Layout, workers: int | None = None) -> Survey:

@@ -3,7 +3,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cli import table
+from cli import printable, table
 
 from ..caffemodel import Weights, write_weights
 from ..convolutionalize import Dense
@@ -80,5 +80,5 @@ def _readable(facts: Mapping[str, Any]) -> str:
     rows = [('head: scored', 'stride', 'scaled by'), (facts['feature'], str(facts['feature_stride']), '')]
     rows += [(s['blob'], str(s['stride']), f'{s["scale"]:g}') for s in facts['skips']]
     crops = ', '.join(f'{name} {"x".join(map(str, o))}' for name, o in facts['crops'].items())
-    return (f'{table(rows)}\nfirst convolution padded by {facts["pad"]} more; crop offsets: {crops}; '
-            f'base_lr {facts["base_lr"]:g}\nfresh: {", ".join(facts["fresh"])}')
+    first = f'first convolution padded by {facts["pad"]} more; crop offsets: {crops}; base_lr {facts["base_lr"]:g}'
+    return '\n'.join([table(rows), printable(first), printable(f'fresh: {", ".join(facts["fresh"])}')])
