@@ -61,7 +61,7 @@ def shell(command):
 
 def test_text_of_files_reaches_the_terminal_as_text(capsys):
     cli.say('warning: a\x1b[2J.jpg\nerror: forged')
-    cli.show('one\x01\n  two\x1b[31m\u2028')
+    cli.show('one\x01', '  two\x1b[31m\u2028')
     out, err = capsys.readouterr()
     assert out == 'one\\x01\n  two\\x1b[31m \n' and err == 'warning: a\\x1b[2J.jpg error: forged\n'
 
