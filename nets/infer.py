@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_failed({name: problem for part in group.gather(failed) for name, problem in part.items()}, files,
                      args.out)
     if group.first:
-        print(submission.check() if submission else f'{len(files)} images segmented into {args.out}')
+        cli.show(submission.check() if submission else f'{len(files)} images segmented into {args.out}')
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
