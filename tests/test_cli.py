@@ -66,6 +66,13 @@ def test_text_of_files_reaches_the_terminal_as_text(capsys):
     assert out == 'one\\x01\n  two\\x1b[31m \n' and err == 'warning: a\\x1b[2J.jpg error: forged\n'
 
 
+def test_a_line_is_bounded(capsys):
+    assert cli.run(raising(cli.BadInput('x' * 100_000 + 'end'))) == 2
+    cli.say('x' * 100_000)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and all(len(line) < 5000 for line in lines) and lines[0].endswith('end')
+
+
 def test_a_link_to_itself_is_one_line(tmp_path, capsys):
     from surgery import __main__ as surgery
     (tmp_path / 'a').symlink_to('a')

@@ -36,7 +36,7 @@ def test_json_nested_too_deeply(voc, monkeypatch):
     solve(tiny.training(2, score_every=2), voc / 'run', ())
     run, newest = Run(voc / 'run'), snapshot.list_snapshots(voc / 'run/snapshots')[-1]
     assert read_record(run)
-    (run.evaluation / 'evaluation.json').write_text(NESTED)
+    (voc / 'run/evaluation/evaluation.json').write_text(NESTED)
     assert read_record(run) is None
     assert snapshot.problem_of(newest) is None
     (newest / snapshot.MANIFEST).write_text(NESTED)

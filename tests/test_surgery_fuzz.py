@@ -115,6 +115,13 @@ def external(tmp_path, **facts):
     return tmp_path / 'm.onnx'
 
 
+def test_a_model_of_a_terabyte(tmp_path):
+    with (tmp_path / 'm.onnx').open('wb') as file:
+        file.truncate(1 << 40)      # which takes no room on disk
+    with pytest.raises(BadInput, match='m.onnx: .* more than 2 GB'):
+        read_onnx(tmp_path / 'm.onnx')
+
+
 def test_weights_behind_a_link(tmp_path):
     there, folder = tmp_path / 'there', tmp_path / 'folder'
     there.mkdir(), folder.mkdir()
