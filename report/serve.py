@@ -329,6 +329,7 @@ class Server(ThreadingHTTPServer):
         The port cannot be used.
     """
     daemon_threads = True
+    request_queue_size = 128    # connections that wait to be accepted
 
     def __init__(self, segmenter: Segmenter, title: str, port: int = 0) -> None:
         try:

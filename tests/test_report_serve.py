@@ -2,12 +2,14 @@
 import http.client
 import io
 import json
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from solvers.instance import instantiate, load, segment  # noqa: E402
 from surgery import write_weights  # noqa: E402
 from tests.helpers import tiny  # noqa: E402
 from tests.helpers.browser import Browser, needs_browser  # noqa: E402
+from tests.helpers.commands import TINY, Command  # noqa: E402
 
 pytestmark = pytest.mark.caffe
 ROOT = Path(__file__).resolve().parent.parent
@@ -175,6 +178,39 @@ def test_files_that_arrive_slowly_take_places_and_no_more_than_that(server, caps
             break
         time.sleep(0.05)
     assert post(server, picture())[0] == 200 and 'Traceback' not in capsys.readouterr().err
+
+
+def memory(process):
+    """Most bytes that a process has had in memory."""
+    status = Path(f'/proc/{process.pid}/status').read_text()
+    return int(status.split('VmHWM:')[1].split()[0]) << 10
+
+
+def test_two_hundred_that_hold_all_but_a_byte(weights, tmp_path):
+    """At 2 MB for a photograph: whoever has a place is kept in memory, and nobody else."""
+    limit, count = 2 << 20, 200
+    command = Command(tmp_path, '-c', f'from report import serve\nserve.MAX_BYTES = {limit}\n{TINY}', 'serve', '--net',
+                      'tiny', '--weights', weights, '--cpu', '--port', '0')
+    while 'Ctrl-C ends it' not in (line := command.process.stdout.readline()):
+        assert line
+    server = SimpleNamespace(server_port=int(line.split('/')[2].split(':')[1]))
+    assert post(server, picture())[0] == 200
+    before, held = memory(command.process), []
+    for _ in range(count):
+        held.append(socket.create_connection(('127.0.0.1', server.server_port), timeout=30))
+        held[-1].sendall(f'POST /segment HTTP/1.1\r\nHost: 127.0.0.1:{server.server_port}\r\n'
+                         f'Content-Length: {limit}\r\n\r\n'.encode() + bytes(limit - 1))
+    assert post(server, method='GET', path='/')[0] == 200
+    status, refusal = post(server, picture())
+    assert status == 503 and 'try again' in refusal['error']
+    assert memory(command.process) - before < 8 * serve.WAITING * limit < count * limit // 4
+    for connection in held:
+        connection.close()
+    deadline = time.monotonic() + 30
+    while (status := post(server, picture())[0]) == 503 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert status == 200
+    assert command.end(signal.SIGTERM) == (143, 'ended by SIGTERM\n')
 
 
 def test_a_failure_inside_is_not_told_to_the_network(server, monkeypatch, capsys):
