@@ -342,7 +342,7 @@ def test_a_python_that_is_too_old_is_answered_with_what_to_install(tmp_path, mon
     monkeypatch.setattr(debian, 'OS_RELEASE', write(tmp_path / 'os-release', release))
     monkeypatch.setattr(sys, 'version_info', (3, 10, 12))
     with pytest.raises(Problem) as refusal:
-        setup.check_packages()
+        setup.check_python()
     assert str(refusal.value).endswith(f'3.11 or later is needed: {remedy}') and refusal.value.status == 2
 
 
