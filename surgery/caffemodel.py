@@ -40,6 +40,7 @@ from .wire import (
 Weights = dict[str, list[np.ndarray]]
 
 LARGEST = 2 ** 31 - 1                       # bytes in a protobuf message, so in a file that Caffe can read
+BEGINS = b'\xa2\x06'                        # the files written here, with a layer; Caffe's begin with the net's name
 MOST_AXES = 32                              # of a blob
 
 # V1LayerParameter.LayerType

@@ -154,7 +154,9 @@ def test_photographs_and_masks_survive_their_own_folder_as_output(tmp_path, caps
     'convolutionalize --prototxt deploy.prototxt --weights w.caffemodel --out .',
     'import model.onnx --out .', 'transplant --from w.caffemodel --to w.caffemodel --out w.caffemodel',
     'transplant --from w.caffemodel --to w.caffemodel --out /dev/stdout',
-    'expand --weights w.caffemodel --layer a --classes 3 --out w.caffemodel'])
+    'expand --weights w.caffemodel --layer a --classes 3 --out w.caffemodel',
+    'transplant --from w.caffemodel --to w.caffemodel --out deploy.prototxt',
+    'expand --weights w.caffemodel --layer a --classes 3 --out model.onnx'])
 def test_surgery_never_writes_over_what_it_reads(command, tmp_path, monkeypatch, capsys):
     from surgery import __main__ as surgery
     from surgery import write_weights

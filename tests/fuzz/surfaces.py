@@ -238,8 +238,8 @@ SURFACES = {
                   writes=('runs',), keeps=True))),
     'images': Surface(build_pictures, (
         *commands(infer.main, ' '.join((*INFER, '@in/photos')), keeps=True),
-        *commands(infer.main, *(' '.join((*INFER, f'@in/photos/{name}'))
-                                for name in ('a.jpg', 'b.png --scores', 'e.webp --tile 16'))))),
+        *commands(infer.main, *(' '.join((*INFER, f'@in/photos/{words}'))
+                                for words in ('a.jpg', 'b.png --scores', 'e.webp --tile 16'))))),
     **{name: Surface(partial(build_layout, name), check_layouts(name)) for name in LAYOUTS},
     **{f'own-{kind}': Surface(partial(build_own, kind=kind), new_nets('', '--width 8', '--trunk alexnet'))
        for kind in ('index', 'palette', 'rgb', 'polygons')},
