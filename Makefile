@@ -9,7 +9,7 @@ debian = @dpkg-query -W $(1) > /dev/null 2>&1 || \
     { echo 'error: missing packages; run: sudo apt-get install $(1)' >&2; exit 2; }
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build-gpu demo study test test-all test-gpu lint bench nets mpi browser brain clean $(NETS)
+.PHONY: help setup build-gpu demo study test test-all test-gpu fuzz lint bench nets mpi browser brain arm wheel bundle clean $(NETS)
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -18,6 +18,7 @@ help:  ## this list
 	@echo
 	@echo 'ARGS="..." is passed on: make voc-fcn8s ARGS="0 --iterations 4000". PYTHON=... chooses the interpreter.'
 	@echo 'GPU=1 chooses the GPU build of Caffe (CUDA_ARCH=90 where no card is), GPU=0 the CPU build; kept until changed.'
+	@echo 'WHEEL=FILE takes Caffe from a wheel instead of building it; kept until GPU=0 or GPU=1.'
 	@echo 'FCN_DATA, FCN_WEIGHTS and FCN_RUNS move data/, weights/ and runs/; CAFFE_SRC=DIR is a checkout of Caffe.'
 
 setup:  ## .venv, requirements.txt and Caffe, built once and kept in a cache; a second run takes no time
@@ -44,6 +45,9 @@ test-gpu:  ## the GPU build of Caffe on GPU 0: the tests against the CPU, then t
 	$(VENV) -m pytest -m gpu $(ARGS)
 	$(VENV) -m bench.gpu
 
+fuzz: setup  ## 20,000 damaged and hostile inputs for every command: no crash, no hang, nothing lost; docs/robustness.md
+	$(VENV) -m tests.fuzz $(ARGS)
+
 lint: setup  ## style, types, and the nets against their golden summaries
 	$(VENV) -m ruff check .
 	$(VENV) -m mypy .
@@ -66,6 +70,16 @@ browser: setup  ## Debian's Chromium, with which the tests look at the report
 
 brain: setup  ## Debian's brain volume, for the study
 	$(call debian,mricron-data)
+
+arm: setup  ## Debian's cross compiler and emulator, with which the tests run the kernels for 64-bit ARM
+	$(call debian,g++-aarch64-linux-gnu qemu-user-static)
+
+wheel: setup  ## Caffe and accel with all their libraries as one file, dist/caffe-*.whl
+	@$(VENV) -m pip install --quiet --requirement requirements-wheel.txt
+	@$(VENV) -m accel libraries | xargs -d '\n' $(VENV) -m third_party.caffe.wheel
+
+bundle: wheel  ## that wheel, those of requirements.txt and this checkout as one archive, which sets up without network
+	@$(VENV) -m third_party.caffe.bundle
 
 clean:  ## remove what tools leave in the checkout; .venv, data, weights and runs stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache

@@ -23,6 +23,8 @@ ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)   # signals that ask a pro
 GRACE = 1.0     # seconds in which a second SIGTERM or SIGHUP is the first one's echo: of a terminal that is closed both
                 # the system and the shell tell
 
+LONGEST = 4000      # characters of a line on stderr: names in a file may be of any length
+
 
 class BadInput(Exception):
     """A wrong call or bad input: one line that says what, in which file, and what to do about it."""
@@ -119,6 +121,10 @@ def run(main: Callable[[Any], int | None], argv: Sequence[str] | None = None) ->
         where = f'{problem.filename}: ' if problem.filename else ''
         _discard_output()
         return _complain(f'error: {where}{problem.strerror or problem}', 1)
+    except RuntimeError as problem:
+        if 'Symlink loop' not in str(problem):      # what Path.resolve raises before Python 3.13
+            raise
+        return _complain(f'error: {problem}; name another file or folder', 2)
     except MemoryError:
         return _complain('error: out of memory; close other programs, or take smaller images', 1)
     except UnicodeError as problem:
@@ -256,7 +262,7 @@ def _complain(line: str, status: int) -> int:
     """Print a line to stderr, where there is one to write to; returns the status."""
     with contextlib.suppress(OSError, ValueError):
         if sys.stderr:
-            print(' '.join(printable(line).split()), file=sys.stderr, flush=True)
+            print(shortened(' '.join(printable(line).split())), file=sys.stderr, flush=True)
     return status
 
 
@@ -308,8 +314,13 @@ def show(*lines: object) -> None:
 
 
 def say(line: str) -> None:
-    """Print a line, made `printable`, to stderr without breaking a bar in progress."""
-    tqdm.write(printable(line), file=sys.stderr)
+    """Print a line to stderr, `printable`, without breaking a bar in progress."""
+    tqdm.write(shortened(printable(line)), file=sys.stderr)
+
+
+def shortened(text: str, most: int = LONGEST) -> str:
+    """Text of so many characters, without its middle where there are more."""
+    return text if len(text) <= most else f'{text[:most // 2]} ... {text[-most // 2:]}'
 
 
 def printable(text: str) -> str:

@@ -34,7 +34,7 @@ def spread(function: Callable[..., Result], jobs: Iterable[Job], workers: int | 
     jobs : iterable
         Gone through before the first result.
     workers : int, optional
-        Processes; one a core by default. 1 computes in this process.
+        Processes, as many as there are jobs at most; one a core by default. 1 computes in this process.
     name : callable
         Job -> what a complaint calls it.
     shared : tuple
@@ -57,7 +57,7 @@ def spread(function: Callable[..., Result], jobs: Iterable[Job], workers: int | 
     while rest:
         done = 0
         try:
-            for result in _pool(function, shared, rest, workers or os.cpu_count() or 1):
+            for result in _pool(function, shared, rest, min(workers or os.cpu_count() or 1, len(rest))):
                 yield result
                 done += 1
             return

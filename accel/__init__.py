@@ -50,7 +50,7 @@ def _enable() -> bool:
         _library.accel_enable.restype = ctypes.c_char_p
     name = _library.accel_enable()
     if name is None:
-        _status = 'Caffe\'s own layers (this CPU has neither AVX-512 nor AVX2)'
+        _status = 'Caffe\'s own layers (this CPU has none of AVX-512, AVX2 and SSE4.2)'
         return False
     threads = _library.accel_threads()
     _status = f'accelerated layers ({name.decode()}, {threads} thread{"s" * (threads != 1)})'

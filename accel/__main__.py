@@ -1,9 +1,11 @@
 """Build the libraries of accelerated layers unless they exist: python -m accel   (make setup does it)
 
-Without them nets run on Caffe's own layers.
+Without them nets run on Caffe's own layers. `python -m accel libraries` prints the paths of those that exist.
 """
 import os
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import cli
 from accel import build, build_cudnn, cudnn, enable, status
@@ -11,8 +13,13 @@ from accel import build, build_cudnn, cudnn, enable, status
 FAILURES = (OSError, RuntimeError, KeyError, ValueError)
 
 
-def main(_argv: object = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Compile if needed, and say what nets will use; returns the exit status, 0."""
+    parser = cli.Parser(prog='python -m accel', description=__doc__)
+    parser.add_argument('command', nargs='?', choices=['libraries'], help='print the paths of the libraries')
+    if parser.parse_args(argv).command:
+        cli.show(*libraries())
+        return 0
     try:
         target = build.library()
         if not target.is_file():
@@ -27,6 +34,12 @@ def main(_argv: object = None) -> int:
         build_for_cudnn()
         cli.show(f'on a GPU: {cudnn.status()}')
     return 0
+
+
+def libraries() -> list[Path]:
+    """The libraries for this Caffe and these sources that exist."""
+    wanted = [build.library(), *([build_cudnn.library()] if 'cuda' in build.facts() else [])]
+    return [path for path in wanted if path.is_file()]
 
 
 def build_for_cudnn() -> None:

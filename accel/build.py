@@ -4,11 +4,13 @@
     src/layers/*.cpp    layers and solver, against Caffe's headers, for any CPU
     src/kernels/*.cpp   once for each instruction set, without Caffe
 
-The library lies in a folder of Caffe's own build, named by a hash of these sources: it goes when that build goes.
+Any CPU is any x86-64 from x86-64-v2 on (SSE4.2, of 2009 and later), and any 64-bit ARM. The library lies in a folder of
+Caffe's own build, named by a hash of these sources: it goes when that build goes.
 """
 import hashlib
 import json
 import os
+import platform
 import subprocess
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,9 +21,14 @@ from typing import Any, NamedTuple
 import files
 
 SOURCES = Path(__file__).parent / 'src'
-INSTRUCTION_SETS = {
-    'avx512': ['-mavx512f', '-mavx512bw', '-mavx512dq', '-mavx512vl', '-mavx2', '-mfma'],
-    'avx2': ['-mavx2', '-mfma'],
+DESCRIPTION = 'build.json'  # what a build of Caffe says of itself
+# Machine -> options for all of its CPUs; and beyond them those of each instruction set, the names as in FCN_ACCEL_ISA.
+BASELINES = {'x86_64': ['-march=x86-64-v2'], 'aarch64': ['-march=armv8-a']}
+INSTRUCTION_SETS: dict[str, dict[str, list[str]]] = {
+    'x86_64': {'avx512': ['-mavx512f', '-mavx512bw', '-mavx512dq', '-mavx512vl', '-mavx2', '-mfma'],
+               'avx2': ['-mavx2', '-mfma'],
+               'sse4': []},
+    'aarch64': {'neon': []},
 }
 FLAGS = ['-std=c++14', '-O3', '-fPIC', '-fopenmp', '-Wall', '-Wextra', '-Wno-unused-parameter',
          '-Wno-deprecated-declarations', '-Wno-sign-compare']
@@ -36,7 +43,7 @@ class Unit(NamedTuple):
 
 
 def caffe_folder() -> Path:
-    """The installed Caffe that `import caffe` finds.
+    """The installed Caffe that `import caffe` finds: the folder of its build, or of its package from a wheel.
 
     Raises
     ------
@@ -46,12 +53,13 @@ def caffe_folder() -> Path:
     spec = find_spec('caffe')
     if spec is None or spec.origin is None:
         raise FileNotFoundError('no Caffe to build against: make setup builds it first')
-    return Path(spec.origin).parents[2]
+    package = Path(spec.origin).parent
+    return package if (package / DESCRIPTION).is_file() else package.parents[1]
 
 
 def facts() -> dict[str, Any]:
     """What the build of Caffe says of itself; `cuda` is in it when it is a GPU build."""
-    return dict(json.loads((caffe_folder() / 'build.json').read_text()))
+    return dict(json.loads((caffe_folder() / DESCRIPTION).read_text()))
 
 
 def library() -> Path:
@@ -88,52 +96,72 @@ def compile_library(target: Path, extra: tuple[str, ...] = ()) -> None:
     Raises
     ------
     RuntimeError
-        The compiler or the linker failed.
+        The compiler or the linker failed, or this Caffe came without its headers.
+    """
+    layers = [Unit(path, f'layer_{path.stem}', caffe_headers()) for path in sorted(SOURCES.glob('layers/*.cpp'))]
+    compile_and_link(target, [*kernels(), *layers], ['-shared', '-fopenmp', *caffe_libraries()], extra)
+
+
+def kernels(machine: str = platform.machine()) -> list[Unit]:
+    """What is compiled without Caffe: the kernels for each instruction set, and the choice between them.
+
+    Parameters
+    ----------
+    machine : str
+        x86_64 or aarch64; this one by default.
     """
     units = [Unit(path, path.stem, ()) for path in sorted(SOURCES.glob('*.cpp'))]
-    units += [Unit(path, f'layer_{path.stem}', caffe_headers()) for path in sorted(SOURCES.glob('layers/*.cpp'))]
-    units += [Unit(path, f'{path.stem}_{isa}', flags) for isa, flags in INSTRUCTION_SETS.items()
-              for path in sorted(SOURCES.glob('kernels/*.cpp'))]
-    compile_and_link(target, units, ['-fopenmp', *caffe_libraries()], extra)
+    return units + [Unit(path, f'{path.stem}_{isa}', flags) for isa, flags in INSTRUCTION_SETS[machine].items()
+                    for path in sorted(SOURCES.glob('kernels/*.cpp'))]
 
 
 def caffe_headers() -> list[str]:
     """Options with which a compiler finds Caffe's headers, and sees them as Caffe's own code did."""
     described = facts()
+    if 'include' not in described:
+        raise RuntimeError('this Caffe came in a wheel, without headers and with the layers of another accel/: make '
+                           'the wheel again from this checkout, or build Caffe here with make setup GPU=0')
     return [*(f'-isystem{caffe_folder() / folder}' for folder in described['include']),
-            *(f'-D{name}' for name in described['defines'])]
+            *(f'-D{name}' for name in described['defines']), f'-ffile-prefix-map={caffe_folder()}=caffe']
 
 
 def caffe_libraries() -> list[str]:
     """Options that link with Caffe, all symbols resolved."""
-    folder = caffe_folder() / facts()['lib']
-    return [f'-L{folder}', '-lcaffe', '-lglog', '-lprotobuf', '-lboost_system', f'-Wl,-rpath,{folder}', '-Wl,-z,defs']
+    lib = facts()['lib']
+    # Found from where `place` puts a library, so that a build can be moved and two builds are equal.
+    return [f'-L{caffe_folder() / lib}', '-lcaffe', '-lglog', '-lprotobuf', '-lboost_system',
+            f'-Wl,-rpath,$ORIGIN/../../{lib}', '-Wl,-z,defs']
 
 
-def compile_and_link(target: Path, units: Sequence[Unit], link: Sequence[str], extra: Sequence[str]) -> None:
+def compile_and_link(target: Path, units: Sequence[Unit], link: Sequence[str], extra: Sequence[str],
+                     compiler: str = 'g++', machine: str = platform.machine()) -> None:
     """Compile the units, as many at a time as there are cores, and link them into the file `target`.
 
     Parameters
     ----------
     target : Path
-        The library to make; it appears whole or not at all.
+        The library or program to make; it appears whole or not at all.
     units : sequence of Unit
         With different names.
     link : sequence of str
         Options for the linker, after the objects.
     extra : sequence of str
         Options for both.
+    compiler, machine : str
+        Of another kind of machine than this one, for it: 'aarch64-linux-gnu-g++', 'aarch64'.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    # Messages name a source without the folder that it lies in on this machine, as those of Caffe itself do.
+    names = f'-ffile-prefix-map={SOURCES}=accel'
     with files.scratch(target.parent) as folder:
         def compile_one(unit: Unit) -> str:
             output = f'{folder}/{unit.name}.o'
-            run(['g++', *FLAGS, *extra, *unit.flags, '-c', unit.source, '-o', output])
+            run([compiler, *FLAGS, *BASELINES[machine], names, *extra, *unit.flags, '-c', unit.source, '-o', output])
             return output
 
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             objects = list(pool.map(compile_one, units))
-        run(['g++', '-shared', *extra, *objects, *link, '-o', f'{folder}/{target.name}'])
+        run([compiler, *extra, *objects, *link, '-o', f'{folder}/{target.name}'])
         os.replace(f'{folder}/{target.name}', target)
 
 

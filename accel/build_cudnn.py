@@ -85,7 +85,7 @@ def compile_library(target: Path, cudnn: Cudnn | None, extra: tuple[str, ...] = 
     RuntimeError
         The compiler or the linker failed.
     """
-    flags, link = [*WARNINGS, f'-I{build.SOURCES}', *build.caffe_headers()], build.caffe_libraries()
+    flags, link = [*WARNINGS, f'-I{build.SOURCES}', *build.caffe_headers()], ['-shared', *build.caffe_libraries()]
     if cudnn:
         cuda = build.facts()['cuda']
         flags += [f'-isystem{folder}' for folder in (*cuda['include'], cudnn.include)]

@@ -7,16 +7,14 @@ Under mpirun the ranks of a machine take its cards in order.
 import contextlib
 import ctypes
 import functools
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import accel
 import cli
-from accel import ranks
+from accel import build, ranks
 
 MAJOR, MINOR = 75, 76   # cudaDevAttrComputeCapabilityMajor and -Minor
 
@@ -44,9 +42,7 @@ def cards() -> int:
 
 def architectures() -> list[int]:
     """The architectures this Caffe was compiled for, such as 90."""
-    import caffe
-    described = json.loads((Path(caffe.__file__).parents[2] / 'build.json').read_text())
-    return [int(name) for name in described['cuda']['architectures']]
+    return [int(name) for name in build.facts()['cuda']['architectures']]
 
 
 def pick(gpu: int | None = None, cpu: bool = False) -> tuple[int | None, str]:

@@ -3,6 +3,7 @@
 What comes out depends on the sample, the seed and the position alone, so that a resumed run goes on exactly.
 """
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -68,6 +69,14 @@ def augment(sample: Sequence[np.ndarray], seed: int, position: int, mirror: bool
     if mirror and flip < 0.5:
         sample = [array[:, :, ::-1] for array in sample]
     return tuple(sample)
+
+
+def size_of(height: int, width: int, scale: Sequence[float] | None = None, crop: int | None = None,
+            **_: Any) -> tuple[int, int]:
+    """The largest height and width, in pixels, that `augment` with these options makes of a sample of a size."""
+    if crop is not None:
+        return crop, crop
+    return (height, width) if scale is None else (max(1, round(scale[1] * height)), max(1, round(scale[1] * width)))
 
 
 def resize(array: np.ndarray, factor: float) -> np.ndarray:

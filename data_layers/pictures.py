@@ -14,6 +14,7 @@ from data_layers.reading import IMAGES, VOID, read_rgb
 
 OPACITY = 0.6
 MARGIN, SWATCH = 6, 16  # pixels
+ROWS = 256      # that are blended together: in double, a whole photograph would take several times its own memory
 
 
 def blend(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -31,9 +32,13 @@ def blend(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
     array
         H x W x 3, uint8, RGB.
     """
-    shown = ((labels != 0) & (labels != VOID))[..., None]
-    mixed = (1 - OPACITY) * image + OPACITY * colorize(labels)
-    return np.where(shown, mixed, image).round().astype(np.uint8)
+    result = np.empty_like(image)
+    for first in range(0, len(image), ROWS):
+        rows = slice(first, first + ROWS)
+        shown = ((labels[rows] != 0) & (labels[rows] != VOID))[..., None]
+        mixed = (1 - OPACITY) * image[rows] + OPACITY * colorize(labels[rows])
+        result[rows] = np.where(shown, mixed, image[rows]).round()
+    return result
 
 
 def legend(labels: np.ndarray, classes: Sequence[str], width: int) -> Image.Image:
@@ -134,8 +139,8 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     return probabilities
 
 
-def write_segmentation(stem: Path, photo: Path, scores: np.ndarray, classes: Sequence[str],
-                       probabilities: bool = False) -> None:
+def write_segmentation(stem: Path, photo: Path, labels: np.ndarray, classes: Sequence[str],
+                       probabilities: np.ndarray | None = None) -> None:
     """Write the segmentation of a photograph.
 
     Parameters
@@ -145,22 +150,21 @@ def write_segmentation(stem: Path, photo: Path, scores: np.ndarray, classes: Seq
         colours, `.npz` the probabilities.
     photo : path
         The photograph, H x W.
-    scores : array
-        K x H x W.
+    labels : array
+        H x W, uint8: the class of every pixel.
     classes : sequence of str
         Names of the K classes.
-    probabilities : bool
-        Whether to write the `.npz`: `probabilities`, K x H x W, float32.
+    probabilities : array, optional
+        K x H x W, float32, for the `.npz`.
 
     Raises
     ------
     BadInput
         As of `read_rgb`.
     """
-    labels = scores.argmax(0).astype(np.uint8)
     save_indexed(f'{stem}.png', labels)
     save(f'{stem}_overlay.jpg', overlay(read_rgb(photo), labels, classes), 'JPEG', quality=92)
-    if probabilities:
+    if probabilities is not None:
         content = io.BytesIO()      # numpy hides why a file cannot be written
-        np.savez_compressed(content, probabilities=softmax(scores).astype(np.float32))
+        np.savez_compressed(content, probabilities=probabilities)
         files.write(f'{stem}.npz', [content.getvalue()])

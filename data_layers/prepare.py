@@ -313,7 +313,7 @@ def members(archive: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
                 whole = member.isreg() and not member.issparse()    # a sparse one may be of any size
                 yield member.name, member.size, packed_tar.extractfile(member) if whole else None
             bar.update(file.tell() - bar.n)
-        while plain.read(1 << 20):      # to the end, where the sum of all bytes is checked
+        while plain is not file and plain.read(1 << 20):    # to the end, where the sum of all bytes is checked
             continue
 
 

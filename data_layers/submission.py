@@ -38,18 +38,18 @@ class Submission:
         """The photographs of the split."""
         return [self.dataset.file('data', id) for id in self.dataset.ids]
 
-    def write(self, id: str, scores: np.ndarray) -> None:
+    def write(self, id: str, labels: np.ndarray) -> None:
         """Write the segmentation of an image.
 
         Parameters
         ----------
         id : str
             The image.
-        scores : array
-            K x H x W; the class of a pixel is the one with the highest score.
+        labels : array
+            H x W, uint8: the class of every pixel.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        save_indexed(self.folder / f'{id}.png', scores.argmax(0).astype(np.uint8))
+        save_indexed(self.folder / f'{id}.png', labels)
 
     def check(self) -> str:
         """Check every file as the server will.

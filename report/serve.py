@@ -28,9 +28,10 @@ from cli import BadInput
 from data_layers.pictures import blend
 from data_layers.reading import FORMATS
 from report.page import contents, data_uri, fill_template, legend
+from solvers.capacity import check_fits
+from solvers.foreign import instantiate_foreign
 from solvers.instance import instantiate, load, segment
-from solvers.prototxts import check_net
-from solvers.run import Run
+from solvers.run import Run, weights_of
 from solvers.source import Source
 from solvers.training import Training
 
@@ -85,15 +86,18 @@ class Segmenter:
             raise BadInput(f'this net sees {" and ".join(self.source.tops.values())}, not a photograph alone: '
                            'use python -m nets.infer')
         self._thread = ThreadPoolExecutor(1)
+        self._held = 0      # bytes that the net's blobs have taken
         self._places = threading.BoundedSemaphore(WAITING)
-        self._net = self._thread.submit(self._load, training, weights, gpu, cpu).result()
+        self._deploy, self._net = self._thread.submit(self._load, training, weights, gpu, cpu).result()
 
     @staticmethod
-    def _load(training: Training | Run, weights: Path, gpu: int | None, cpu: bool) -> Any:
+    def _load(training: Training | Run, weights: Path, gpu: int | None, cpu: bool) -> tuple[Any, Any]:
+        """The deploy net, and what is made of it."""
         cli.show(f'computing on {device.choose(gpu, cpu)}')
         deploy = training.fcn('deploy')
-        check_net(deploy, f'deploy net of {training.net}')
-        return load(instantiate(deploy), weights)
+        if isinstance(training, Run):
+            return deploy, load(instantiate_foreign(deploy, f'{training.path}/deploy.prototxt'), weights)
+        return deploy, load(instantiate(deploy), weights)
 
     def __enter__(self) -> None:
         """Take a place in the queue."""
@@ -124,11 +128,22 @@ class Segmenter:
         photo.save(png, 'PNG')
         with files.in_memory(png.getvalue()) as path:   # read as every other image is
             blobs = self.source.read(path)
+        self._check_room(blobs)
         begin = time.perf_counter()
         scores = segment(self._net, blobs)
         seconds = time.perf_counter() - begin
         return {'seconds': seconds, 'width': photo.width, 'height': photo.height,
                 'tasks': [self._show(np.asarray(photo), name, values) for name, values in scores.items()]}
+
+    def _check_room(self, blobs: dict[str, npt.NDArray[np.float32]]) -> None:
+        """Refuse a photograph for which memory is too little now: Caffe would end the process."""
+        try:
+            self._held = check_fits(self._deploy, {name: (1, *blob.shape) for name, blob in blobs.items()},
+                                    'the photograph', self._held)
+        except BadInput as problem:
+            cli.say(f'warning: {problem}')
+            raise Refused(507, 'this machine has too little free memory for a photograph now: close other programs '
+                               'and try again') from None
 
     def _show(self, photo: npt.NDArray[np.uint8], name: str, scores: npt.NDArray[np.float32]) -> dict[str, Any]:
         labels, classes = scores.argmax(0).astype(np.uint8), self.source.classes(name)
@@ -136,6 +151,12 @@ class Segmenter:
                 'overlay': data_uri(Image.fromarray(blend(photo, labels)), 'JPEG'),
                 'legend': [{'name': name, 'colour': colour, 'percent': 100 * float(np.mean(labels == k))}
                            for k in np.unique(labels).tolist() for name, colour in legend([k], classes)]}
+
+
+def too_large(what: str) -> str:
+    """The sentence about a photograph of too many pixels."""
+    return (f'{what} is too large: at most {MAX_PIXELS // 1_000_000} million pixels, such as 8000 x 6000, are taken '
+            'here; save it smaller, or use python -m nets.infer --tile 1024')
 
 
 def decode(data: bytes) -> Image.Image:
@@ -159,12 +180,11 @@ def decode(data: bytes) -> Image.Image:
     try:
         photo = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError:
-        raise Refused(413, f'far too many pixels: at most {MAX_PIXELS // 1_000_000} million') from None
+        raise Refused(413, too_large('this photograph')) from None
     except Exception:   # a damaged file makes the decoders raise almost anything
         raise Refused(415, f'this cannot be read as a photograph: {", ".join(FORMATS)} are known') from None
     if photo.width * photo.height > MAX_PIXELS:
-        raise Refused(413, f'{photo.width} x {photo.height} pixels are too many: '
-                           f'at most {MAX_PIXELS // 1_000_000} million')
+        raise Refused(413, too_large(f'this photograph of {photo.width} x {photo.height} pixels'))
     if photo.mode[0] in 'IF':
         raise Refused(415, 'this picture has more than 8 bits a channel: save it with 8')
     try:
@@ -343,7 +363,7 @@ def main(argv: list[str] | None = None) -> None:
     net: Training | Run
     if args.net not in nets.names() and Path(args.net).is_dir():
         net = run = Run(Path(args.net))
-        weights = args.weights or run.weights
+        weights = args.weights or weights_of(run.path)
     elif args.weights:
         net, weights = nets.load(args.net), args.weights
     else:

@@ -2,66 +2,188 @@
 import math
 import os
 import resource
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import accel
 from accel import device
 from cli import BadInput
-from surgery.shapes import Shapes, infer
+from surgery.caffemodel import by
+from surgery.shapes import LARGEST, Shapes, TooLarge, infer
 
 FLOAT = 4       # bytes
+STEP = 32       # pixels: sides that are proposed are multiples of it, as the strides of the nets are
+MOST = 1024     # such steps
+Need = Callable[[Any, Shapes], int]     # (net, its shapes) -> the bytes it takes
 
 
-def check_fits(net: Any, inputs: Mapping[str, tuple[int, ...]], what: str, held: int = 0) -> int:
+def make_smaller(side: int) -> str:
+    """What to do about an image that is too large, where one of `side` x `side` pixels fits."""
+    return f'make it smaller, {side}x{side} pixels fit'
+
+
+def check_fits(net: Any, inputs: Mapping[str, tuple[int, ...]], what: str, held: int = 0,
+               advise: Callable[[int], str] = make_smaller, bytes_of: Need | None = None) -> int:
     """Refuse an image that Caffe would end the process on.
 
     Parameters
     ----------
     net : caffe_pb2.NetParameter
-        A deploy net.
+        Its inputs are Input layers.
     inputs : mapping of str to shape
-        Input blob -> 1 x C x H x W.
+        Input blob -> N x C x H x W.
     what : str
         The image, as a complaint calls it.
     held : int
-        Bytes that the net's blobs have taken already, for larger images before this one.
+        Bytes that the net's blobs have taken already, for larger images before this one; below 0, bytes that something
+        else will take.
+    advise : callable
+        Side of the largest square image that fits, in pixels -> what to do.
+    bytes_of : callable, optional
+        What is counted; by default `forward_bytes`.
 
     Returns
     -------
     int
-        Bytes that its blobs will have taken.
+        Bytes that it will have taken; `held` where a layer is of a type whose shapes are not known here.
 
     Raises
     ------
     BadInput
-        A blob would have more numbers than Caffe can count, or all of them more bytes than are free.
+        A blob would have more numbers than Caffe can count, or all of them more bytes than are free, or the net does
+        not take images of this size.
     """
     *_, height, width = next(iter(inputs.values()))
+    bytes_of = bytes_of or forward_bytes
+    free = math.inf if device.on_gpu() else available() + held      # a card's memory is its own
     try:
-        shapes = infer(net, inputs)
-    except BadInput as problem:
-        raise BadInput(f'{what} is {width}x{height} pixels, too large for this net ({problem}): '
-                       'make it smaller') from None
-    need, free = forward_bytes(net, shapes), available() + held
-    if need > free and not device.on_gpu():
-        fits = height * width * free / need
-        raise BadInput(f'{what} is {width}x{height} pixels, for which this net takes {need / 1e9:.1f} GB, and '
-                       f'{free / 1e9:.1f} GB are free: make it smaller, about {fits / 1e6:.1f} million pixels fit')
-    return max(need, held)
+        shapes = countable(net, inputs)
+        need = bytes_of(net, shapes)
+        if need <= free:
+            return max(need, held)
+        problem = f'for which this net takes {need / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free'
+    except TooLarge as found:
+        problem = f'too large for this net ({found})'
+    except BadInput as found:
+        if not is_known(net):
+            return held
+        raise BadInput(f'{what} is {width}x{height} pixels, a size that this net does not take ({found})') from None
+    side = largest_side(net, inputs, free, bytes_of)
+    raise BadInput(f'{what} is {width}x{height} pixels, {problem}: '
+                   + (advise(side) if side else f'not even {STEP}x{STEP} pixels fit; close other programs'))
+
+
+def largest_side(net: Any, inputs: Mapping[str, tuple[int, ...]], free: float,
+                 bytes_of: Need) -> int:
+    """Side of the largest square image that fits, in pixels, a multiple of `STEP`; 0 where none does.
+
+    Parameters
+    ----------
+    net, inputs, bytes_of
+        As of `check_fits`; heights and widths do not matter.
+    free : float
+        Bytes.
+    """
+    def too_large(steps: int) -> bool:
+        square = {name: (*shape[:2], STEP * steps, STEP * steps) for name, shape in inputs.items()}
+        try:
+            return bytes_of(net, countable(net, square)) > free
+        except TooLarge:
+            return True
+        except BadInput:    # too small for the net's windows
+            return False
+    return STEP * bisect_left(range(1, MOST + 1), True, key=too_large)
+
+
+def is_known(net: Any) -> bool:
+    """Whether the shapes of all layers are known, which those of a net with unusual layers may not be."""
+    try:
+        infer(net)
+    except BadInput:
+        return False
+    return True
+
+
+def countable(net: Any, inputs: Mapping[str, tuple[int, ...]]) -> Shapes:
+    """The shapes of a net at a size of its inputs.
+
+    Parameters
+    ----------
+    net, inputs
+        As of `check_fits`.
+
+    Raises
+    ------
+    BadInput
+        As of `surgery.shapes.infer`; `TooLarge` also for the columns of a convolution.
+    """
+    shapes = infer(net, inputs)
+    for layer, shape in zip(net.layer, columns(net, shapes), strict=True):
+        if math.prod(shape) >= LARGEST:
+            raise TooLarge(f'layer {layer.name} ({layer.type}): its columns would be {by(shape)}, more numbers than '
+                           'Caffe can count')
+    return shapes
+
+
+def columns(net: Any, shapes: Shapes) -> list[tuple[int, ...]]:
+    """Shape of the buffer in which each of Caffe's own convolutions spreads its windows; () for accel's and others.
+
+    Parameters
+    ----------
+    net : caffe_pb2.NetParameter
+    shapes : Shapes
+        Its own.
+    """
+    result: list[tuple[int, ...]] = [()] * len(net.layer)
+    if accel.status().startswith('accelerated'):
+        return result
+    for i, layer in enumerate(net.layer):
+        maps = {'Convolution': shapes.tops, 'Deconvolution': shapes.bottoms}.get(layer.type)
+        if maps and math.prod(shapes.params[i][0][2:]) > 1:     # a 1x1 kernel reads its bottom
+            result[i] = (math.prod(shapes.params[i][0][1:]) * layer.convolution_param.group, *maps[i][0][2:])
+    return result
 
 
 def forward_bytes(net: Any, shapes: Shapes) -> int:
-    """Bytes that a forward pass takes: every blob once, and the columns of the largest of Caffe's own convolutions."""
+    """Bytes that a forward pass takes: every blob once, and the columns of each of Caffe's own convolutions."""
+    return FLOAT * (blob_count(net, shapes) + column_count(net, shapes))
+
+
+def scoring_bytes(net: Any, shapes: Shapes) -> int:
+    """Bytes that a net takes, still to be made, for forward passes: those of `forward_bytes`, and its parameters."""
+    return forward_bytes(net, shapes) + FLOAT * parameter_count(shapes)
+
+
+def training_bytes(net: Any, shapes: Shapes) -> int:
+    """Bytes that training takes: parameters, their momentum, blobs, and the gradients of what learns or leads there."""
+    learned: set[str] = set()       # blobs with a gradient
+    gradients = 0
+    for layer, params in zip(net.layer, shapes.params, strict=True):
+        counts = [math.prod(shape) for i, shape in enumerate(params) if i >= len(layer.param) or layer.param[i].lr_mult]
+        gradients += sum(counts)
+        if counts or learned.intersection(layer.bottom):
+            learned.update(layer.top)
+    gradients += blob_count(net, shapes, learned)
+    return FLOAT * (2 * parameter_count(shapes) + blob_count(net, shapes) + gradients + column_count(net, shapes))
+
+
+def blob_count(net: Any, shapes: Shapes, names: Collection[str] | None = None) -> int:
+    """Numbers in the blobs of a net, all or those named; a blob that several layers overwrite counts once."""
     blobs = {name: math.prod(shape) for layer, tops in zip(net.layer, shapes.tops, strict=True)
              for name, shape in zip(layer.top, tops, strict=True)}
-    columns = 0
-    if not accel.status().startswith('accelerated'):
-        columns = max((math.prod(params[0][1:]) * layer.convolution_param.group * math.prod(tops[0][2:])
-                       for layer, params, tops in zip(net.layer, shapes.params, shapes.tops, strict=True)
-                       if layer.type == 'Convolution'), default=0)
-    return FLOAT * (sum(blobs.values()) + columns)
+    return sum(count for name, count in blobs.items() if names is None or name in names)
+
+
+def column_count(net: Any, shapes: Shapes) -> int:
+    """Numbers in the buffers of all of Caffe's own convolutions."""
+    return sum(math.prod(shape) for shape in columns(net, shapes) if shape)
+
+
+def parameter_count(shapes: Shapes) -> int:
+    """Numbers in all parameters of a net."""
+    return sum(math.prod(shape) for params in shapes.params for shape in params)
 
 
 def available() -> int:

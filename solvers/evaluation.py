@@ -17,10 +17,12 @@ import files
 from cli import BadInput
 from data_layers import Dataset, data_home
 from data_layers.palette import save_indexed
-from solvers import prototxts
+from solvers import preflight
+from solvers.capacity import scoring_bytes
+from solvers.foreign import instantiate_foreign
 from solvers.instance import instantiate, load
 from solvers.metrics import ConfusionMatrix, to_json
-from solvers.run import Run, evaluation_of
+from solvers.run import Run, evaluation_of, weights_of
 from solvers.source import facts, open_source, read_from, tasks
 from solvers.training import Training
 
@@ -80,8 +82,9 @@ def evaluate(net: Any, pairs: Mapping[str, str], classes: Mapping[str, Sequence[
     result = Evaluation({label: ConfusionMatrix(classes[label]) for label in pairs.values()},
                         images={label: {} for label in pairs.values()})
     losses = [name for name, layer in zip(net._layer_names, net.layers, strict=True) if layer.type == 'SoftmaxWithLoss']
-    for label in pairs.values() if keep_in else ():
-        (keep_in / label).mkdir(parents=True, exist_ok=True)    # type: ignore[operator]    # None has none
+    if keep_in:
+        for label in pairs.values():
+            (keep_in / label).mkdir(parents=True, exist_ok=True)
     for id in cli.progress(ids, desc=what, unit='image', leave=False):
         net.forward()
         result.loss += sum(float(net.blobs[name].data) for name in losses)
@@ -124,6 +127,7 @@ def score_weights(training: Training, path: Path, split: str | None = None) -> t
     if split:
         test = read_from(test, split=split)
     dataset = open_source(test)
+    preflight.sizes(test, dataset, scoring_bytes)
     net = load(instantiate(test), path)
     return evaluate(net, tasks(test), dataset.classes, dataset.ids), dataset
 
@@ -151,14 +155,15 @@ def evaluate_run(run: Run) -> dict[str, Any]:
     known = read_record(run)
     if known is not None:
         return known
-    (run.evaluation / RECORD).unlink(missing_ok=True)
+    (evaluation_of(run.path) / RECORD).unlink(missing_ok=True)
     test = run.fcn(run.phases[1])
     dataset, pairs = open_source(test), tasks(test)
     if unknown := [label for label in pairs.values() if label not in dataset.classes]:
         raise BadInput(f'{run.path}: the net has the labels {", ".join(unknown)}, {dataset.name} does not')
-    prototxts.check_net(test, f'{run.path / run.phases[1]}.prototxt')
-    net = load(instantiate(test), run.weights)
-    found = evaluate(net, pairs, dataset.classes, dataset.ids, run.evaluation, what=f'score {run.net}')
+    preflight.sizes(test, dataset, scoring_bytes)
+    net = load(instantiate_foreign(test, f'{run.path / run.phases[1]}.prototxt'), weights_of(run.path))
+    preflight.classes(net, pairs, dataset)
+    found = evaluate(net, pairs, dataset.classes, dataset.ids, evaluation_of(run.path), what=f'score {run.net}')
     return write_record(run, found, dataset)
 
 
@@ -172,7 +177,7 @@ def read_record(run: Run) -> dict[str, Any] | None:
     """
     of = identity(run)
     try:
-        known: dict[str, Any] = json.loads(files.read_text(run.evaluation / RECORD))
+        known: dict[str, Any] = json.loads(files.read_text(evaluation_of(run.path) / RECORD))
         return known if known['of'] == of else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
@@ -204,18 +209,20 @@ def write_record(run: Run, found: Evaluation, dataset: Dataset) -> dict[str, Any
     record = {'of': identity(run), 'title': dataset.title,
               'tasks': {label: to_json(matrix, dataset.left_out) for label, matrix in found.matrices.items()},
               'images': images, 'count': len(dataset), 'learnt': learnt(run, dataset)}
-    files.write_json(run.evaluation / RECORD, record, indent=None)
-    result: dict[str, Any] = json.loads(json.dumps(record))
+    text = json.dumps(record)
+    files.write(evaluation_of(run.path) / RECORD, text + '\n')
+    result: dict[str, Any] = json.loads(text)
     return result
 
 
 def identity(run: Run) -> dict[str, Any]:
     """What an evaluation depends on: format, weights, net, data set and split, and the folder of the data."""
-    if not run.weights.is_file():
-        raise BadInput(f'{run.weights} is missing: the run has not come to its end')
+    weights = weights_of(run.path)
+    if not weights.is_file():
+        raise BadInput(f'{weights} is missing: the run has not come to its end')
     test = run.path / f'{run.phases[1]}.prototxt'
     read = facts(run.fcn(run.phases[1]))
-    return {'format': FORMAT, 'weights': files.sha256(run.weights), 'net': files.sha256(test),
+    return {'format': FORMAT, 'weights': files.sha256(weights), 'net': files.sha256(test),
             'dataset': read['dataset'], 'split': read['split'],
             'root': read.get('root') or str(data_home().resolve())}
 

@@ -19,6 +19,7 @@ from accel import device
 from accel.ranks import Alone, world
 from data_layers import VOID, Dataset
 from solvers import monitor, preflight, snapshot
+from solvers.capacity import forward_bytes, training_bytes
 from solvers.evaluation import Evaluation, evaluate, has_predictions, read_record, write_record
 from solvers.metrics import ConfusionMatrix
 from solvers.run import Run, alone, evaluation_of, publish_weights, snapshots_of, write_down
@@ -114,10 +115,13 @@ class Loop:
     # Steps of the constructor.
 
     def _check_data(self) -> Dataset:
-        """Read samples of both splits; returns the scored one."""
-        scored = open_source(self.tested)
-        preflight.data(open_source(self.trained))
+        """Read samples of both splits, and the sizes of all their images; returns the scored one."""
+        scored, trained = map(open_source, (self.tested, self.trained))
+        preflight.data(trained)
         preflight.data(scored)
+        if self.ranks.first:
+            scoring = preflight.sizes(self.tested, scored, forward_bytes)
+            preflight.sizes(self.trained, trained, training_bytes, scoring)
         return scored
 
     def _write_down(self, initial: Sequence[Path], device_name: str) -> None:
@@ -156,7 +160,7 @@ class Loop:
             kept = self.keep or -(-self.recipe.iterations // self.recipe.snapshot)
             warn(f'no weights for {", ".join(zero)}, which stay at zero: nothing passes them (see init.txt of the run)'
                  if zero else None, preflight.rate(self.trained, self.recipe.base_lr),
-                 preflight.disk(net, self.run, kept), preflight.memory(net))
+                 preflight.disk(net, self.run, kept))
         return 0
 
     def _share_weights(self) -> Any:

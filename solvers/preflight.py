@@ -1,12 +1,16 @@
 """What is worth knowing before the first of 100,000 steps: each check takes seconds at most."""
 import shutil
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cli
-from data_layers import Dataset
+from data_layers import Dataset, augment
 from solvers import snapshot
-from solvers.capacity import available
+from solvers.capacity import Need, check_fits
+from solvers.prototxts import computing
+from solvers.source import facts
 
 SPOT_CHECKS = 3     # images of each split that are read
 # A loss summed over an image's pixels has gradients some 100,000 times those of their mean.
@@ -18,6 +22,87 @@ def data(dataset: Dataset) -> None:
     step = max(1, (len(dataset) - 1) // (SPOT_CHECKS - 1))
     for id in dataset.ids[::step][:SPOT_CHECKS]:
         dataset.load(id)
+
+
+def sizes(net: Any, dataset: Dataset, bytes_of: Need, taken: int = 0) -> int:
+    """Refuse a split with an image that is too large for Caffe or for memory; only the heads of the files are read.
+
+    Parameters
+    ----------
+    net : caffe_pb2.NetParameter
+        What reads the split.
+    dataset : Dataset
+    bytes_of : callable
+        (net, shapes) -> the bytes it takes, of `solvers.capacity`.
+    taken : int
+        Bytes that something else will take.
+
+    Returns
+    -------
+    int
+        Bytes that the net takes at the largest image.
+
+    Raises
+    ------
+    BadInput
+        Names the file, and what would fit.
+    """
+    read, computed = facts(net), computing(net)
+    options = {key: read[key] for key in augment.OPTIONS if key in read}
+    augment.check(**options)
+    batch = read.get('batch_size', 1)
+    feed = next(layer for layer in computed.layer if layer.type == 'Input')
+    channels = [shape.dim[1] for shape in feed.input_param.shape]
+    top = next(top for top in dataset.tops if top in dataset.means)
+    need = 0
+    for id, size in largest(dataset, top).items():
+        height, width = augment.size_of(*size, **options)
+        inputs = {name: (batch, count, height, width) for name, count in zip(feed.top, channels, strict=True)}
+        what = f'{dataset.name} {dataset.split}: {dataset.file(top, id)}'
+        if (height, width) != size:
+            what += f', of {size[1]}x{size[0]} pixels, scaled or cropped'
+        if batch > 1:
+            what += f', of which a batch has {batch},'
+        need = max(need, check_fits(computed, inputs, what, -taken, partial(advise, options), bytes_of))
+    return need
+
+
+def advise(options: Mapping[str, Any], side: int) -> str:
+    """What to do about a data set's image that is too large, where one of `side` x `side` pixels fits."""
+    if 'crop' in options:
+        return f'set crop to {side} or less in the data layer'
+    return f'make it and its labels smaller ({side}x{side} pixels fit), or in training set crop in the data layer'
+
+
+def largest(dataset: Dataset, top: str) -> dict[str, tuple[int, int]]:
+    """Samples of a split that are larger than all others: id -> height and width in pixels.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    top : str
+        The image top whose files are looked at.
+
+    Returns
+    -------
+    dict of str to (int, int)
+        Every other sample is at most as high and as wide as one of these.
+
+    Raises
+    ------
+    BadInput
+        A file is missing, or its head is damaged.
+    """
+    known: dict[tuple[int, ...], str] = {}
+    for id in dict.fromkeys(dataset.ids):
+        size = dataset.size_of(top, dataset.file(top, id)) or dataset.read(top, id).shape[1:]   # which tells why not
+        known.setdefault(size, id)
+    found, widest = {}, 0
+    for height, width in sorted(known, reverse=True):
+        if width > widest:
+            found[known[height, width]] = height, width
+            widest = width
+    return found
 
 
 def classes(net: Any, tasks: dict[str, str], dataset: Dataset) -> None:
@@ -119,13 +204,3 @@ def disk(net: Any, run: Path, snapshots: int) -> str | None:
         return (f'the {snapshots} snapshots of this run need {need * snapshots / 1e9:.0f} GB, {run} has '
                 f'{free / 1e9:.0f} GB: keep fewer with --keep N')
     return None
-
-
-def memory(net: Any) -> str | None:
-    """A warning when training will not fit into memory: parameters four times, activations twice."""
-    parameters = sum(blob.count for blobs in net.params.values() for blob in blobs)
-    activations = sum(blob.count for blob in net.blobs.values())    # at the size of the first image
-    need, free = 4 * (4 * parameters + 2 * activations), available()
-    if need < free:
-        return None
-    return f'training takes about {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free: it may be killed or very slow'

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from cli import BadInput
-from data_layers import dataset_type, param_str
+from data_layers import VOID, dataset_type, param_str
 from solvers.recipe import Recipe
 from solvers.training import Training
 from surgery.caffemodel import by
@@ -79,27 +79,47 @@ def check_net(net: Any, what: str) -> None:
     BadInput
         Names the layer.
     """
-    bare = type(net)()
-    for layer in net.layer:
-        new = bare.layer.add()
-        new.CopyFrom(layer)
-        if layer.type == 'Python':
-            _replace(new, layer)
-    losses = [layer for layer in bare.layer if layer.type == LOSS]
-    kept = [layer for layer in bare.layer if layer.type != LOSS]
-    computed = type(net)()
-    computed.layer.extend(kept)
     try:
-        blobs = infer(computed).blobs
-        for loss in losses:
+        blobs = infer(computing(net)).blobs
+        for loss in (layer for layer in net.layer if layer.type == LOSS):
             if len(loss.bottom) != 2 or any(name not in blobs for name in loss.bottom):
                 raise BadInput(f'layer {loss.name} ({LOSS}): its bottoms {", ".join(loss.bottom)} are not a score '
                                'and a label of this net')
             score, label = (blobs[name] for name in loss.bottom)
             if len(score) != 4 or label != (score[0], 1, *score[2:]):
                 raise BadInput(f'layer {loss.name} ({LOSS}): a score of {by(score)} beside a label of {by(label)}')
+            if loss.loss_param.ignore_label != VOID or loss.softmax_param.axis != 1:
+                raise BadInput(f'layer {loss.name} ({LOSS}): labels of data sets need ignore_label: {VOID} and axis: 1')
     except BadInput as problem:
         raise BadInput(f'{what}: {problem}') from None
+
+
+def computing(net: Any) -> Any:
+    """What a net computes between its data layer and its losses, as a net whose shapes surgery knows.
+
+    Parameters
+    ----------
+    net : caffe_pb2.NetParameter
+        Of any phase.
+
+    Returns
+    -------
+    caffe_pb2.NetParameter
+        Without losses; its data layer is an Input layer of images of `SIDE` x `SIDE` pixels.
+
+    Raises
+    ------
+    BadInput
+        The data layer states something wrong; names it.
+    """
+    result = type(net)()
+    for layer in net.layer:
+        if layer.type != LOSS:
+            new = result.layer.add()
+            new.CopyFrom(layer)
+            if (layer.python_param.module, layer.python_param.layer) in OWN_LAYERS:
+                _replace(new, layer)
+    return result
 
 
 def _replace(new: Any, layer: Any) -> None:

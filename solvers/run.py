@@ -89,14 +89,6 @@ class Run:
         """Name of the net."""
         return str(self.about.get('net') or self.path.name)
 
-    @property
-    def weights(self) -> Path:
-        return weights_of(self.path)
-
-    @property
-    def evaluation(self) -> Path:
-        return evaluation_of(self.path)
-
     @cached_property
     def phases(self) -> tuple[str, str]:
         """The splits that train and score, as named by the solver."""
@@ -144,7 +136,7 @@ def alone(run: Path, first: bool = True) -> Iterator[None]:
     name = run / 'lock'
     if name.exists():
         files.check_regular(name)
-    with name.open('a') as lock:
+    with name.open('a') as lock:     # which keeps what a link leads to
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -13,7 +13,7 @@ from cli import BadInput
 from data_layers import VOID
 
 from . import report
-from .caffemodel import LARGEST, by, read_layers, read_weights, summary, write_weights
+from .caffemodel import BEGINS, LARGEST, by, read_layers, read_weights, summary, write_weights
 from .classifier import Classifier, prepare
 from .convolutionalize import Dense, convolutionalize
 from .expand import expand_score
@@ -248,7 +248,7 @@ def _transplant(args: argparse.Namespace) -> int:
         if not (old and equals and new):
             raise BadInput(f'--map {pair}: give it as OLD=NEW')
         rename[old] = new
-    cli.check_output(Path(args.out), [Path(args.source), Path(args.to)])
+    cli.check_output(Path(args.out), [Path(args.source), Path(args.to)], BEGINS)
     target = read_weights(args.to)
     moved = transplant(target, read_weights(args.source), args.suffix, rename)
     if not moved.copied and not moved.coerced:
@@ -260,7 +260,7 @@ def _transplant(args: argparse.Namespace) -> int:
 
 
 def _expand(args: argparse.Namespace) -> int:
-    cli.check_output(Path(args.out), [Path(args.weights)])
+    cli.check_output(Path(args.out), [Path(args.weights)], BEGINS)
     layers = read_layers(args.weights)
     weights = {layer.name: layer.blobs for layer in layers if layer.blobs}
     for name in args.layer:

@@ -40,6 +40,7 @@ from .wire import (
 Weights = dict[str, list[np.ndarray]]
 
 LARGEST = 2 ** 31 - 1                       # bytes in a protobuf message, so in a file that Caffe can read
+BEGINS = b'\xa2\x06'                        # the files written here, with a layer; Caffe's begin with the net's name
 MOST_AXES = 32                              # of a blob
 
 # V1LayerParameter.LayerType
@@ -222,9 +223,10 @@ def _blob(file: BinaryIO, end: int) -> Any:
             skip(file, wire, length)
     dims = [legacy.get(i, 0) for i in (1, 2, 3, 4)] if legacy else shape or []
     data = parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else np.zeros(0, np.float32)
-    count = math.prod(dims)
-    if len(dims) > MOST_AXES or math.prod(max(1, d) for d in dims) > LARGEST or count != data.size:
-        return f'its shape {by(dims)} takes {count} numbers, the file has {data.size}'
+    if len(dims) > MOST_AXES or math.prod(max(1, d) for d in dims) > LARGEST:
+        return f'its shape {shortened(by(dims[:MOST_AXES + 1]))} is none that Caffe can hold'
+    if math.prod(dims) != data.size:
+        return f'its shape {by(dims)} takes {math.prod(dims)} numbers, the file has {data.size}'
     with np.errstate(over='ignore'):                              # doubles beyond float32 become infinite, as in Caffe
         return data.astype(np.float32, copy=False).reshape(dims)
 

@@ -15,6 +15,10 @@ from .layers import Shape, layer_type
 LARGEST = 2 ** 31       # numbers in a blob: Caffe counts them with an int
 
 
+class TooLarge(BadInput):
+    """A blob would have more numbers than Caffe can count."""
+
+
 class Shapes(NamedTuple):
     """Shapes of a net.
 
@@ -49,7 +53,8 @@ def infer(net: Any, inputs: Mapping[str, Shape] | None = None) -> Shapes:
     Raises
     ------
     BadInput
-        Caffe would refuse the net, or the layer is not one of those known here; names the layer.
+        Caffe would refuse the net, or the layer is not one of those known here; names the layer. Where it is the size
+        of a blob, `TooLarge`.
     """
     blobs: dict[str, Shape] = {}
     names: set[str] = set()
@@ -66,9 +71,9 @@ def infer(net: Any, inputs: Mapping[str, Shape] | None = None) -> Shapes:
             tops, params = layer_shapes(layer, bottoms, inputs or {})
             _check_tops(layer, tops, blobs)
             if any(math.prod(shape) >= LARGEST for shape in params):
-                raise BadInput(f'its parameters would be {" and ".join(map(by, params))}, more than Caffe can count')
+                raise TooLarge(f'its parameters would be {" and ".join(map(by, params))}, more than Caffe can count')
         except BadInput as problem:
-            raise BadInput(f'layer {layer.name} ({layer.type}): {problem}') from None
+            raise type(problem)(f'layer {layer.name} ({layer.type}): {problem}') from None
         result.bottoms.append(bottoms)
         result.tops.append(tops)
         result.params.append(params)
@@ -88,7 +93,7 @@ def _check_tops(layer: Any, tops: list[Shape], blobs: dict[str, Shape]) -> None:
         if any(d < 1 for d in tops[i]):
             raise BadInput(f'its top {name!r} would be {by(tops[i])}')
         if math.prod(tops[i]) >= LARGEST:
-            raise BadInput(f'its top {name!r} would be {by(tops[i])}, more numbers than Caffe can count')
+            raise TooLarge(f'its top {name!r} would be {by(tops[i])}, more numbers than Caffe can count')
 
 
 def layer_shapes(layer: Any, bottoms: Sequence[Shape], inputs: Mapping[str, Shape]) -> tuple[list[Shape], list[Shape]]:

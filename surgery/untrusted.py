@@ -2,6 +2,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import cli
 from cli import BadInput
 
 LONGEST = 500           # characters of a message: names in a file may be of any length
@@ -35,4 +36,4 @@ def sensible(where: str, what: str) -> Iterator[None]:
 
 def shortened(text: str) -> str:
     """A message, without its middle where that is too long to read."""
-    return text if len(text) <= LONGEST else f'{text[:LONGEST // 2]} ... {text[-LONGEST // 2:]}'
+    return cli.shortened(text, LONGEST)

@@ -10,7 +10,7 @@ if 'PYTEST_XDIST_WORKER' in os.environ:     # tests that run beside each other s
 
 import pytest  # noqa: E402
 
-from tests.helpers import datasets  # noqa: E402
+from tests.helpers import datasets, recipe  # noqa: E402
 
 try:
     import accel  # noqa: F401 (the whole suite runs on the accelerated layers; FCN_ACCEL=0 runs it on Caffe's own)
@@ -71,3 +71,12 @@ def checkout(tmp_path, monkeypatch):
         if name.startswith('nets.'):
             del sys.modules[name]
             vars(nets).pop(name.split('.')[1], None)
+
+
+@pytest.fixture
+def on_path(tmp_path, monkeypatch):
+    """Put a shell script in front of the program it is named after."""
+    def script(name, text):
+        recipe.write(tmp_path / 'bin' / name, f'#!/bin/sh\n{text}\n', 0o755)
+        monkeypatch.setenv('PATH', f'{tmp_path / "bin"}:{os.environ["PATH"]}')
+    return script

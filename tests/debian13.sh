@@ -17,7 +17,7 @@ shift || true
 [ $# -gt 0 ] || set -- setup test demo
 
 if [ ! -e "$root/var/lib/fcn-bootstrapped" ]; then
-    mirror=$(python3 -c 'from third_party.caffe import debian; print(debian.mirrors()[0][0])')
+    mirror=$(python3 -c 'from third_party.caffe import debian; print(next(m.uri for m in debian.mirrors() if m.distribution == "debian"))')
     debootstrap --variant=minbase --include=ca-certificates,python3,gcc,make,cmake,git trixie "$root" "$mirror"
     touch "$root/var/lib/fcn-bootstrapped"
 fi

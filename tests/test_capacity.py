@@ -13,24 +13,16 @@ caffe = pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 import cli  # noqa: E402
 import nets  # noqa: E402
 from nets import infer  # noqa: E402
-from nets.edits import narrow  # noqa: E402
 from solvers import capacity  # noqa: E402
-from solvers.instance import instantiate  # noqa: E402
-from surgery import write_weights  # noqa: E402
 from surgery.shapes import infer as infer_shapes  # noqa: E402
-from tests.helpers import own  # noqa: E402
+from tests.helpers import narrow_nets, own  # noqa: E402
 
 pytestmark = pytest.mark.caffe
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def deploy():
-    return narrow(nets.load('voc-fcn32s').fcn('deploy'), 8, ('conv', 'fc'))
-
-
 def test_the_bytes_are_those_of_caffes_blobs():
-    net, shape = deploy(), (1, 3, 90, 110)
-    found = instantiate(net)
+    (net, found), shape = narrow_nets.alive('voc-fcn32s'), (1, 3, 90, 110)
     found.blobs['data'].reshape(*shape)
     found.reshape()
     held = {name: blob.count for name, blob in found.blobs.items() if '_split_' not in name}
@@ -64,20 +56,9 @@ def test_the_limit_of_the_process_counts():
 
 @pytest.fixture
 def small(monkeypatch, tmp_path):
-    """FCN-32s narrow enough for a test, with weights; arguments of `nets.infer` for it."""
-    published = nets.load('voc-fcn32s')
-
-    class Narrow:
-        phases, net = published.phases, published.net
-
-        def fcn(self, split):
-            return narrow(published.fcn(split), 8, ('conv', 'fc'))
-
-    monkeypatch.setattr(nets, 'load', lambda name: Narrow())
-    made = instantiate(deploy())
-    write_weights(tmp_path / 'w.caffemodel',
-                  {name: [blob.data for blob in blobs] for name, blobs in made.params.items()})
-    return ['--net', 'voc-fcn32s', '--weights', str(tmp_path / 'w.caffemodel'), '--out', str(tmp_path / 'out')]
+    """Arguments of `nets.infer` for FCN-32s, narrow enough for a test."""
+    weights = narrow_nets.stand_in(monkeypatch, 'voc-fcn32s', tmp_path / 'w.caffemodel')
+    return ['--net', 'voc-fcn32s', '--weights', str(weights), '--out', str(tmp_path / 'out')]
 
 
 def test_a_list_goes_on_after_an_image_that_does_not_fit(small, tmp_path, monkeypatch, capsys):

@@ -59,6 +59,29 @@ def shell(command):
                           text=True)
 
 
+def test_text_of_files_reaches_the_terminal_as_text(capsys):
+    cli.say('warning: a\x1b[2J.jpg\nerror: forged')
+    cli.show('one\x01', '  two\x1b[31m\u2028')
+    out, err = capsys.readouterr()
+    assert out == 'one\\x01\n  two\\x1b[31m \n' and err == 'warning: a\\x1b[2J.jpg error: forged\n'
+
+
+def test_a_line_is_bounded(capsys):
+    assert cli.run(raising(cli.BadInput('x' * 100_000 + 'end'))) == 2
+    cli.say('x' * 100_000)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and all(len(line) < 5000 for line in lines) and lines[0].endswith('end')
+
+
+def test_a_link_to_itself_is_one_line(tmp_path, capsys):
+    from surgery import __main__ as surgery
+    (tmp_path / 'a').symlink_to('a')
+    for argv in (['import', str(tmp_path / 'a'), '--out', str(tmp_path / 'out')],
+                 ['transplant', '--from', 'w', '--to', 'w', '--out', str(tmp_path / 'a/b')]):
+        assert cli.run(surgery.main, argv) == 2
+        assert capsys.readouterr().err.startswith('error: ')
+
+
 def test_a_reader_that_has_enough_ends_a_command_quietly():
     many = 'python -c "import cli, sys; sys.exit(cli.run(lambda _: print(*range(10 ** 6), sep=chr(10))))"'
     result = shell(f'{many} | head -1')
@@ -131,7 +154,9 @@ def test_photographs_and_masks_survive_their_own_folder_as_output(tmp_path, caps
     'convolutionalize --prototxt deploy.prototxt --weights w.caffemodel --out .',
     'import model.onnx --out .', 'transplant --from w.caffemodel --to w.caffemodel --out w.caffemodel',
     'transplant --from w.caffemodel --to w.caffemodel --out /dev/stdout',
-    'expand --weights w.caffemodel --layer a --classes 3 --out w.caffemodel'])
+    'expand --weights w.caffemodel --layer a --classes 3 --out w.caffemodel',
+    'transplant --from w.caffemodel --to w.caffemodel --out deploy.prototxt',
+    'expand --weights w.caffemodel --layer a --classes 3 --out model.onnx'])
 def test_surgery_never_writes_over_what_it_reads(command, tmp_path, monkeypatch, capsys):
     from surgery import __main__ as surgery
     from surgery import write_weights

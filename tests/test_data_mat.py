@@ -1,4 +1,5 @@
 """The reader of MATLAB files gives what scipy's gives, and survives files that kill scipy's."""
+import random
 import struct
 import time
 import zlib
@@ -13,6 +14,7 @@ from data_layers import mat
 from data_layers.mat import TYPES
 from data_layers.reading import mat_size, read_mat
 from data_layers.siftflow import CATEGORIES
+from tests.fuzz import mats
 from tests.helpers.datasets import save_mat, write_nyud, write_pascalcontext, write_sbd, write_siftflow
 
 DTYPES = ['u1', 'i1', 'u2', 'i2', 'u4', 'i4', 'u8', 'i8', 'f4', 'f8']
@@ -42,21 +44,11 @@ def big(data: bytes, inside: bool = False) -> bytes:
     return result
 
 
-def elements(data: bytes) -> list[bytes]:
-    """The variables of a little-endian file that is not compressed."""
-    found, position = [], 128
-    while position < len(data):
-        size = 8 + struct.unpack_from('<I', data, position + 4)[0]
-        found.append(data[position:position + size])
-        position += size
-    return found
-
-
 def write(path, order='<', packed=False, change=lambda element: element, **variables):
     """A file as scipy writes it, of any byte order; `change` is done to the bytes of every variable."""
     scipy.io.savemat(path, variables)
     data = path.read_bytes()
-    parts = [change(element) for element in elements(data)]
+    parts = [change(element) for element in mats.elements(data)]
     if order == '>':
         parts = [big(part) for part in parts]
     if packed:
@@ -168,7 +160,6 @@ def test_what_is_compressed_is_bounded(tmp_path, monkeypatch):
 
 # Damage.
 
-EXTREMES = [0, 1, 4, 7, 0xff, 0x10001, 0x7fffffff, 0x80000000, 0xfffffff8, 0xffffffff]
 
 
 def originals(folder):
@@ -190,45 +181,18 @@ def originals(folder):
                       (folder / 'splits.mat', ('test',))):
         data = path.read_bytes()
         found[f'{path} compressed'] = data, way
-        found[f'{path} bare'] = data[:128] + b''.join(
-            zlib.decompress(element[8:]) for element in elements(data)), way
+        found[f'{path} bare'] = mats.bare(data), way
     return found
-
-
-def mutant(rng, data):
-    """A damaged copy: one to three bits flipped, cut short, bytes put in, or a word set to an extreme."""
-    data, kind = bytearray(data), rng.integers(5)
-    at = int(rng.integers(len(data)) if rng.random() < .5 else rng.integers(min(len(data), 400)))
-    if kind == 0:
-        for place in (at, *rng.integers(len(data), size=rng.integers(3))):
-            data[place] ^= 1 << rng.integers(8)
-    elif kind == 1:
-        del data[at:]
-    elif kind == 2:
-        data[at:at] = rng.bytes(rng.integers(1, 17))
-    else:
-        place = at - at % 4
-        data[place:place + 4] = struct.pack('<>'[kind - 3] + 'I', EXTREMES[rng.integers(len(EXTREMES))])
-    return bytes(data)
-
-
-def packed(data):
-    """A file with each variable compressed anew, so that sums are right where the contents are not."""
-    try:
-        parts = [zlib.compress(element, 1) for element in elements(data)]
-    except struct.error:
-        return data
-    return data[:128] + b''.join(struct.pack('<II', 15, len(part)) + part for part in parts)
 
 
 def attack(folder, count, seed):
     """Read so many mutants: how many were arrays and how many refused, and the longest time in seconds."""
-    rng, files = np.random.default_rng(seed), list(originals(folder).items())
+    rng, files = random.Random(seed), list(originals(folder).items())
     path, arrays, refused, longest = folder / 'mutant.mat', 0, 0, 0.0
     for number in range(count):
         name, (data, way) = files[number % len(files)]
-        changed = mutant(rng, data)
-        path.write_bytes(packed(changed) if name.endswith('bare') and rng.random() < .5 else changed)
+        changed = mats.in_bytes(data, rng)
+        path.write_bytes(mats.packed(changed) if name.endswith('bare') and rng.random() < .5 else changed)
         begin = time.perf_counter()
         try:
             arrays += read_mat(path, *way).dtype.kind in 'iuf'

@@ -1,6 +1,7 @@
 """python -m data_layers prepare: downloads in the shape their authors gave them come into place, and nowhere else."""
 import io
 import tarfile
+import time
 import zipfile
 
 import numpy as np
@@ -180,6 +181,15 @@ def test_a_refused_archive_changes_nothing(home, tmp_path, kind):
             prepare('voc', archive)
         assert '\n' not in str(problem.value) and names(tmp_path / 'data') == before
         assert home.exists() == bool(before) and there.exists() == bool(before)
+
+
+def test_what_follows_the_end_of_a_tar_file_is_not_read(home, tmp_path):
+    with (tmp_path / 'VOC2011.tar').open('wb') as file:
+        file.truncate(1 << 40)      # which takes no room on disk; reading it takes minutes
+    begin = time.monotonic()
+    with pytest.raises(BadInput, match='has nothing of'):
+        prepare('voc', tmp_path / 'VOC2011.tar')
+    assert time.monotonic() - begin < 20
 
 
 @pytest.mark.parametrize('suffix', ['tar', 'tar.gz'])

@@ -4,6 +4,8 @@ import html.parser
 import json
 import re
 import shutil
+import signal
+import subprocess
 
 import numpy as np
 import pytest
@@ -16,11 +18,12 @@ from data_layers import open_dataset  # noqa: E402
 from data_layers.voc import VOC2012  # noqa: E402
 from report import __main__ as program  # noqa: E402
 from report import charts, page, published  # noqa: E402
-from solvers import evaluation  # noqa: E402
+from solvers import evaluation, foreign  # noqa: E402
 from solvers.evaluation import score_weights  # noqa: E402
 from solvers.loop import solve  # noqa: E402
 from solvers.metrics import METRICS  # noqa: E402
 from solvers.run import Run  # noqa: E402
+from surgery import read_weights, write_weights  # noqa: E402
 from tests.helpers import datasets, tiny  # noqa: E402
 from tests.helpers.browser import Browser, needs_browser  # noqa: E402
 
@@ -105,7 +108,8 @@ def test_an_evaluation_is_what_the_weights_score_and_its_predictions_say_the_sam
 
 def test_an_evaluation_is_made_once_and_again_when_the_weights_change(run, monkeypatch):
     first = evaluation.evaluate_run(Run(run))
-    for step, result in (('load', None), ('evaluate', None), ('write_record', {'again': True})):
+    monkeypatch.setattr(evaluation, 'load', lambda net, _: net)
+    for step, result in (('evaluate', None), ('write_record', {'again': True})):
         monkeypatch.setattr(evaluation, step, lambda *_, result=result, **__: result)
     assert evaluation.evaluate_run(Run(run)) == first
     with (run / 'weights.caffemodel').open('ab') as file:
@@ -113,6 +117,17 @@ def test_an_evaluation_is_made_once_and_again_when_the_weights_change(run, monke
     assert 'again' in evaluation.evaluate_run(Run(run))
     (run / 'evaluation/evaluation.json').write_text('{"of"')
     assert 'again' in evaluation.evaluate_run(Run(run))
+
+
+def test_a_net_of_a_run_that_scores_fewer_classes_than_the_labels_have(run):
+    weights = read_weights(run / 'weights.caffemodel')
+    weights['score_fr'] = [blob[:20] for blob in weights['score_fr']]
+    weights['upscore'] = [blob[:20, :20] for blob in weights['upscore']]
+    write_weights(run / 'weights.caffemodel', weights)
+    path = run / 'val.prototxt'
+    path.write_text(path.read_text().replace('num_output: 21', 'num_output: 20').replace('group: 21', 'group: 20'))
+    with pytest.raises(cli.BadInput, match='20 classes, but'):
+        evaluation.evaluate_run(Run(run))
 
 
 def test_a_finished_run_is_not_scored_again_for_its_report(run, monkeypatch):
@@ -241,6 +256,25 @@ def test_a_net_of_a_run_cannot_bring_its_own_python(run):
     (run / 'val.prototxt').write_text(text.replace('data_layers.layers', 'antigravity'))
     with pytest.raises(cli.BadInput, match='antigravity'):
         evaluation.evaluate_run(Run(run))
+
+
+def test_a_net_of_a_run_that_would_end_the_process_is_named(run, capsys):
+    """It is made in another process first; the report is one without scores."""
+    path = run / 'val.prototxt'
+    path.write_text(path.read_text().replace('type: "msra"', 'type: "nonsense"'))
+    with pytest.raises(cli.BadInput, match='val.prototxt: Caffe cannot make this net .Check failed: .*nonsense'):
+        evaluation.evaluate_run(Run(run))
+    assert cli.run(program.main, [str(run)]) == 0
+    assert 'reported without scores' in capsys.readouterr().err
+
+
+def test_a_net_that_fails_otherwise_is_met_again_here(monkeypatch, tmp_path):
+    """A child that ends by itself is no proof against a net: here, its data is missing."""
+    foreign.rehearse(tiny.fcn('val'), 'val.prototxt')
+    killed = subprocess.CompletedProcess([], -signal.SIGKILL, '', 'no line of Caffe')
+    monkeypatch.setattr(subprocess, 'run', lambda *_, **__: killed)
+    with pytest.raises(cli.BadInput, match='val.prototxt: .*it ends with SIGKILL'):
+        foreign.rehearse(tiny.fcn('val'), 'val.prototxt')
 
 
 def open_report(browser, path, **options):

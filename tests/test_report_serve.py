@@ -22,6 +22,7 @@ import nets  # noqa: E402
 from data_layers.dataset import VOC_MEAN  # noqa: E402
 from data_layers.reading import read_photo  # noqa: E402
 from report import serve  # noqa: E402
+from solvers import capacity  # noqa: E402
 from solvers.instance import instantiate, load, segment  # noqa: E402
 from surgery import write_weights  # noqa: E402
 from tests.helpers import tiny  # noqa: E402
@@ -104,7 +105,7 @@ def bomb():
     (b'<svg xmlns="http://www.w3.org/2000/svg"/>', {}, 415, 'cannot be read as a photograph'),
     (picture()[:100], {}, 415, 'cannot be decoded'),
     (picture((9000, 6000), 'PNG', '1'), {}, 413, 'at most 50 million'),
-    (bomb(), {}, 413, 'too many pixels'),
+    (bomb(), {}, 413, 'this photograph is too large'),
     (picture(format='TIFF', mode='I'), {}, 415, '8 bits'),
     (b'x', {'Content_Length': str(serve.MAX_BYTES + 1)}, 413, 'at most 20 MB'),
     (b'x', {'Content_Length': '-1'}, 411, 'how long'),
@@ -224,6 +225,29 @@ def test_a_failure_inside_is_not_told_to_the_network(server, monkeypatch, capsys
 def test_nets_that_see_more_than_a_photograph_are_refused(net, weights):
     with pytest.raises(cli.BadInput, match='not a photograph alone'):
         serve.Segmenter(nets.load(net), weights)
+
+
+def test_too_little_memory_is_told_and_the_server_goes_on(server, monkeypatch, capsys):
+    """Caffe would end the process."""
+    with monkeypatch.context() as little:
+        little.setattr(capacity, 'available', lambda: 1000)
+        status, answer = post(server, picture())
+    assert status == 507 and 'too little free memory' in answer['error']
+    assert 'the photograph is 40x30 pixels, for which this net takes' in capsys.readouterr().err
+    assert post(server, picture())[0] == 200
+    monkeypatch.setattr(capacity, 'available', lambda: 0)
+    assert post(server, picture())[0] == 200        # what is allocated is used again
+
+
+def test_a_net_of_a_run_that_would_end_the_process_is_named(weights, tmp_path, capsys):
+    """The allow-list and the shapes have nothing against it."""
+    tiny.training(1).emit(tmp_path)
+    (tmp_path / 'run.json').write_text('{}')
+    path = tmp_path / 'deploy.prototxt'
+    path.write_text(path.read_text().replace('type: "msra"', 'type: "nonsense"'))
+    assert cli.run(serve.main, ['--net', str(tmp_path), '--weights', str(weights), '--port', '0', '--cpu']) == 2
+    line, = capsys.readouterr().err.splitlines()
+    assert f'{path}: Caffe cannot make this net (Check failed: ' in line and 'nonsense' in line
 
 
 def test_wrong_calls(weights, server):

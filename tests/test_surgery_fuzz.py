@@ -9,8 +9,6 @@ import pytest
 caffe = pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 onnx = pytest.importorskip('onnx')
 
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
-
 from cli import BadInput, printable, run  # noqa: E402
 from surgery import __main__ as command  # noqa: E402
 from surgery import convolutionalize, prepare, read_net, read_weights  # noqa: E402
@@ -20,14 +18,13 @@ from surgery.onnx_import import import_graph, read_onnx  # noqa: E402
 from surgery.proof import Mismatch, prove  # noqa: E402
 from surgery.shapes import infer  # noqa: E402
 from surgery.torch_import import build_classifier, read_safetensors  # noqa: E402
+from tests.fuzz.damage import NUMBERS, flipped  # noqa: E402
+from tests.fuzz.formats import change_model, varint  # noqa: E402
+from tests.helpers.surgery_models import a_classifier, a_state, chain  # noqa: E402
 from tests.helpers.surgery_nets import LENET, caffenet, vgg16  # noqa: E402
 
 pytestmark = pytest.mark.caffe
 SECONDS = 20            # for one model; it takes a fraction of one, on a machine with nothing else to do
-NUMBERS = (0, -1, 1, 2, 3, 5, 7, 30_000, 2 ** 31 - 1, 2 ** 31, 2 ** 62, 2 ** 63 - 1, -2 ** 63)
-CLASSIFIER = ('Conv Relu MaxPool Flatten Gemm Softmax Clip Pad Split Slice Gather Concat Reshape Transpose Unsqueeze '
-              'Squeeze ReduceMean AveragePool BatchNormalization LRN Expand Range ConstantOfShape Tile Add Mul Pow '
-              'Cast Shape LogSoftmax Dropout GlobalAveragePool PRelu HardSwish MatMul Identity').split()
 
 
 def tried(work, *args):
@@ -43,111 +40,7 @@ def tried(work, *args):
         assert time.monotonic() - start < SECONDS
 
 
-def flipped(whole, rng):
-    """Some bytes replaced, taken out, or cut off."""
-    bad = bytearray(whole)
-    for _ in range(rng.choice((1, 1, 2, 5))):
-        at = rng.randrange(len(bad))
-        how = rng.randrange(5)
-        if how == 0:
-            bad[at] ^= 1 << rng.randrange(8)
-        elif how == 1:
-            bad[at] = rng.choice((0, 1, 0x7f, 0x80, 0xff))
-        elif how == 2:
-            del bad[at:at + rng.randrange(1, 9)]
-        elif how == 3:
-            bad[at:at] = bad[rng.randrange(len(bad)):][:rng.randrange(1, 40)]
-        else:
-            del bad[max(at, len(bad) // 2):]
-        bad = bad or bytearray(b'\0')
-    return bytes(bad)
-
-
 # -------------------------------------------------------------------------------------------------------- ONNX
-
-def a_classifier():
-    """A model that has most kinds of node."""
-    numbers = np.random.default_rng(0)
-    constants = {
-        'w1': numbers.normal(size=(4, 3, 3, 3)), 'b1': numbers.normal(size=4), 'g': np.ones(4), 'z': np.zeros(4),
-        'pads': np.array([0, 0, 1, 1, 0, 0, 1, 1]), 'parts': np.array([1, 3]), 'some': np.array([2, 0]),
-        'starts': np.array([0]), 'ends': np.array([2]), 'axes': np.array([1]), 'low': np.float32(0),
-        'high': np.float32(6), 'slopes': np.ones((4, 1, 1)), 'flat': np.array([1, -1]),
-        'w2': numbers.normal(size=(45, 5)),
-        'b2': numbers.normal(size=5), 'one': np.array([1]), 'half': np.float32(0.5)}
-    nodes = [
-        ('Conv', 'x w1 b1', 'c', {'pads': [1, 0, 1, 1], 'strides': [1, 1], 'group': 1}),
-        ('BatchNormalization', 'c g z z g', 'n', {'epsilon': 1e-5}), ('Relu', 'n', 'r', {}),
-        ('MaxPool', 'r', 'p', {'kernel_shape': [2, 2], 'strides': [2, 2]}), ('PRelu', 'p slopes', 'pr', {}),
-        ('LRN', 'pr', 'l', {'size': 3}), ('Clip', 'l low high', 'k', {}), ('Split', 'k parts', 's1 s2', {'axis': 1}),
-        ('Gather', 's2 some', 'ga', {'axis': 1}), ('Slice', 'k starts ends axes', 'sl', {}),
-        ('Concat', 's1 ga sl', 'j', {'axis': 1}), ('Pad', 'j pads', 'd', {}),
-        ('AveragePool', 'd', 'a', {'kernel_shape': [2, 2], 'strides': [2, 2], 'count_include_pad': 1}),
-        ('Transpose', 'a', 't', {'perm': [0, 2, 3, 1]}), ('Transpose', 't', 'u', {'perm': [0, 3, 1, 2]}),
-        ('Mul', 'u half', 'm', {}), ('Add', 'm m', 'ad', {}), ('Expand', 'one one', 'ex', {}),
-        ('Concat', 'ex flat', 'to', {'axis': 0}), ('Slice', 'to one ends2', 'to2', {}),
-        ('ConstantOfShape', 'one', 'cs', {}), ('Reshape', 'ad to2', 'f', {}), ('Gemm', 'f w2 b2', 'y', {'alpha': 1.0}),
-        ('Unsqueeze', 'y axes', 'us', {}), ('Squeeze', 'us axes', 'sq', {}), ('Dropout', 'sq half', 'dr', {}),
-        ('Softmax', 'dr', 'prob', {'axis': -1})]
-    constants['ends2'] = np.array([3])
-    tensors = [numpy_helper.from_array(np.asarray(a, np.int64 if np.asarray(a).dtype.kind == 'i' else np.float32), k)
-               for k, a in constants.items()]
-    graph = helper.make_graph([helper.make_node(op, ins.split(), outs.split(), name=f'/{op}', **more)
-                               for op, ins, outs, more in nodes], 'g',
-                              [helper.make_tensor_value_info('x', TensorProto.FLOAT, [1, 3, 9, 9])],
-                              [helper.make_empty_tensor_value_info('prob')], tensors)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
-
-
-def attribute_value(rng):
-    n = rng.choice(NUMBERS)
-    return rng.choice((n, 0.5, float('nan'), float('inf'), 'text', b'\xff\x1b[2J', [n], [n] * 2, [n] * 4, [1] * 40,
-                       [0.1], ['a', 'b'], numpy_helper.from_array(np.ones(3, np.float32)),
-                       [rng.choice(NUMBERS) for _ in '1234']))
-
-
-def change(model, rng):
-    """One change of a model's structure."""
-    graph = model.graph
-    node, tensor = rng.choice(graph.node), rng.choice(graph.initializer)
-    names = [name for other in graph.node for name in [*other.input, *other.output]] + ['', 'x', '\x1b[31m\n']
-    how = rng.randrange(14)
-    if how in (0, 1):
-        fields = [a.name for a in node.attribute] + ['axis', 'axes', 'pads', 'strides', 'kernel_shape', 'perm', 'group',
-                                                     'dilations', 'to', 'split', 'value', 'auto_pad', 'alpha', 'steps']
-        name = rng.choice(fields)
-        kept = [a for a in node.attribute if a.name != name]
-        del node.attribute[:]
-        node.attribute.extend([*kept, helper.make_attribute(name, attribute_value(rng))])
-    elif how == 2 and node.input:
-        del node.input[rng.randrange(len(node.input))]
-    elif how == 3:
-        node.input.append(rng.choice(names))
-    elif how == 4 and node.input:
-        node.input[rng.randrange(len(node.input))] = rng.choice(names)
-    elif how == 5 and node.output:
-        node.output[rng.randrange(len(node.output))] = rng.choice(names)
-    elif how == 6:
-        del node.output[rng.randrange(len(node.output) + 1):]
-    elif how == 7:
-        node.op_type = rng.choice(CLASSIFIER)
-    elif how == 8 and tensor.dims:
-        tensor.dims[rng.randrange(len(tensor.dims))] = rng.choice(NUMBERS)
-    elif how == 9:
-        tensor.data_type = rng.randrange(0, 24)
-    elif how == 10:
-        shape = [rng.choice((0, 1, 2, 3, 4, 9)) for _ in range(rng.randrange(6))]
-        array = np.array([rng.choice(NUMBERS) for _ in range(int(np.prod(shape)))], np.int64).reshape(shape)
-        tensor.CopyFrom(numpy_helper.from_array(array if rng.random() < 0.7 else array.astype('f'), tensor.name))
-    elif how == 11:
-        dims = graph.input[0].type.tensor_type.shape.dim
-        if dims:
-            dims[rng.randrange(len(dims))].dim_value = rng.choice(NUMBERS)
-    elif how == 12:
-        graph.input.append(graph.input[0]) if rng.random() < 0.5 else graph.initializer.append(tensor)
-    else:
-        model.opset_import[0].version = rng.choice((*range(1, 24), *NUMBERS))
-
 
 def take_onnx(path):
     graph = import_graph(read_onnx(path))
@@ -165,7 +58,7 @@ def fuzz_onnx(path, count, seed=0):
         model.CopyFrom(whole)
         for _ in range(rng.choice((1, 1, 2, 3))):
             if model.graph.node and model.graph.initializer:
-                change(model, rng)
+                change_model(model, rng)
         text = model.SerializeToString()
         path.write_bytes(flipped(text, rng) if i % 3 == 2 else text)
         refused += tried(take_onnx, path)
@@ -174,15 +67,6 @@ def fuzz_onnx(path, count, seed=0):
 
 def test_onnx(tmp_path):
     assert fuzz_onnx(tmp_path / 'm.onnx', 250) > 100
-
-
-def chain(*nodes, shape=(1, 3, 8, 8), constants=()):
-    graph = helper.make_graph([helper.make_node(op, ins.split(), outs.split(), **more)
-                               for op, ins, outs, more in nodes], 'g',
-                              [helper.make_tensor_value_info('x', TensorProto.FLOAT, shape)],
-                              [helper.make_empty_tensor_value_info(nodes[-1][2].split()[0])],
-                              [numpy_helper.from_array(np.asarray(a), name) for name, a in constants])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
 
 
 CONV = np.ones((4, 3, 1, 1), np.float32)
@@ -231,6 +115,13 @@ def external(tmp_path, **facts):
     return tmp_path / 'm.onnx'
 
 
+def test_a_model_of_a_terabyte(tmp_path):
+    with (tmp_path / 'm.onnx').open('wb') as file:
+        file.truncate(1 << 40)      # which takes no room on disk
+    with pytest.raises(BadInput, match='m.onnx: .* more than 2 GB'):
+        read_onnx(tmp_path / 'm.onnx')
+
+
 def test_weights_behind_a_link(tmp_path):
     there, folder = tmp_path / 'there', tmp_path / 'folder'
     there.mkdir(), folder.mkdir()
@@ -247,14 +138,6 @@ def test_weights_behind_a_link(tmp_path):
 
 
 # ------------------------------------------------------------------------------------- state dicts, caffemodels
-
-def a_state():
-    numbers = np.random.default_rng(0)
-    shapes = {'features.0.weight': (2, 3, 3, 3), 'features.0.bias': (2,), 'features.1.weight': (2,),
-              'features.1.bias': (2,), 'features.1.running_mean': (2,), 'features.1.running_var': (2,),
-              'classifier.0.weight': (3, 2 * 112 * 112), 'classifier.0.bias': (3,), 'classifier.3.weight': (2, 3)}
-    return {name: numbers.normal(size=shape).astype('<f4') for name, shape in shapes.items()}
-
 
 def fuzz_safetensors(path, count, seed=1):
     rng, state, refused = random.Random(seed), a_state(), 0
@@ -329,6 +212,17 @@ def test_an_empty_blob_of_any_shape(tmp_path):
     read_weights(tmp_path / 'w')
     (tmp_path / 'w').write_bytes(whole.replace(b'\xe8\x07', b'\xff\x7f'))
     assert tried(read_weights, tmp_path / 'w')
+
+
+def test_a_shape_of_thousands_of_digits(tmp_path):
+    from caffe.proto import caffe_pb2
+    shape = caffe_pb2.BlobProto()
+    shape.shape.dim.extend([2 ** 62] * 32)
+    blob = shape.SerializeToString() * 100      # protobuf joins them
+    layer = caffe_pb2.LayerParameter(name='a').SerializeToString() + b'\x3a' + varint(len(blob)) + blob
+    (tmp_path / 'w').write_bytes(varint(100 << 3 | 2) + varint(len(layer)) + layer)
+    with pytest.raises(BadInput, match="w: .*layer 'a', blob 0: .* is none that Caffe can hold"):
+        read_weights(tmp_path / 'w')
 
 
 @pytest.mark.parametrize('classes', ['0', '-1', '100000000000', '9' * 30, '99999999'])

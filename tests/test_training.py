@@ -123,6 +123,8 @@ def test_nets_of_the_project_pass_the_checks_of_a_folder(name, tmp_path):
     ('stride: 32', 'stride: 0', 'upscore'),
     ('offset: 19', 'offset: 190000', 'score'),
     ('bottom: "label"', 'bottom: "data"', 'loss'),
+    ('ignore_label: 255', 'ignore_label: 3', 'loss.*ignore_label: 255'),
+    ('loss_param {', 'softmax_param { axis: 2 } loss_param {', 'loss.*axis: 1'),
     ('kernel_size: 7', 'kernel_size: 7000', 'fc6'),
     ('num_output: 4096', 'num_output: 2000000000', 'fc6'),
 ])

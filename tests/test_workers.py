@@ -68,6 +68,10 @@ def test_results_keep_their_order_when_later_jobs_are_done_first():
     assert list(spread(late, range(JOBS), 3)) == list(range(JOBS))
 
 
+def test_there_are_no_more_processes_than_jobs():
+    assert [*spread(abs, [-1, -2, -3], 2 ** 62)] == [1, 2, 3]
+
+
 @pytest.mark.parametrize('workers', [1, 2])
 def test_nothing_to_do(workers):
     assert list(spread(square, [], workers)) == []

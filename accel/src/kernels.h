@@ -34,8 +34,11 @@ struct Kernels {
 #undef KERNEL
 };
 
-// The table for this CPU, or null when it has neither AVX-512 nor AVX2 with FMA. FCN_ACCEL_ISA=avx2 asks for less.
+// The table for this CPU, or null when it is an x86 without SSE4.2. FCN_ACCEL_ISA=avx2 and =sse4 ask for less.
 const Kernels* kernels();
+
+// Whether `convolve` and its gradients, matrix products, keep up with the BLAS that Caffe calls. SSE4.2's do not.
+bool products_pay();
 
 // Memory of the calling thread for intermediate results, kept from call to call; contents do not last.
 float* scratch(size_t floats);

@@ -11,6 +11,7 @@ from cli import BadInput
 from ..untrusted import sensible
 
 SHARED = 2              # of each byte of a file with weights, so many copies may be read: constants may share it
+MOST_BYTES = 2 ** 31 - 1        # that protobuf can read; a larger model keeps its weights in files beside it
 
 def read_onnx(path: str | os.PathLike[str]) -> Any:
     """Parse an ONNX file, with weights kept in files beside it; nothing outside its folder is read.
@@ -35,6 +36,9 @@ def read_onnx(path: str | os.PathLike[str]) -> Any:
     path = Path(path)
     try:
         with files.open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size > MOST_BYTES:
+                raise BadInput(f'{path}: not an ONNX model: it has more than 2 GB; export it with its weights in files '
+                               'beside it')
             model = onnx.load_model_from_string(file.read())
     except OSError as problem:
         raise BadInput(f'{path}: cannot read the model: {problem.strerror}') from None

@@ -4,8 +4,9 @@
 library only. Annotations stay unevaluated, so that an older Python imports it and is told which one is needed.
 
     recipe.py   the facts: commit, hashes, Debian packages, substitutions, CMake options
-    debian.py   missing packages; the source package through a private apt configuration
-    source.py   a verified source tree with the substitutions applied
+    debian.py   missing packages; source packages of Debian and Ubuntu through a private apt configuration
+    git.py      one commit of a public repository
+    source.py   a verified source tree, from whichever place has it, with the substitutions applied
     build.py    configure, compile, run Caffe's own tests, keep the result in the cache
     cuda.py     a GPU build's toolkit, architectures, libraries and edits
     cudnn.py    the package of cuDNN for a GPU build

@@ -4,8 +4,9 @@
     python3 -m third_party.caffe build-gpu      (make build-gpu) a GPU build in the cache; .venv keeps its Caffe
 
 GPU=1 chooses the GPU build, GPU=0 the CPU build; without either .venv keeps the one it has, at first the CPU build.
-CUDA_ARCH, CUDA_HOME and CUDAHOSTCXX: see cuda.py. CAFFE_SRC=DIR takes Caffe's source from a checkout instead of
-Debian's archive; XDG_CACHE_HOME moves the builds' cache.
+WHEEL=FILE takes Caffe from a wheel that make wheel wrote, and needs neither compiler nor Debian packages; .venv keeps
+it until GPU=0 or GPU=1 asks for a build. CUDA_ARCH, CUDA_HOME and CUDAHOSTCXX: see cuda.py. CAFFE_SRC=DIR takes
+Caffe's source from a checkout instead of Debian's archive or a clone; XDG_CACHE_HOME moves the builds' cache.
 """
 from __future__ import annotations
 
@@ -15,20 +16,24 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from . import Problem, build, cuda, cudnn, debian, recipe, source
+from . import Problem, boost, build, cuda, cudnn, debian, recipe, source
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / '.venv'
 PYTHON = VENV / 'bin/python'
 REQUIREMENTS = ROOT / 'requirements.txt'
 STAMP = VENV / 'setup.json'
+WHEEL_FOLDER = 'wheel-'     # how the names of unpacked wheels in the cache begin
 CHOICE = ('caffe', 'cuda')   # of the stamp: the build that .venv imports, and its architectures if it is a GPU build
 REPORT = '''
 import ctypes
@@ -73,9 +78,15 @@ def setup(only_gpu: bool = False) -> None:
     Problem
         A step failed, or this machine lacks something; the message has the remedy.
     """
+    check_python()
+    wheel = None if only_gpu else chosen_wheel()
+    if wheel:
+        setup_from_wheel(wheel)
+        return
     check_packages()
-    plan = gpu_plan(only_gpu)
-    facts = build.facts(numpy_version(REQUIREMENTS.read_text())) | ({'cuda': plan.facts()} if plan else {})
+    plan, python = gpu_plan(only_gpu), boost.plan()
+    facts = build.facts(numpy_version(REQUIREMENTS.read_text()))
+    facts |= {name: part.facts() for name, part in {'cuda': plan, 'boost': python}.items() if part}
     cache, name = build.cache_folder(), build.key(facts)
     wanted = {
         'interpreter': interpreter(),
@@ -87,10 +98,12 @@ def setup(only_gpu: bool = False) -> None:
     if only_gpu:
         wanted |= {item: stamp().get(item) for item in CHOICE}
     if stamp() != wanted or not (cache / name).is_dir():
-        check_boost()
         cache.mkdir(parents=True, exist_ok=True)
         with locked(cache / 'lock'):
-            update(wanted, cache, name, plan, choose=not only_gpu)
+            update(wanted, lambda: build_caffe(cache, name, plan, python))
+            if not only_gpu:
+                link(cache / name / 'python')
+            STAMP.write_text(json.dumps(wanted, indent=2) + '\n')
     on = f' with CUDA for architecture {" ".join(plan.architectures)}' if plan else ''
     print(f'ready: Caffe {recipe.COMMIT}{on} for Python {facts["python"]} in {cache / name}', flush=True)
     if only_gpu:
@@ -132,21 +145,15 @@ def gpu_plan(only_gpu: bool) -> cuda.Plan | None:
         raise Problem(f'{problem}; or go back to the CPU build: make setup GPU=0', problem.status) from None
 
 
-def update(wanted: dict[str, Any], cache: Path, name: str, plan: cuda.Plan | None = None, choose: bool = True) -> None:
+def update(wanted: dict[str, Any], provide: Callable[[], None]) -> None:
     """Do what the stamp does not show as done.
 
     Parameters
     ----------
     wanted : dict
-        The stamp to leave in .venv.
-    cache : Path
-        Existing folder of builds, locked by this process.
-    name : str
-        Of the build in `cache`, from `build.key`.
-    plan : cuda.Plan, optional
-        Of a GPU build; without it the build is for the CPU.
-    choose : bool
-        Let .venv import the build.
+        The stamp to leave in .venv when Caffe is linked.
+    provide : callable
+        Puts Caffe's folder into the cache, unless it is there.
 
     Raises
     ------
@@ -157,11 +164,138 @@ def update(wanted: dict[str, Any], cache: Path, name: str, plan: cuda.Plan | Non
     stale = {item for item in wanted if done.get(item) != wanted[item]}
     if stale - set(CHOICE):
         install_requirements(clear=bool(stale & {'interpreter', 'root'}))
+    provide()
+
+
+def build_caffe(cache: Path, name: str, plan: cuda.Plan | None, python: boost.Plan | None) -> None:
+    """Build Caffe into the folder `name` of the cache, unless it is there.
+
+    Parameters
+    ----------
+    cache : Path
+        Existing folder of builds, locked by this process.
+    name : str
+        From `build.key`.
+    plan : cuda.Plan or None
+        Of a GPU build; without it the build is for the CPU.
+    python : boost.Plan or None
+        Of the Boost.Python to compile; without it the system has one.
+
+    Raises
+    ------
+    Problem
+        A step failed.
+    """
     if not (cache / name).is_dir():
-        build.build(name, PYTHON, cache, cuda.variant(plan, cache, PYTHON) if plan else build.CPU)
-    if choose:
-        link(cache / name / 'python')
-    STAMP.write_text(json.dumps(wanted, indent=2) + '\n')
+        variant = cuda.variant(plan, cache, PYTHON) if plan else build.CPU
+        build.build(name, PYTHON, cache, boost.variant(variant, python, cache) if python else variant)
+
+
+def chosen_wheel() -> Path | None:
+    """Decide between a wheel and a build.
+
+    Returns
+    -------
+    Path or None
+        The wheel that WHEEL names, or the folder that .venv's Caffe came into from an earlier one; None for a build.
+
+    Raises
+    ------
+    Problem
+        WHEEL and GPU exclude each other, or the folder of the earlier wheel is gone.
+    """
+    given, before = os.environ.get('WHEEL', ''), Path(stamp().get('caffe', ''))
+    if os.environ.get('GPU'):
+        if given:
+            raise Problem('WHEEL and GPU exclude each other: a wheel holds a build that is finished', status=2)
+        return None
+    if given:
+        return Path(given).absolute()
+    if not before.name.startswith(WHEEL_FOLDER):
+        return None
+    if stamp()['interpreter'] != interpreter() or not before.is_dir():
+        raise Problem(f'the Caffe of .venv came in a wheel, for {stamp()["interpreter"]}, into {before}; this is '
+                      'another Python, or that folder is gone: make setup WHEEL=FILE again, or make setup GPU=0 to '
+                      'build Caffe', status=2)
+    return before
+
+
+def setup_from_wheel(wheel: Path) -> None:
+    """Bring .venv up to date with Caffe from a wheel.
+
+    Parameters
+    ----------
+    wheel : Path
+        The file, or the folder in the cache that an earlier setup unpacked it into.
+
+    Raises
+    ------
+    Problem
+        It is no wheel of Caffe for this interpreter, or a step failed.
+    """
+    cache = build.cache_folder()
+    folder = wheel if wheel.is_dir() else cache / f'{WHEEL_FOLDER}{wheel_key(wheel)}'
+    wanted = {'interpreter': interpreter(), 'root': str(ROOT), 'requirements': source.sha256(REQUIREMENTS),
+              'caffe': str(folder), 'cuda': None}
+    if stamp() != wanted:
+        cache.mkdir(parents=True, exist_ok=True)
+        with locked(cache / 'lock'):
+            update(wanted, lambda: unpack_wheel(wheel, folder))
+            link(folder)
+            STAMP.write_text(json.dumps(wanted, indent=2) + '\n')
+    print(f'ready: Caffe {recipe.COMMIT} from a wheel for Python {platform.python_version()} in {folder}', flush=True)
+
+
+def wheel_key(wheel: Path) -> str:
+    """Return what tells a wheel of Caffe for this interpreter from others; raises Problem for any other file."""
+    tag = f'cp{sys.version_info[0]}{sys.version_info[1]}'
+    parts = wheel.name.split('-')
+    if parts[0] != 'caffe' or wheel.suffix != '.whl' or len(parts) != 5:
+        raise Problem(f'{wheel}: not a wheel of Caffe; name one that make wheel wrote, dist/caffe-*.whl', status=2)
+    if parts[2] != tag:
+        python = re.sub(r'cp(\d)(\d+)', r'\1.\2', parts[2])
+        raise Problem(f'{wheel}: for Python {python}, and {sys.executable} is {platform.python_version()}: '
+                      f'make setup WHEEL=... PYTHON=python{python}', status=2)
+    if not wheel.is_file():
+        raise Problem(f'{wheel}: no such file; make wheel writes dist/caffe-*.whl', status=2)
+    return source.sha256(wheel)[:16]
+
+
+def unpack_wheel(wheel: Path, folder: Path) -> None:
+    """Install a wheel of Caffe, and CUDA's libraries if it declares them, into a folder of the cache, by pip.
+
+    Parameters
+    ----------
+    wheel : Path
+        The file.
+    folder : Path
+        Appears complete or not at all.
+
+    Raises
+    ------
+    Problem
+        pip refused it, as for another machine or C library, or cannot fetch CUDA's packages.
+    """
+    if folder.is_dir():
+        return
+    partial = folder.with_name(folder.name + '.tmp')
+    shutil.rmtree(partial, ignore_errors=True)      # an interrupted setup leaves it
+    try:
+        pip('--no-deps', '--no-compile', '--target', str(partial), str(wheel), *cuda_requirements(wheel))
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def cuda_requirements(wheel: Path) -> list[str]:
+    """Return the requirements on CUDA's packages that a wheel declares; raises Problem when it cannot be read."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            name = next(name for name in archive.namelist() if re.fullmatch(r'[^/]+\.dist-info/METADATA', name))
+            return re.findall(r'^Requires-Dist: (nvidia-.*)', archive.read(name).decode(), re.MULTILINE)
+    except (zipfile.BadZipFile, StopIteration, UnicodeError, zlib.error) as problem:
+        raise Problem(f'{wheel}: damaged, or not a wheel ({type(problem).__name__}); make wheel writes one',
+                      status=2) from None
 
 
 def report(python_folder: Path) -> None:
@@ -205,21 +339,32 @@ def fetch_cudnn(plan: cuda.Plan, cache: Path) -> None:
         print(f'warning: no cuDNN, convolutions on a GPU are Caffe\'s own: {problem}', file=sys.stderr)
 
 
+def check_python() -> None:
+    """Check the interpreter's version.
+
+    Raises
+    ------
+    Problem
+        It is too old.
+    """
+    if sys.version_info < (3, 11):  # noqa: UP036 (this is where an older one is told so)
+        raise Problem(f'{sys.executable} is Python {platform.python_version()}; 3.11 or later is needed: '
+                      + debian.newer_python(), status=2)
+
+
 def check_packages() -> None:
     """Install the Debian packages that are missing.
 
     Raises
     ------
     Problem
-        This Python is too old or has no C headers, or packages are missing and cannot be installed.
+        This Python has no C headers, or packages are missing and cannot be installed.
     """
-    if sys.version_info < (3, 11):  # noqa: UP036 (this is where an older one is told so)
-        raise Problem(f'{sys.executable} is Python {platform.python_version()}; 3.11 or later is needed: '
-                      'make setup PYTHON=/path/to/python3', status=2)
     packages = list(recipe.PACKAGES)
     header = Path(build.python_headers()) / 'Python.h'
     if Path(sys.base_prefix) == Path('/usr'):
-        packages += ['python3-dev'] * (not header.exists()) + ['python3-venv'] * (find_spec('ensurepip') is None)
+        name = f'python{sys.version_info[0]}.{sys.version_info[1]}'    # may be another than the package python3 has
+        packages += [f'{name}-dev'] * (not header.exists()) + [f'{name}-venv'] * (find_spec('ensurepip') is None)
     elif not header.exists():
         raise Problem(f'{sys.executable} came without its C headers (no {header}): install them, or '
                       'make setup PYTHON=/usr/bin/python3', status=2)
@@ -230,23 +375,6 @@ def check_packages() -> None:
         return
     if missing:
         debian.install(missing)
-
-
-def check_boost() -> None:
-    """Check that Boost.Python is installed for this interpreter: Debian builds it for Debian's Python only.
-
-    Raises
-    ------
-    Problem
-        It is not.
-    """
-    version = f'{sys.version_info[0]}.{sys.version_info[1]}'
-    library = f'libboost_python{version.replace(".", "")}.so'
-    # The compiler prints the path of a library that it finds, and the bare name of one that it doesn't.
-    printed = subprocess.run(['g++', f'-print-file-name={library}'], capture_output=True, text=True).stdout
-    if printed.strip() == library:
-        raise Problem(f'no Boost.Python for Python {version} ({sys.executable}): {library} is not installed. Debian '
-                      'builds it for /usr/bin/python3 only: make setup PYTHON=/usr/bin/python3', status=2)
 
 
 def interpreter() -> str:
@@ -311,20 +439,28 @@ def install_requirements(clear: bool) -> None:
         venv or pip failed.
     """
     python = getattr(sys, '_base_executable', sys.executable)
-    log = build.cache_folder() / 'pip.log'
     print('installing requirements.txt into .venv', flush=True)
     with contextlib.suppress(FileNotFoundError):
         STAMP.unlink()
-    venv = [python, '-m', 'venv', *(['--clear'] if clear else []), str(VENV)]
-    pip = [str(PYTHON), '-m', 'pip', 'install', '--disable-pip-version-check', '-r', str(REQUIREMENTS)]
-    for name, command in {'venv': venv, 'pip': pip}.items():
-        result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                text=True)
-        log.write_text(result.stdout)
-        if result.returncode != 0:
-            errors = re.findall(r'^ERROR: (.*)', result.stdout, re.MULTILINE) or result.stdout.splitlines() or ['']
-            raise Problem(f"{name} failed: {errors[-1]} (whole log: {log}); check the network and pip's settings, then "
-                          'run make setup again')
+    logged('venv', [python, '-m', 'venv', *(['--clear'] if clear else []), str(VENV)])
+    pip('-r', str(REQUIREMENTS))
+
+
+def pip(*arguments: str) -> None:
+    """Run pip's install in .venv; raises Problem when it fails."""
+    logged('pip', [str(PYTHON), '-m', 'pip', 'install', '--disable-pip-version-check', *arguments])
+
+
+def logged(name: str, command: list[str]) -> None:
+    """Run a command with its output in pip.log beside the builds; raises Problem when it fails, with its last error."""
+    log = build.cache_folder() / 'pip.log'
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            text=True)
+    log.write_text(result.stdout)
+    if result.returncode != 0:
+        errors = re.findall(r'^ERROR: (.*)', result.stdout, re.MULTILINE) or result.stdout.splitlines() or ['']
+        raise Problem(f"{name} failed: {errors[-1]} (whole log: {log}); check the network and pip's settings, then "
+                      'run make setup again')
 
 
 def link(python_folder: Path) -> None:
@@ -333,7 +469,7 @@ def link(python_folder: Path) -> None:
     Parameters
     ----------
     python_folder : Path
-        The build's folder of Python packages.
+        With the package caffe; what else is there comes after this checkout's.
 
     Raises
     ------

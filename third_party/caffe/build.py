@@ -1,4 +1,4 @@
-"""Build pycaffe once for each recipe, interpreter, numpy and CPU, and keep it in a cache folder."""
+"""Build pycaffe once for each recipe, interpreter, numpy and system, and keep it in a cache folder."""
 from __future__ import annotations
 
 import hashlib
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TextIO
 from . import Problem, recipe, source
 
 HERE = Path(__file__).parent
+PREFIX_MAP = '-ffile-prefix-map'
 
 
 class Variant(NamedTuple):
@@ -36,7 +37,7 @@ def cache_folder() -> Path:
 
 
 def facts(numpy_version: str) -> dict[str, Any]:
-    """Return what a build depends on: the recipe, this interpreter, numpy, the CPU and the system's libraries.
+    """Return what a build depends on: the recipe, this interpreter, numpy, the kind of machine and the system.
 
     Parameters
     ----------
@@ -49,14 +50,13 @@ def facts(numpy_version: str) -> dict[str, Any]:
         Of values that JSON can hold.
     """
     files = b''.join((HERE / name).read_bytes() for name in ('recipe.py', 'build.py', 'source.py'))
-    cpu = re.findall(r'^(?:flags|Features)\s*:(.*)', _read('/proc/cpuinfo'), re.MULTILINE)
     release = re.findall(r'^(?:ID|VERSION_ID)=(.*)', _read('/etc/os-release'), re.MULTILINE)
     return {
         'recipe': hashlib.sha256(files).hexdigest(),
         'python': platform.python_version(),
         'abi': sysconfig.get_config_var('SOABI'),
         'numpy': numpy_version,
-        'cpu': [platform.machine(), *sorted(cpu[0].split() if cpu else [platform.processor()])],
+        'machine': platform.machine(),
         'system': sorted(release),
     }
 
@@ -97,6 +97,7 @@ def build(name: str, python: Path, cache: Path, variant: Variant = CPU) -> None:
         with open(log, 'w') as output:
             _compile(work, python, jobs, variant.options, output)
             _test(work, python, output)
+        shutil.copyfile(work / 'source/LICENSE', work / 'install/LICENSE')
         _describe(work, variant)
         (work / 'install').rename(cache / name)
     finally:
@@ -151,6 +152,8 @@ def _compile(work: Path, python: Path, jobs: int, more: dict[str, Any], log: Tex
     options = {
         **recipe.CMAKE_OPTIONS,
         **more,
+        # Messages name a line of Caffe's source without the folder it was compiled in: two builds are equal.
+        'CMAKE_CXX_FLAGS': ' '.join([*recipe.BASELINE.get(platform.machine(), ()), f'{PREFIX_MAP}={work}=caffe']),
         'CMAKE_INSTALL_PREFIX': work / 'install',
         'PYTHON_EXECUTABLE': python,
         'PYTHON_INCLUDE_DIR': python_headers(),
@@ -202,7 +205,7 @@ def _describe(work: Path, variant: Variant) -> None:
     description = {
         'commit': recipe.COMMIT,
         'defines': [flag[2:] for flag in flags['CXX_DEFINES'] if not flag.endswith('_EXPORTS')],
-        'flags': flags['CXX_FLAGS'],
+        'flags': [flag for flag in flags['CXX_FLAGS'] if not flag.startswith(PREFIX_MAP)],
         'include': ['include', *system, *variant.include],
         'lib': 'lib',
         'python': 'python',

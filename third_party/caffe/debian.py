@@ -1,4 +1,4 @@
-"""What Debian provides: development packages, and Caffe's source package."""
+"""What Debian and Ubuntu provide: development packages, and source packages."""
 from __future__ import annotations
 
 import os
@@ -6,13 +6,36 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from . import Problem
 
 # Releases are also named by their role.
 ROLES = {'oldoldstable', 'oldstable', 'stable', 'testing', 'unstable', 'sid'}
+COMPONENTS = {'debian': 'main', 'ubuntu': 'main universe'}     # have the source packages
+KEYRINGS = (Path('/usr/share/keyrings/debian-archive-keyring.gpg'),
+            Path('/usr/share/keyrings/debian-archive-removed-keys.gpg'))    # of ended suites
+OS_RELEASE = Path('/etc/os-release')
+NEWER = {'jammy': 'python3.11'}     # suites of Ubuntu whose own Python is too old: one that they have beside it
+
+
+class Mirror(NamedTuple):
+    """A mirror in apt's sources; `options` are those of a line of sources.list, empty or with a space at the end."""
+
+    uri: str
+    options: str
+    distribution: str
+
+
+class Place(NamedTuple):
+    """Where apt looks for a source package: the fields of a line of sources.list."""
+
+    uri: str
+    suite: str
+    components: str
+    options: str = ''
 
 
 def missing(packages: Sequence[str]) -> list[str]:
@@ -76,45 +99,41 @@ def _complaint(result: subprocess.CompletedProcess[str]) -> str:
     return lines[0].strip() if lines else f'exit status {result.returncode}'
 
 
-def fetch_source(package: str, suite: str, name: str, target: Path) -> None:
+def fetch_source(place: Place, package: str, name: str, target: Path) -> None:
     """Download one file of a source package.
 
-    Uses apt with a private configuration, which takes the mirror, its key and the proxies from the machine's, and
-    leaves the machine's lists of packages alone.
+    Uses apt with a private configuration, which takes the proxies and keys from the machine's, and leaves the machine's
+    lists of packages alone.
 
     Parameters
     ----------
+    place : Place
+        Where apt looks.
     package : str
         The source package.
-    suite : str
-        Release that has it, such as 'bullseye'.
     name : str
-        Of the file.
+        Of the file; may be a pattern, as in '*.orig.tar.*'.
     target : Path
-        Where to put it.
+        Where to put it; it appears whole or not at all.
 
     Raises
     ------
     Problem
-        apt has no Debian mirror, or no mirror delivers the file.
+        apt cannot fetch it.
     """
-    found = mirrors()
-    if not found:
-        raise Problem(f'apt has no Debian mirror in its sources to get the source package {package} from: add one, or '
-                      'set CAFFE_SRC to a checkout of Caffe', status=2)
-    for uri, key in found:
-        with tempfile.TemporaryDirectory(prefix='fcn-caffe-apt-') as folder:
-            result = _download(Path(folder), f'deb-src {key}{uri} {suite} main\n', package)
-            if (Path(folder) / name).is_file():
-                shutil.move(str(Path(folder) / name), str(target))
-                return
-    raise Problem(f"cannot fetch Debian's source package {package} from {suite} ({_complaint(result)}): check the "
-                  'network and the mirror in apt\'s sources, or set CAFFE_SRC to a checkout of Caffe')
+    with tempfile.TemporaryDirectory(prefix='fcn-caffe-apt-') as folder:
+        result = _download(Path(folder), place, package)
+        found = sorted(Path(folder).glob(name))
+        if not found:
+            raise Problem(_complaint(result))
+        partial = target.with_name(target.name + '.tmp')
+        shutil.move(str(found[0]), str(partial))
+        partial.replace(target)
 
 
-def _download(folder: Path, source_line: str, package: str) -> subprocess.CompletedProcess[str]:
-    """Run `apt-get update` and `apt-get source` with `source_line` as the only source; files land in `folder`."""
-    (folder / 'sources.list').write_text(source_line)
+def _download(folder: Path, place: Place, package: str) -> subprocess.CompletedProcess[str]:
+    """Run `apt-get update` and `apt-get source` with `place` as the only source; files land in `folder`."""
+    (folder / 'sources.list').write_text(f'deb-src {place.options}{place.uri} {place.suite} {place.components}\n')
     for name in ('lists/partial', 'cache/archives/partial'):
         (folder / name).mkdir(parents=True)
     # Read after the machine's configuration. Hooks there are for the machine's lists; root may write to this folder.
@@ -136,25 +155,78 @@ def _download(folder: Path, source_line: str, package: str) -> subprocess.Comple
     return result
 
 
-def mirrors() -> list[tuple[str, str]]:
-    """Return the Debian mirrors in the machine's apt sources.
+def places(suites: Mapping[str, str]) -> list[Place]:
+    """Return where apt may find a source package: the machine's mirrors, then Debian's archive of ended suites on them.
+
+    Parameters
+    ----------
+    suites : mapping of str to str
+        The suite that has it, of 'debian' and of 'ubuntu'.
 
     Returns
     -------
-    list of (str, str)
-        URI and the options of a line of sources.list, empty or with a space at the end; the likeliest mirror first.
+    list of Place
     """
+    found = [mirror for mirror in mirrors() if mirror.distribution in suites]
+    now = [Place(mirror.uri, suites[mirror.distribution], COMPONENTS[mirror.distribution], mirror.options)
+           for mirror in found]
+    # An ended suite moves from .../debian to .../debian-archive/debian; its signature may be of a key that has been
+    # retired since, and both its list and its signature have run out.
+    keys = ','.join(str(path) for path in KEYRINGS if path.is_file())
+    options = f'[check-valid-until=no{f" signed-by={keys}" if keys else ""}] '
+    ended = [Place(f'{base}-archive/debian', suites['debian'], COMPONENTS['debian'], options) for base in dict.fromkeys(
+        mirror.uri.rstrip('/') for mirror in found if mirror.distribution == 'debian') if base.endswith('/debian')]
+    return now + ended
+
+
+def mirrors() -> list[Mirror]:
+    """Return the mirrors of Debian and Ubuntu in the machine's apt sources, the likeliest first; none without apt."""
+    if not shutil.which('apt-config'):
+        return []
     settings = subprocess.run(['apt-config', 'shell', 'LIST', 'Dir::Etc::sourcelist/f', 'PARTS',
                                'Dir::Etc::sourceparts/d'], capture_output=True, text=True).stdout
     paths = [Path(path) for path in re.findall(r"='(.*)'", settings)]
     files = [path for path in paths if path.is_file()]
     files += [file for path in paths if path.is_dir() for file in sorted(path.iterdir())]
-    release = Path('/etc/os-release').read_text() if Path('/etc/os-release').exists() else ''
-    suites = ROLES | set(re.findall(r'^VERSION_CODENAME=(\S+)', release, re.MULTILINE))
+    suites = known_suites(_release())
     entries = [entry for file in files for entry in sources(file.read_text(errors='replace'), file.suffix)]
-    found = dict.fromkeys((uri, f'[signed-by={key}] ' if key else '')
-                          for uri, names, components, key in entries if names & suites and 'main' in components)
-    return sorted(found, key=lambda mirror: not mirror[0].rstrip('/').endswith('/debian'))
+    found = dict.fromkeys(Mirror(uri, f'[signed-by={key}] ' if key else '', distribution)
+                          for uri, names, components, key in entries for distribution in suites
+                          if names & suites[distribution] and 'main' in components)
+    return sorted(found, key=lambda mirror: not mirror.uri.rstrip('/').endswith(f'/{mirror.distribution}'))
+
+
+def newer_python() -> str:
+    """Return what to do where the Python that runs this is too old."""
+    names = [NEWER[suite] for suite in known_suites(_release())['ubuntu'] if suite in NEWER]
+    if not names:
+        return 'make setup PYTHON=/path/to/python3'
+    return (f'sudo apt-get install {names[0]} {names[0]}-dev {names[0]}-venv (from universe), then make setup '
+            f'PYTHON={names[0]}')
+
+
+def known_suites(release: str) -> dict[str, set[str]]:
+    """Tell the suites of apt's sources apart.
+
+    Parameters
+    ----------
+    release : str
+        Text of /etc/os-release.
+
+    Returns
+    -------
+    dict of str to set of str
+        'debian' and 'ubuntu' to the names of their suites that this machine may use. Derivatives name the Ubuntu that
+        they are made from.
+    """
+    fields = dict(re.findall(r'^(\w+)="?([^"\n]*)', release, re.MULTILINE))
+    ubuntu = fields.get('UBUNTU_CODENAME') or (fields.get('VERSION_CODENAME') if fields.get('ID') == 'ubuntu' else None)
+    debian = fields.get('DEBIAN_CODENAME') or (None if ubuntu else fields.get('VERSION_CODENAME'))
+    return {'debian': ROLES | ({debian} if debian else set()), 'ubuntu': {ubuntu} if ubuntu else set()}
+
+
+def _release() -> str:
+    return OS_RELEASE.read_text() if OS_RELEASE.exists() else ''
 
 
 def sources(text: str, suffix: str) -> Iterator[tuple[str, set[str], set[str], str | None]]:

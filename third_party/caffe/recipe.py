@@ -5,18 +5,21 @@ from typing import NamedTuple
 
 COMMIT = '99bd997'  # the last change to Caffe's code; only a README line changed after it
 
-# Debian's source package of that commit, and the last release that carries it.
-DEBIAN_PACKAGE, DEBIAN_SUITE = 'caffe', 'bullseye'
+# The source package of that commit, and the last release of each distribution that carries it.
+DEBIAN_PACKAGE, SUITES = 'caffe', {'debian': 'bullseye', 'ubuntu': 'focal'}
 ARCHIVE = 'caffe_1.0.0+git20180821.99bd997.orig.tar.gz'
 ARCHIVE_SHA256 = 'e0eb3f06794f7402c77b7dec8e8480273ee1a1bb192e9122b621a69d4147ad0c'
+# The project's own page, where no mirror has that package.
+REPOSITORY, REVISION = 'https://github.com/BVLC/caffe', '99bd99795dcdf0b1d3086a8d67ab1782a8a08383'
 
-# The files that are checked, copied and compiled. Of docs, examples, matlab and tools nothing is built.
-PARTS = ('CMakeLists.txt', 'cmake', 'include', 'python', 'src', 'docs/CMakeLists.txt', 'examples/CMakeLists.txt',
-         'matlab/CMakeLists.txt', 'tools/CMakeLists.txt')
+# The files that are checked, copied and compiled: these, and in these folders all with the suffixes below. Of docs,
+# examples, matlab and tools nothing is built.
+PARTS = ('CMakeLists.txt', 'LICENSE', 'cmake', 'include', 'python', 'src', 'docs/CMakeLists.txt',
+         'examples/CMakeLists.txt', 'matlab/CMakeLists.txt', 'tools/CMakeLists.txt')
 SUFFIXES = {'.cc', '.cmake', '.cpp', '.cu', '.cuh', '.h', '.hpp', '.in', '.proto', '.py', '.txt'}
 GENERATED = ('python/caffe/proto/',)  # an earlier build inside a checkout leaves these
 # The hash of what `sha256sum` prints for those files, in byte order of their paths.
-TREE_SHA256 = '1c27939c55c5779083d933b3aaabf2648660936ec7ca6225e284a0fc55a33814'
+TREE_SHA256 = '3f8c1fd84237962bf9580f2a95b072ec0a13a4256de2333a8ce14b97338b8a87'
 
 PACKAGES = (
     'cmake', 'g++', 'make',
@@ -44,14 +47,18 @@ SUBSTITUTIONS = (
                  'protobuf 3.18 dropped the second argument, a threshold for a warning'),
     Substitution('cmake/Misc.cmake',
                  'set(CMAKE_INSTALL_RPATH ${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_LIBDIR})',
-                 'set(CMAKE_INSTALL_RPATH "$ORIGIN/../../lib")',
-                 '_caffe.so, in python/caffe, finds libcaffe.so wherever the installed folder is moved to'),
+                 'set(CMAKE_INSTALL_RPATH "$ORIGIN/../../lib;$ORIGIN")',
+                 '_caffe.so, in python/caffe, finds libcaffe.so, and libcaffe.so what lies beside it, wherever the '
+                 'installed folder is moved to'),
 )
+
+# What Caffe is compiled for: every 64-bit x86 since 2009. The layers of accel choose faster code at run time.
+BASELINE = {'x86_64': ('-march=x86-64-v2',)}
 
 CMAKE_OPTIONS = {
     'CMAKE_BUILD_TYPE': 'Release',  # -O3 -DNDEBUG
-    'CMAKE_CXX_FLAGS': '-march=native',  # the cache is keyed by the CPU
     'CMAKE_INSTALL_LIBDIR': 'lib',
+    'CMAKE_BUILD_WITH_INSTALL_RPATH': 'ON',  # no path of the folder it was compiled in, so that two builds are equal
     'CMAKE_POLICY_VERSION_MINIMUM': '3.5',  # CMake 4 dropped, and 3.31 deprecates, what Caffe declares: 2.8.7
     'CPU_ONLY': 'ON',
     'BLAS': 'Open',

@@ -95,11 +95,11 @@ void scatter(const Geometry& g, const float* in, int stride, int k, int depth, i
   }
 }
 
-// rows x columns of `in` as columns x rows, both rounded up to W: what is beyond is zero, or for columns undefined.
-void transposed(const float* in, ptrdiff_t stride, int rows, int columns, float* out) {
-  const int out_stride = round_up(rows, W);
+// rows x columns of `in` as columns x out_stride, which is at least `rows`, both multiples of W: rows beyond are zero,
+// columns undefined.
+void transposed(const float* in, ptrdiff_t stride, int rows, int columns, float* out, int out_stride) {
   float corner[W * W];
-  for (int r = 0; r < rows; r += W)
+  for (int r = 0; r < out_stride; r += W)
     for (int c = 0; c < columns; c += W) {
       const float* from = in + r * stride + c;
       ptrdiff_t from_stride = stride;
@@ -123,22 +123,23 @@ void copied(const float* in, ptrdiff_t stride, int rows, int columns, float* out
 }
 
 // C (rows x columns) (+)= A B; A is rows x depth in memory, B and C have columns rounded up to W, C's rows to MR.
-// W rows of A at a time are transposed into `packed`, just before they are wanted. Weights are read once, from memory,
-// in short rows that no hardware foresees: hence the prefetching of the next W rows, or of the first ones' continuation.
+// PACK rows of A at a time are transposed into `packed`, just before they are wanted. Weights are read once, from
+// memory, in short rows that no hardware foresees: hence the prefetching of the next PACK, or of the first ones'
+// continuation.
 void multiply(bool accumulate, int rows, int columns, int depth, const float* a, ptrdiff_t a_stride, const float* b,
               float* c, float* packed) {
   const int stride = round_up(columns, W);
-  for (int m = 0; m < rows; m += W) {
-    transposed(a + m * a_stride, a_stride, min(W, rows - m), depth, packed);
-    const float* next = m + W < rows ? a + (m + W) * a_stride : a + depth;
-    for (int i = 0; i < W && m + i < rows; i += MR) {
+  for (int m = 0; m < rows; m += PACK) {
+    transposed(a + m * a_stride, a_stride, min(PACK, rows - m), depth, packed, PACK);
+    const float* next = m + PACK < rows ? a + (m + PACK) * a_stride : a + depth;
+    for (int i = 0; i < PACK && m + i < rows; i += MR) {
       for (int r = i; r < min(i + MR, rows - m); ++r)
         for (int k = 0; k < depth; k += 16) __builtin_prefetch(next + r * a_stride + k, 0, 2);
       float* out = c + static_cast<ptrdiff_t>(m + i) * stride;
       if (accumulate)
-        panel<true>(stride, depth, packed + i, W, b, stride, out, stride);
+        panel<true>(stride, depth, packed + i, PACK, b, stride, out, stride);
       else
-        panel<false>(stride, depth, packed + i, W, b, stride, out, stride);
+        panel<false>(stride, depth, packed + i, PACK, b, stride, out, stride);
     }
   }
 }
@@ -147,30 +148,30 @@ void multiply(bool accumulate, int rows, int columns, int depth, const float* a,
 struct Blocks {
   float *b, *spare, *c, *a;
   static size_t size(int rows, int columns, int a_rows) {
-    return 2 * static_cast<size_t>(columns + W) * (DEPTH + W) + static_cast<size_t>(rows + W) * (columns + W) +
-           static_cast<size_t>(a_rows + W) * (DEPTH + W);
+    return 2 * static_cast<size_t>(columns + W) * (DEPTH + W) + static_cast<size_t>(rows + PACK) * (columns + W) +
+           static_cast<size_t>(a_rows + PACK) * (DEPTH + W);
   }
   Blocks(float* memory, int rows, int columns)
       : b(memory), spare(b + (columns + W) * (DEPTH + W)), c(spare + (columns + W) * (DEPTH + W)),
-        a(c + static_cast<size_t>(rows + W) * (columns + W)) {}
+        a(c + static_cast<size_t>(rows + PACK) * (columns + W)) {}
 };
 
-// `total` cut into parts of at most `most`, as equal as multiples of W allow: the size of a part.
-int part(int total, int most) { return round_up(ceil_div(total, ceil_div(total, most)), W); }
+// `total` cut into parts of at most `most`, as equal as multiples allow: the size of a part.
+int part(int total, int most, int multiple) { return round_up(ceil_div(total, ceil_div(total, most)), multiple); }
 
 // Rows of a block: many, since all of them share the gathered columns, but so that every thread has two of the
 // `across` times as many blocks.
 int shared_rows(int rows, int across) {
-  return part(rows, min(ROWS, max(rows * across / (2 * omp_get_max_threads()), 4 * W)));
+  return part(rows, min(ROWS, max(rows * across / (2 * omp_get_max_threads()), 4 * PACK)), PACK);
 }
 
 }  // namespace
 
 void convolve(const Geometry& g, const float* bottom, const float* weights, const float* bias, float* top) {
   const int depth = g.channels * kernel_size(g), count = pixels(g);
-  const int columns = part(count, COLUMNS), across = ceil_div(count, columns);
+  const int columns = part(count, COLUMNS, W), across = ceil_div(count, columns);
   const int rows = shared_rows(g.outputs, across), down = ceil_div(g.outputs, rows);
-  const size_t size = Blocks::size(rows, columns, W);
+  const size_t size = Blocks::size(rows, columns, PACK);
   float* memory = scratch(size * omp_get_max_threads());
 #pragma omp parallel for schedule(dynamic)
   for (int task = 0; task < across * down; ++task) {
@@ -194,8 +195,8 @@ void convolve(const Geometry& g, const float* bottom, const float* weights, cons
 void convolve_to_bottom(const Geometry& g, const float* top, const float* weights, float* bottom) {
   // A task owns whole channels, since neighbouring columns add to the same pixels.
   const int depth = g.channels * kernel_size(g), count = pixels(g), plane = g.height * g.width;
-  const int columns = part(count, COLUMNS), channels = min(max(CHANNEL_ROWS / kernel_size(g), 1),
-                                                           ceil_div(g.channels, 2 * omp_get_max_threads()));
+  const int columns = part(count, COLUMNS, W);
+  const int channels = min(max(CHANNEL_ROWS / kernel_size(g), 1), ceil_div(g.channels, 2 * omp_get_max_threads()));
   const int rows = channels * kernel_size(g);
   const size_t size = Blocks::size(rows, columns, rows);
   float* memory = scratch(size * omp_get_max_threads());
@@ -209,7 +210,7 @@ void convolve_to_bottom(const Geometry& g, const float* top, const float* weight
       const int width = min(columns, count - n), stride = round_up(width, W);
       for (int m = 0; m < g.outputs; m += DEPTH) {
         const int length = min(DEPTH, g.outputs - m);
-        const int a_stride = round_up(height, W);
+        const int a_stride = round_up(height, PACK);
         copied(weights + static_cast<ptrdiff_t>(m) * depth + k, depth, length, height, block.a, a_stride);
         copied(top + static_cast<ptrdiff_t>(m) * count + n, count, length, width, block.b, stride);
         for (int r = 0; r < height; r += MR)
@@ -225,12 +226,12 @@ void convolve_to_bottom(const Geometry& g, const float* top, const float* weight
 
 void convolve_to_weights(const Geometry& g, const float* bottom, const float* top, float* weights) {
   const int depth = g.channels * kernel_size(g), count = pixels(g), threads = omp_get_max_threads();
-  const int columns = part(depth, COLUMNS), across = ceil_div(depth, columns);
+  const int columns = part(depth, COLUMNS, W), across = ceil_div(depth, columns);
   const int rows = shared_rows(g.outputs, across), down = ceil_div(g.outputs, rows), tasks = across * down;
   // With few blocks, the pixels are shared out as well and the parts added up in order afterwards.
   const int parts = tasks >= threads ? 1 : min(threads, ceil_div(count, DEPTH));
   const int share = round_up(ceil_div(count, parts), DEPTH);
-  const size_t size = Blocks::size(rows, columns, W), result = static_cast<size_t>(rows + W) * (columns + W);
+  const size_t size = Blocks::size(rows, columns, PACK), result = static_cast<size_t>(rows + PACK) * (columns + W);
   float* memory = scratch(size * threads + (parts > 1 ? result * tasks * parts : 0));
   float* results = memory + size * threads;
 #pragma omp parallel for schedule(dynamic)
@@ -244,7 +245,7 @@ void convolve_to_weights(const Geometry& g, const float* bottom, const float* to
     for (int n = begin; n < end; n += DEPTH) {
       const int length = min(DEPTH, end - n), length_stride = round_up(length, W);
       gather(g, bottom, k, width, n, length, block.spare, length_stride);
-      transposed(block.spare, length_stride, width, length, block.b);
+      transposed(block.spare, length_stride, width, length, block.b, stride);
       multiply(n > begin, height, width, length, top + static_cast<ptrdiff_t>(m) * count + n, count, block.b, c, block.a);
     }
     if (parts == 1)

@@ -10,10 +10,18 @@
 
 #if defined(__AVX512F__)
 #define ACCEL_ISA avx512
+#define ACCEL_ISA_NAME "AVX-512"
 #elif defined(__AVX2__) && defined(__FMA__)
 #define ACCEL_ISA avx2
+#define ACCEL_ISA_NAME "AVX2"
+#elif defined(__SSE4_2__)
+#define ACCEL_ISA sse4
+#define ACCEL_ISA_NAME "SSE4.2"
+#elif defined(__aarch64__)
+#define ACCEL_ISA neon
+#define ACCEL_ISA_NAME "NEON"
 #else
-#error "compile with the flags of AVX-512 or of AVX2 and FMA"
+#error "compile with the flags of one of the instruction sets in accel/build.py"
 #endif
 
 namespace accel {
@@ -21,25 +29,38 @@ namespace ACCEL_ISA {
 
 #if defined(__AVX512F__)
 constexpr int W = 16;   // floats in a vector
-constexpr int MR = 8;   // rows of C that the matrix kernel keeps in registers: 8 x 3 of 32 vectors
+constexpr int MR = 8, NV = 3;   // rows, and vectors of a row, of C that the matrix kernel keeps in 32 registers
 typedef int index __attribute__((vector_size(64)));
 #define ACCEL_EVEN {0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30}
 #define ACCEL_ODD {1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31}
 #define ACCEL_LOW {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23}
 #define ACCEL_HIGH {8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31}
 #define ACCEL_NEXT {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
-#else
+#elif defined(__AVX2__)
 constexpr int W = 8;
-constexpr int MR = 4;   // 4 x 3 of 16 vectors
+constexpr int MR = 4, NV = 3;   // in 16 registers
 typedef int index __attribute__((vector_size(32)));
 #define ACCEL_EVEN {0, 2, 4, 6, 8, 10, 12, 14}
 #define ACCEL_ODD {1, 3, 5, 7, 9, 11, 13, 15}
 #define ACCEL_LOW {0, 8, 1, 9, 2, 10, 3, 11}
 #define ACCEL_HIGH {4, 12, 5, 13, 6, 14, 7, 15}
 #define ACCEL_NEXT {1, 2, 3, 4, 5, 6, 7, 8}
+#else
+constexpr int W = 4;
+#if defined(__aarch64__)
+constexpr int MR = 8, NV = 3;   // in 32 registers
+#else
+constexpr int MR = 2, NV = 6;   // in 16 registers, where a product takes one before it is added
 #endif
-constexpr int NV = 3;        // vectors of a row of C in registers
+typedef int index __attribute__((vector_size(16)));
+#define ACCEL_EVEN {0, 2, 4, 6}
+#define ACCEL_ODD {1, 3, 5, 7}
+#define ACCEL_LOW {0, 4, 1, 5}
+#define ACCEL_HIGH {2, 6, 3, 7}
+#define ACCEL_NEXT {1, 2, 3, 4}
+#endif
 constexpr int NR = NV * W;
+constexpr int PACK = W > MR ? W : MR;   // rows of A that are brought into the order of the matrix kernel at a time
 
 typedef float vec __attribute__((vector_size(W * 4)));
 typedef float unaligned_vec __attribute__((vector_size(W * 4), aligned(4), may_alias));

@@ -7,7 +7,7 @@ namespace {
 // By name, so the order of the list doesn't matter.
 Kernels filled() {
   Kernels kernels = {};
-  kernels.instruction_set = W == 16 ? "AVX-512" : "AVX2";
+  kernels.instruction_set = ACCEL_ISA_NAME;
 #define KERNEL(name, ...) kernels.name = name;
 #include "../kernel_list.h"
 #undef KERNEL

@@ -2,15 +2,17 @@
 #include "layers.h"
 
 namespace accel {
-namespace {
 
 // Winograd pays where there are enough channels to sum over. Its rounding error needs 3x3.
-bool suits_winograd(const Geometry& g) {
-  return g.kernel_h == 3 && g.kernel_w == 3 && g.stride_h == 1 && g.stride_w == 1 && g.dilation_h == 1 &&
-         g.dilation_w == 1 && g.channels >= 16 && g.outputs >= 16;
+bool Convolution::suits_winograd() const {
+  const int *k = kernel_shape_.cpu_data(), *s = stride_.cpu_data(), *d = dilation_.cpu_data();
+  return k[0] == 3 && k[1] == 3 && s[0] == 1 && s[1] == 1 && d[0] == 1 && d[1] == 1 && channels_ / group_ >= 16 &&
+         num_output_ / group_ >= 16;
 }
 
-}  // namespace
+bool Convolution::planar() const {
+  return PlanarOnCpu<caffe::ConvolutionLayer<float> >::planar() && (products_pay() || suits_winograd());
+}
 
 void Convolution::Forward_cpu(const Blobs& bottom, const Blobs& top) {
   if (!planar()) return caffe::ConvolutionLayer<float>::Forward_cpu(bottom, top);
@@ -24,7 +26,7 @@ void Convolution::Forward_cpu(const Blobs& bottom, const Blobs& top) {
       const float* b = bias ? bias + j * g.outputs : nullptr;
       const float* x = bottom[i]->cpu_data() + j * (in / group_);
       float* y = top[i]->mutable_cpu_data() + j * (out / group_);
-      if (suits_winograd(g)) {
+      if (suits_winograd()) {
         kernels()->winograd(g, images, x, in, w, b, y, out);
       } else {
         for (int n = 0; n < images; ++n) kernels()->convolve(g, x + n * in, w, b, y + n * out);
@@ -48,7 +50,7 @@ void Convolution::Backward_cpu(const Blobs& top, const std::vector<bool>& propag
       if (param_propagate_down_[0]) {
         const float* x = bottom[i]->cpu_data() + j * (in / group_);
         float* dw = blobs_[0]->mutable_cpu_diff() + j * weights;
-        if (suits_winograd(g)) {
+        if (suits_winograd()) {
           kernels()->winograd_to_weights(g, images, x, in, dy, out, dw);
         } else {
           for (int n = 0; n < images; ++n) kernels()->convolve_to_weights(g, x + n * in, dy + n * out, dw);
@@ -57,7 +59,7 @@ void Convolution::Backward_cpu(const Blobs& top, const std::vector<bool>& propag
       if (propagate_down[i]) {
         const float* w = blobs_[0]->cpu_data() + j * weights;
         float* dx = bottom[i]->mutable_cpu_diff() + j * (in / group_);
-        if (suits_winograd(g) && g.pad_h <= 2 && g.pad_w <= 2) {
+        if (suits_winograd() && g.pad_h <= 2 && g.pad_w <= 2) {
           kernels()->winograd_to_bottom(g, images, dy, out, w, dx, in);
         } else {
           for (int n = 0; n < images; ++n) kernels()->convolve_to_bottom(g, dy + n * out, w, dx + n * in);

@@ -45,9 +45,13 @@ class PlanarOnCpu : public Planar<CaffeLayer, caffe::Caffe::CPU> {
   }
 };
 
-// 2-D convolutions of every shape; others are Caffe's.
+// 2-D convolutions of every shape, but only those for Winograd where products do not pay; others are Caffe's.
 class Convolution : public PlanarOnCpu<caffe::ConvolutionLayer<float> > {
   ACCEL_LAYER(Convolution, PlanarOnCpu<caffe::ConvolutionLayer<float> >)
+  bool planar() const override;
+
+ private:
+  bool suits_winograd() const;
 };
 
 // 2-D deconvolutions of every shape, and quickly those that upsample each channel by itself.

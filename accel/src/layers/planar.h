@@ -18,7 +18,7 @@ class Planar : public CaffeLayer {
   // the CPU each time, and each time it would go to the card.
   void Reshape(const Blobs& bottom, const Blobs& top) override {
     if (!planar()) {
-      fall_back(this->layer_param_, kMode == caffe::Caffe::CPU ? "not two-dimensional, or on a GPU"
+      fall_back(this->layer_param_, kMode == caffe::Caffe::CPU ? "not two-dimensional, or on a GPU, or faster there"
                                                                : "not two-dimensional, or on the CPU");
       return CaffeLayer::Reshape(bottom, top);
     }
@@ -34,7 +34,7 @@ class Planar : public CaffeLayer {
   }
 
  protected:
-  bool planar() const {
+  virtual bool planar() const {
     return this->num_spatial_axes_ == 2 && this->channel_axis_ == 1 && caffe::Caffe::mode() == kMode;
   }
 

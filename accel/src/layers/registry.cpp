@@ -34,7 +34,7 @@ Solvers::Creator caffes_sgd;
 
 extern "C" {
 
-// The instruction set in use from now on, or null where the CPU has neither.
+// The instruction set in use from now on, or null where there are none for this CPU.
 const char* accel_enable() {
   if (!accel::kernels()) return nullptr;
   if (!caffes_sgd) {
