@@ -93,7 +93,8 @@ def scratch(parent: Path | None = None) -> Iterator[Path]:
         with undisturbed():
             folder = Path(tempfile.mkdtemp(prefix='.new', dir=parent))
             lock = os.open(folder, os.O_RDONLY)
-            fcntl.flock(lock, fcntl.LOCK_SH)    # for as long as this process lives; then it gets its name
+            with contextlib.suppress(OSError):      # where there are no locks, nobody sweeps either
+                fcntl.flock(lock, fcntl.LOCK_SH)    # for as long as this process lives; then it gets its name
             folder = folder.rename(parent / folder.name.replace('.new', SCRATCH, 1))
         yield folder
     except OSError as problem:
@@ -104,7 +105,7 @@ def scratch(parent: Path | None = None) -> Iterator[Path]:
         with undisturbed():
             if folder:
                 shutil.rmtree(folder)
-            if lock:
+            if lock is not None:
                 os.close(lock)
 
 

@@ -1,5 +1,6 @@
 """Work spread over processes; a process that is killed takes no job with it, and none outlives this one."""
 import ctypes
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -86,6 +87,9 @@ def _prepare(function: Callable[..., Any], shared: tuple[Any, ...]) -> None:
     for number in ENDS:
         signal.signal(number, signal.SIG_DFL)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    first = multiprocessing.parent_process()
+    if first and multiprocessing.get_start_method() == 'fork' and os.getppid() != first.pid:    # it was killed before
+        os._exit(1)
     _function, _shared = function, shared
 
 
