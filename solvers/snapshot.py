@@ -94,6 +94,11 @@ def weights(snapshot: Path) -> Path:
     return snapshot / f'{PREFIX}_iter_{int(snapshot.name)}.caffemodel'
 
 
+def state(snapshot: Path) -> Path:
+    """The solver's state of a snapshot: its momentum and iteration."""
+    return weights(snapshot).with_suffix('.solverstate')
+
+
 def restore(solver: Any, snapshot: Path) -> int:
     """Bring a solver to the weights, momentum and iteration of a snapshot.
 
@@ -109,7 +114,7 @@ def restore(solver: Any, snapshot: Path) -> int:
         Images that the run had seen.
     """
     with contextlib.chdir(snapshot):
-        solver.restore(f'{PREFIX}_iter_{int(snapshot.name)}.solverstate')
+        solver.restore(state(snapshot).name)
     return int(json.loads(files.read_text(snapshot / MANIFEST))['passes'])
 
 
@@ -154,6 +159,8 @@ def problem_of(snapshot: Path, expected: Shapes | None = None) -> str | None:
         listed, found, iteration = manifest['files'], manifest['shapes'], manifest['iteration']
         if iteration != int(snapshot.name) or not isinstance(manifest['passes'], int):
             return f'{MANIFEST} is of iteration {iteration}'
+        if set(listed) != {weights(snapshot).name, state(snapshot).name}:
+            return f'{MANIFEST} names {", ".join(listed) or "nothing"}, not the weights and the state'
         for name, (length, digest) in listed.items():
             if (snapshot / name).stat().st_size != length:
                 return f'{name} has {(snapshot / name).stat().st_size} bytes instead of {length}'

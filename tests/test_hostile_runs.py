@@ -39,6 +39,10 @@ def test_json_nested_too_deeply(voc, monkeypatch):
     (voc / 'run/evaluation/evaluation.json').write_text(NESTED)
     assert read_record(run) is None
     assert snapshot.problem_of(newest) is None
+    manifest = json.loads((newest / snapshot.MANIFEST).read_text())
+    for kept in ({}, {snapshot.weights(newest).name: manifest['files'][snapshot.weights(newest).name]}):
+        (newest / snapshot.MANIFEST).write_text(json.dumps({**manifest, 'files': kept}))
+        assert 'not the weights and the state' in snapshot.problem_of(newest)    # Caffe would abort on a missing one
     (newest / snapshot.MANIFEST).write_text(NESTED)
     assert 'cannot be read' in snapshot.problem_of(newest)
     (voc / 'run/run.json').write_text(NESTED)
