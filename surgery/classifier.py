@@ -245,17 +245,15 @@ def _cut(net: Any, images: list[str], removed: list[tuple[str, str]]) -> tuple[A
 
 def _shapes(net: Any) -> Shapes:
     """Shapes for one image at a time, or for the net's own batch where it insists on that."""
-    batches = {}
-    for layer in net.layer:
-        if layer.type == 'Input':
-            batches[layer.name] = layer.input_param.shape[0].dim[0]
-            layer.input_param.shape[0].dim[0] = 1
+    shapes = [layer.input_param.shape[0] for layer in net.layer if layer.type == 'Input']
+    batches = [shape.dim[0] for shape in shapes]
+    for shape in shapes:
+        shape.dim[0] = 1
     try:
         return infer(net)
     except BadInput:
-        for layer in net.layer:
-            if layer.name in batches:
-                layer.input_param.shape[0].dim[0] = batches[layer.name]
+        for shape, batch in zip(shapes, batches, strict=True):
+            shape.dim[0] = batch
         return infer(net)
 
 
