@@ -301,7 +301,7 @@ def test_prototxts(tmp_path):
     'layer { ' * 5000, 'name: "' + 'x' * 10 ** 6, 'layer { type: "Input" top: "x" }',
     'layer { name: "a" type: "Input" }', 'layer { }', 'layer { name: "a" type: "Concat" top: "b" }',
     'input: "x" input_dim: 1',
-    'layer { name: "a" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } } '       # two of one name
+    'layer { name: "a" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 dim: 8 dim: 8 } } } '   # one name
     'layer { name: "a" type: "InnerProduct" bottom: "x" top: "y" inner_product_param { num_output: 2 } }',
     'layer { name: "a" type: "Convolution" bottom: "b" top: "c" }'])
 def test_prototxts_that_cannot_be(tmp_path, text):
