@@ -18,8 +18,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import files
-
 SOURCES = Path(__file__).parent / 'src'
 DESCRIPTION = 'build.json'  # what a build of Caffe says of itself
 # Machine -> options for all of its CPUs; and beyond them those of each instruction set, the names as in FCN_ACCEL_ISA.
@@ -153,6 +151,7 @@ def compile_and_link(target: Path, units: Sequence[Unit], link: Sequence[str], e
     target.parent.mkdir(parents=True, exist_ok=True)
     # Messages name a source without the folder that it lies in on this machine, as those of Caffe itself do.
     names = f'-ffile-prefix-map={SOURCES}=accel'
+    import files  # not with the others: a wheel has this module, whose text names the library, but compiles nothing
     with files.scratch(target.parent) as folder:
         def compile_one(unit: Unit) -> str:
             output = f'{folder}/{unit.name}.o'

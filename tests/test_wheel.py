@@ -61,9 +61,11 @@ def test_the_record_lists_every_file(tmp_path):
 
 
 def test_accel_imports_its_own_copy_of_the_ground():
-    text = 'import cli\nimport client\nfrom files import whole\n    import files\nfrom accel import ranks\n'
-    assert wheel.import_from_accel(text) == ('from accel import cli\nimport client\nfrom accel.files import whole\n'
-                                             '    from accel import files\nfrom accel import ranks\n')
+    text = 'import cli\nimport client\nfrom cli import BadInput\n    import cli\nfrom accel import ranks\n'
+    assert wheel.import_from_accel(text) == ('from accel import cli\nimport client\nfrom accel.cli import BadInput\n'
+                                             '    from accel import cli\nfrom accel import ranks\n')
+    build = (ROOT / 'accel/build.py').read_text()
+    assert wheel.import_from_accel(build) == build      # its text names the library's folder
 
 
 def test_a_library_without_a_license_is_refused(tmp_path):

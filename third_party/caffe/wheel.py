@@ -8,7 +8,7 @@ named after Caffe's version, this interpreter and the C library of this machine:
     caffe-1.0.0+fcn.1-cp311-cp311-manylinux_2_36_x86_64.whl
         caffe/          pycaffe, build.json, accel/HASH/libaccel.so
         caffe.libs/     libcaffe and what it needs: Boost, glog, gflags, protobuf, HDF5, OpenBLAS
-        accel/          this checkout's package, with the cli.py and files.py that it imports
+        accel/          this checkout's package, with the cli.py that it imports
 
 What every Linux has (the C and C++ library, zlib) stays outside, and CUDA's libraries come from their own packages.
 Nothing in it depends on when or where it was made: the same build and checkout give the same bytes.
@@ -39,8 +39,8 @@ OLD = (1980, 1, 1, 0, 0, 0)     # of every file in the archive: the first date t
 VERSION = '1.0.0+fcn.1'         # Caffe's, and a number that counts what changed in the recipe or in accel
 REQUIRES = ('numpy>=2', 'scipy', 'scikit-image', 'six', 'protobuf>=4.21', 'pydot', 'tqdm')  # pycaffe and accel import
 BOOST_HEADER = Path('/usr/include/boost/version.hpp')
-# What accel imports of this checkout besides itself; in the wheel modules of accel: a user may have a cli.py too.
-GROUND = ('cli', 'files')
+# What accel imports of this checkout besides itself; in the wheel a module of accel: a user may have a cli.py too.
+GROUND = 'cli'
 # For GPU builds: what the toolkit has, but a machine that installs the wheel may not; and cuDNN, for accel's layers.
 MORE_PACKAGES = {
     'cudart': {11: 'nvidia-cuda-runtime-cu11', 12: 'nvidia-cuda-runtime-cu12', 13: 'nvidia-cuda-runtime'},
@@ -157,17 +157,15 @@ def copy_packages(build: Path, described: Mapping[str, Any], libraries: Iterable
         copy.parent.mkdir(parents=True)
         shutil.copy(library, copy)
     shutil.copytree(ROOT / 'accel', stage / 'accel', ignore=no_caches)
-    for name in GROUND:
-        shutil.copyfile(ROOT / f'{name}.py', stage / f'accel/{name}.py')
+    shutil.copyfile(ROOT / f'{GROUND}.py', stage / f'accel/{GROUND}.py')
     for module in stage.glob('accel/*.py'):
         module.write_text(import_from_accel(module.read_text()))
 
 
 def import_from_accel(text: str) -> str:
-    """Return a module's text with the modules of `GROUND` imported from accel."""
-    names = '|'.join(GROUND)
-    text = re.sub(rf'^(\s*)import ({names})$', r'\1from accel import \2', text, flags=re.MULTILINE)
-    return re.sub(rf'^(\s*)from ({names}) import', r'\1from accel.\2 import', text, flags=re.MULTILINE)
+    """Return a module's text with `GROUND` imported from accel."""
+    text = re.sub(rf'^(\s*)import {GROUND}$', rf'\1from accel import {GROUND}', text, flags=re.MULTILINE)
+    return re.sub(rf'^(\s*)from {GROUND} import', rf'\1from accel.{GROUND} import', text, flags=re.MULTILINE)
 
 
 def write_metadata(info: Path, version: str, requires: Iterable[str]) -> None:
