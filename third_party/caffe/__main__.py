@@ -100,10 +100,8 @@ def setup(only_gpu: bool = False) -> None:
     if stamp() != wanted or not (cache / name).is_dir():
         cache.mkdir(parents=True, exist_ok=True)
         with locked(cache / 'lock'):
-            update(wanted, lambda: build_caffe(cache, name, plan, python))
-            if not only_gpu:
-                link(cache / name / 'python')
-            STAMP.write_text(json.dumps(wanted, indent=2) + '\n')
+            update(wanted, lambda: build_caffe(cache, name, plan, python),
+                   None if only_gpu else cache / name / 'python')
     on = f' with CUDA for architecture {" ".join(plan.architectures)}' if plan else ''
     print(f'ready: Caffe {recipe.COMMIT}{on} for Python {facts["python"]} in {cache / name}', flush=True)
     if only_gpu:
@@ -145,15 +143,17 @@ def gpu_plan(only_gpu: bool) -> cuda.Plan | None:
         raise Problem(f'{problem}; or go back to the CPU build: make setup GPU=0', problem.status) from None
 
 
-def update(wanted: dict[str, Any], provide: Callable[[], None]) -> None:
+def update(wanted: dict[str, Any], provide: Callable[[], None], python_folder: Path | None) -> None:
     """Do what the stamp does not show as done.
 
     Parameters
     ----------
     wanted : dict
-        The stamp to leave in .venv when Caffe is linked.
+        The stamp to leave in .venv.
     provide : callable
-        Puts Caffe's folder into the cache, unless it is there.
+        Puts Caffe's folder into the cache, which this process has locked, unless it is there.
+    python_folder : Path or None
+        In it, for .venv to import; None where .venv keeps the Caffe it has.
 
     Raises
     ------
@@ -165,6 +165,9 @@ def update(wanted: dict[str, Any], provide: Callable[[], None]) -> None:
     if stale - set(CHOICE):
         install_requirements(clear=bool(stale & {'interpreter', 'root'}))
     provide()
+    if python_folder:
+        link(python_folder)
+    STAMP.write_text(json.dumps(wanted, indent=2) + '\n')
 
 
 def build_caffe(cache: Path, name: str, plan: cuda.Plan | None, python: boost.Plan | None) -> None:
@@ -240,9 +243,7 @@ def setup_from_wheel(wheel: Path) -> None:
     if stamp() != wanted:
         cache.mkdir(parents=True, exist_ok=True)
         with locked(cache / 'lock'):
-            update(wanted, lambda: unpack_wheel(wheel, folder))
-            link(folder)
-            STAMP.write_text(json.dumps(wanted, indent=2) + '\n')
+            update(wanted, lambda: unpack_wheel(wheel, folder), folder)
     print(f'ready: Caffe {recipe.COMMIT} from a wheel for Python {platform.python_version()} in {folder}', flush=True)
 
 
