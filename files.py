@@ -206,6 +206,7 @@ def in_memory(content: bytes) -> Iterator[Path]:
     try:
         with open(descriptor, 'wb', closefd=False) as file:
             file.write(content)
+        del content     # which may be a net's size; once is enough
         yield Path(f'/proc/self/fd/{descriptor}')
     finally:
         os.close(descriptor)
@@ -267,7 +268,8 @@ def read_text(path: str | os.PathLike[str]) -> str:
             raise BadInput(f'{path} has {size} bytes, no text file that is read here has more than {MOST_TEXT}; '
                            'replace it')
         try:
-            return io.TextIOWrapper(file, encoding='utf-8').read()
+            with io.TextIOWrapper(file, encoding='utf-8') as text:
+                return text.read()
         except UnicodeDecodeError as problem:
             raise BadInput(f'{path} cannot be read ({problem}); it should be text in UTF-8') from None
 

@@ -4,7 +4,9 @@ A power cut or a full disk can still leave a folder whose files are short, so th
 SHA-256, and a snapshot that does not match it, or is of another net, is passed over.
 """
 import contextlib
+import itertools
 import json
+import math
 import os
 import shutil
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 import cli
 import files
+from surgery.caffemodel import Weights, read_weights
 
 MANIFEST = 'snapshot.json'
 PREFIX = 'train'    # of the solver's file names
@@ -112,10 +115,59 @@ def restore(solver: Any, snapshot: Path) -> int:
     -------
     int
         Images that the run had seen.
+
+    Raises
+    ------
+    BadInput
+        The weights or the state do not fit the solver.
     """
-    with contextlib.chdir(snapshot):
-        solver.restore(state(snapshot).name)
+    net = solver.net
+    for layer, blobs in _saved_weights(snapshot, shapes(net)).items():
+        for blob, saved in zip(net.params[layer], blobs, strict=True):
+            blob.data[...] = saved
+    with files.in_memory(_saved_state(snapshot, shapes(net)).SerializeToString()) as path:
+        solver.restore(str(path))
     return int(json.loads(files.read_text(snapshot / MANIFEST))['passes'])
+
+
+def _saved_weights(snapshot: Path, expected: Shapes) -> Weights:
+    """The parameters of a snapshot; BadInput where they are not what the net has.
+
+    Caffe would abort at a layer that differs, and at a file that it cannot parse.
+    """
+    saved = read_weights(weights(snapshot))
+    found = {name: [list(blob.shape) for blob in blobs] for name, blobs in saved.items()}
+    if found != expected:
+        raise cli.BadInput(_difference(found, expected))
+    return saved
+
+
+def _saved_state(snapshot: Path, expected: Shapes) -> Any:
+    """The `SolverState` of a snapshot without the weights that it names; BadInput where it does not fit the net.
+
+    Caffe would read whatever file it names, and take a momentum of any shape and then compute beyond its end.
+    """
+    from caffe.proto import caffe_pb2
+    from google.protobuf.message import DecodeError
+    path = state(snapshot)
+    saved = caffe_pb2.SolverState()
+    try:
+        with files.open_regular(path) as file:
+            saved.ParseFromString(file.read())
+    except DecodeError:
+        raise cli.BadInput(f'{path.name} is not the state of a solver') from None
+    if saved.iter != int(snapshot.name):
+        raise cli.BadInput(f'{path.name} is of iteration {saved.iter}')
+    found = [list(blob.shape.dim) for blob in saved.history if set(_fields(blob)) <= {'shape', 'data'}
+             and len(blob.data) == math.prod(blob.shape.dim)]
+    if len(found) != len(saved.history) or found != list(itertools.chain(*expected.values())):
+        raise cli.BadInput(f'{path.name} has a momentum that is not of the shapes of the parameters')
+    saved.ClearField('learned_net')
+    return saved
+
+
+def _fields(message: Any) -> list[str]:
+    return [field.name for field, _ in message.ListFields()]
 
 
 def list_snapshots(folder: Path) -> list[Path]:
@@ -166,9 +218,17 @@ def problem_of(snapshot: Path, expected: Shapes | None = None) -> str | None:
                 return f'{name} has {(snapshot / name).stat().st_size} bytes instead of {length}'
             if files.sha256(snapshot / name) != digest:
                 return f'{name} has changed since it was written'
+        if expected is not None and found != expected:
+            return _difference(found, expected)
+        if expected is not None:
+            _saved_weights(snapshot, expected)
+            _saved_state(snapshot, expected)
     except (cli.BadInput, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         return f'{MANIFEST} or what it names cannot be read ({problem})'
-    if expected is not None and found != expected:
-        layer = next(name for name in {**found, **expected} if found.get(name) != expected.get(name))
-        return f'it is of another net: layer {layer} has the shapes {found.get(layer)}, not {expected.get(layer)}'
     return None
+
+
+def _difference(found: Any, expected: Shapes) -> str:
+    """What is said of a snapshot whose layers have the shapes `found`."""
+    layer = next(name for name in {**found, **expected} if found.get(name) != expected.get(name))
+    return f'it is of another net: layer {layer} has the shapes {found.get(layer)}, not {expected.get(layer)}'

@@ -1,15 +1,21 @@
 """Run folders that came from elsewhere: damaged JSON is one line, and links in them lead to no file that is written."""
 import json
+import os
 
 import pytest
 
 pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 
+from caffe.proto import caffe_pb2  # noqa: E402
+from google.protobuf.message import DecodeError  # noqa: E402
+
+import files  # noqa: E402
 from cli import BadInput  # noqa: E402
 from solvers import monitor, snapshot  # noqa: E402
 from solvers.evaluation import read_record  # noqa: E402
 from solvers.loop import solve  # noqa: E402
 from solvers.run import Run  # noqa: E402
+from surgery import wire  # noqa: E402
 from tests.helpers import tiny  # noqa: E402
 
 pytestmark = pytest.mark.caffe
@@ -51,3 +57,93 @@ def test_json_nested_too_deeply(voc, monkeypatch):
     (voc / 'run/metrics.jsonl').write_text(NESTED + '\n' + json.dumps({'iteration': 1, 'loss': 1.0}) + '\n')
     with pytest.raises(BadInput, match='metrics.jsonl is damaged at line 1'):
         monitor.read(voc / 'run/metrics.jsonl')
+
+
+def reshaped(state):
+    """As many numbers, in another order of axes."""
+    shape = state.history[0].shape
+    shape.dim[:] = reversed(shape.dim)
+
+
+def without_numbers(state):
+    del state.history[0].data[:]
+
+
+def with_doubles(state):
+    state.history[0].double_data.extend([0.] * len(state.history[0].data))
+
+
+HOSTILE_STATES = {
+    'momentum of another shape': reshaped,
+    'momentum without numbers': without_numbers,
+    'momentum twice': with_doubles,
+    'a momentum too few': lambda state: state.history.pop(),
+    'a momentum too many': lambda state: state.history.add(),
+    'another iteration': lambda state: setattr(state, 'iter', 7),
+}
+
+
+def forge(newest, path, content):
+    """A file of a snapshot replaced, and its manifest as if it had been so from the first."""
+    path.write_bytes(content)
+    manifest = json.loads((newest / snapshot.MANIFEST).read_text())
+    manifest['files'][path.name] = [len(content), files.sha256(path)]
+    (newest / snapshot.MANIFEST).write_text(json.dumps(manifest))
+
+
+@pytest.fixture
+def halfway(voc, monkeypatch):
+    """A run of ten steps, with snapshots after five and ten."""
+    monkeypatch.setenv('FCN_DATA', str(voc / 'data'))
+    solve(tiny.training(10), voc / 'run')
+    return voc / 'run'
+
+
+def resumed(run, capsys, passed_over):
+    """Resume a run, from its newest snapshot or the one before; what it says."""
+    solve(tiny.training(12), run, resume=True)
+    told = capsys.readouterr().err
+    assert ('is passed over' in told) is passed_over
+    return told
+
+
+@pytest.mark.usefixtures('without_curves')
+@pytest.mark.parametrize('change', HOSTILE_STATES.values(), ids=HOSTILE_STATES)
+def test_a_state_that_caffe_would_die_of_is_passed_over(halfway, change, capsys):
+    newest = snapshot.list_snapshots(halfway / 'snapshots')[-1]
+    state = caffe_pb2.SolverState.FromString(snapshot.state(newest).read_bytes())
+    change(state)
+    forge(newest, snapshot.state(newest), state.SerializeToString())
+    assert snapshot.state(newest).name in resumed(halfway, capsys, passed_over=True)
+
+
+@pytest.mark.usefixtures('without_curves')
+@pytest.mark.parametrize('kind', ['state', 'weights'])
+def test_no_state_and_no_weights_at_all_are_passed_over(halfway, kind, capsys):
+    newest = snapshot.list_snapshots(halfway / 'snapshots')[-1]
+    path = getattr(snapshot, kind)(newest)
+    forge(newest, path, b'\xff' * 40)
+    assert path.name in resumed(halfway, capsys, passed_over=True)
+
+
+@pytest.mark.usefixtures('without_curves')
+def test_a_state_leads_to_no_other_file(halfway, capsys):
+    """Caffe reads the weights that a state names, wherever they are; here a FIFO that nobody writes to."""
+    newest = snapshot.list_snapshots(halfway / 'snapshots')[-1]
+    os.mkfifo(halfway / 'fifo')
+    state = caffe_pb2.SolverState.FromString(snapshot.state(newest).read_bytes())
+    state.learned_net = str(halfway / 'fifo')
+    forge(newest, snapshot.state(newest), state.SerializeToString())
+    resumed(halfway, capsys, passed_over=False)
+
+
+@pytest.mark.usefixtures('without_curves')
+def test_what_caffe_cannot_parse_in_saved_weights_does_not_end_the_process(halfway, capsys):
+    """Parameters are in order, but the layer's convolution_param is none: Caffe's parser would refuse the file."""
+    newest = snapshot.list_snapshots(halfway / 'snapshots')[-1]
+    net = caffe_pb2.NetParameter.FromString(snapshot.weights(newest).read_bytes())
+    broken = b''.join(wire.field(100, layer.SerializeToString() + wire.field(106, b'\xff')) for layer in net.layer)
+    with pytest.raises(DecodeError):
+        caffe_pb2.NetParameter.FromString(broken)
+    forge(newest, snapshot.weights(newest), broken)
+    resumed(halfway, capsys, passed_over=False)
