@@ -14,7 +14,7 @@ from typing import Any
 
 import cli
 import files
-from surgery.caffemodel import Weights, read_weights
+from surgery.caffemodel import LARGEST, Weights, read_weights
 
 MANIFEST = 'snapshot.json'
 PREFIX = 'train'    # of the solver's file names
@@ -214,6 +214,8 @@ def problem_of(snapshot: Path, expected: Shapes | None = None) -> str | None:
         if set(listed) != {weights(snapshot).name, state(snapshot).name}:
             return f'{MANIFEST} names {", ".join(listed) or "nothing"}, not the weights and the state'
         for name, (length, digest) in listed.items():
+            if length > LARGEST:
+                return f'{name} has {length} bytes, more than a file that Caffe writes'
             if (snapshot / name).stat().st_size != length:
                 return f'{name} has {(snapshot / name).stat().st_size} bytes instead of {length}'
             if files.sha256(snapshot / name) != digest:

@@ -147,3 +147,13 @@ def test_what_caffe_cannot_parse_in_saved_weights_does_not_end_the_process(halfw
         caffe_pb2.NetParameter.FromString(broken)
     forge(newest, snapshot.weights(newest), broken)
     resumed(halfway, capsys, passed_over=False)
+
+
+@pytest.mark.usefixtures('without_curves')
+def test_a_snapshot_of_terabytes_is_not_read(halfway, capsys):
+    newest = snapshot.list_snapshots(halfway / 'snapshots')[-1]
+    os.truncate(snapshot.state(newest), 1 << 42)    # sparse
+    manifest = json.loads((newest / snapshot.MANIFEST).read_text())
+    manifest['files'][snapshot.state(newest).name] = [1 << 42, '0' * 64]
+    (newest / snapshot.MANIFEST).write_text(json.dumps(manifest))
+    assert f'{snapshot.state(newest).name} has {1 << 42} bytes' in resumed(halfway, capsys, passed_over=True)

@@ -14,6 +14,8 @@ import matplotlib.pyplot  # noqa: F401 (as training has it, once it draws curves
 import numpy as np
 
 import accel  # noqa: F401 (as every command has it)
+import files
+from cli import BadInput
 from data_layers import __main__ as data_layers_main
 from data_layers.own.folder import CARD
 from nets import __main__ as nets_main
@@ -21,7 +23,7 @@ from nets import infer
 from report import __main__ as report_main
 from report import serve
 from solvers import __main__ as solvers_main
-from solvers import monitor, score
+from solvers import monitor, score, snapshot
 from solvers.instance import instantiate
 from solvers.loop import solve
 from surgery import __main__ as surgery_main
@@ -50,9 +52,15 @@ class Surface:
         Writes the input into a world.
     calls : tuple of Call
         A path below the world begins with '@' in their arguments.
+    aim : str
+        A pattern of the files to damage first; by default those that the arguments name.
+    seal : callable, optional
+        Makes the damaged input look unharmed, such as by the hashes that go with it.
     """
     build: Callable[[Path], None]
     calls: tuple[Call, ...]
+    aim: str = ''
+    seal: Callable[[Path], None] | None = None
 
 
 def without_time(world):
@@ -115,6 +123,23 @@ def build_run(world):
           world / 'in/run', ())
     about = json.loads((world / 'in/run/run.json').read_text())
     (world / 'in/run/run.json').write_text(json.dumps({**about, 'commit': None, 'versions': {}}))
+
+
+def hashed(path):
+    """Size and hash of a file; a wrong hash of one that is larger than anything here, since it would take hours."""
+    size = files.check_regular(path).st_size
+    return [size, files.sha256(path) if size < 1 << 26 else '']
+
+
+def seal_snapshots(world):
+    """The manifests of a run's snapshots name the files as they are now."""
+    for manifest in world.glob(f'in/run/snapshots/*/{snapshot.MANIFEST}'):
+        try:
+            about = json.loads(manifest.read_text())
+            about['files'] = {name: hashed(manifest.parent / name) for name in about['files']}
+        except (BadInput, OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue    # the manifest is what was damaged
+        manifest.write_text(json.dumps(about))
 
 
 def build_pictures(world):
@@ -217,6 +242,7 @@ def prepare(*lines):
 
 
 INFER = 'infer --cpu --net tiny --weights @in/w.caffemodel --out @out/masks'.split()[1:]
+RESUMED = commands(nets_main.main, 'train tiny --run @in/run --resume --iterations 5 --cpu', rewrites=('in/run',))
 SURFACES = {
     'onnx': Surface(build_onnx, commands(surgery_main.main, 'import @in/m.onnx --out @out/net --cpu')),
     'state': Surface(build_state, commands(surgery_main.main, 'import @in/m.safetensors --out @out/net --cpu')),
@@ -227,11 +253,12 @@ SURFACES = {
     'prototxt': Surface(build_classifier, commands(
         surgery_main.main, *(f'convolutionalize --prototxt @in/p.prototxt --weights @in/w.caffemodel --out @out/net '
                              f'--grid 0 --cpu {option}' for option in ('', '--image @in/photo.png')))),
+    'snapshot': Surface(build_run, RESUMED, aim='in/run/snapshots/*/train_*', seal=seal_snapshots),
     'run': Surface(build_run, (
         *commands(report_main.main, '@in/run --out @out/report.html --cpu', '@in/run @in/run --out @out/r.html --cpu',
                   rewrites=('in/run/evaluation',)),     # where it keeps what it scored
         *commands(solvers_main.main, 'runs @in'), *commands(serve_until_ready, '--net @in/run --cpu --port 0'),
-        *commands(nets_main.main, 'train tiny --run @in/run --resume --iterations 5 --cpu', rewrites=('in/run',)))),
+        *RESUMED)),
     'net': Surface(build_tiny, (
         *commands(score.main, '--net tiny --weights @in/w.caffemodel --cpu --json @out/s.json'),
         *commands(nets_main.main, 'train tiny --run @runs/new --cpu --iterations 1',

@@ -36,7 +36,8 @@ def mutant(surface, name, seed, number, base, world):
     call = rng.choice(surface.calls)
     argv, writes = list(call.argv), call.writes
     files = sorted(path for folder in ('in', 'data') for path in (world / folder).rglob('*') if path.is_file())
-    named = [path for path in files if f'@{path.relative_to(world)}' in argv]
+    named = [path for path in files if path.relative_to(world).match(surface.aim)] if surface.aim else \
+        [path for path in files if f'@{path.relative_to(world)}' in argv]
     touched = set()
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         path = rng.choice(named if named and rng.random() < .7 else files)
@@ -53,6 +54,8 @@ def mutant(surface, name, seed, number, base, world):
             change_arguments(argv, rng, world)
             writes = FOLDERS        # wherever that is
         touched.add(path)
+    if surface.seal:
+        surface.seal(world)
     return placed(replace(call, writes=writes), argv, world)
 
 
