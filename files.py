@@ -30,7 +30,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)    # what writing fails with wh
 def whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A binary file beside `path` that takes its name when the block ends, and is removed when the block fails.
 
-    What a killed process leaves has a name that ends in `PARTIAL`; the next one to write `path` replaces it.
+    What a killed process leaves has a name that ends in `PARTIAL`; the next one to write `path` replaces it. One that
+    is still writing `path` is waited for.
 
     Parameters
     ----------
@@ -52,19 +53,67 @@ def whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     path = Path(path)
     if path.exists() and not is_ordinary(path):
         raise BadInput(f'{path}: cannot write: not a regular file; name another file')
-    partial = path.with_name(path.name + PARTIAL)
+    partial, lock = path.with_name(path.name + PARTIAL), None
     try:
-        partial.unlink(missing_ok=True)
-        with partial.open('xb') as file:
+        while lock is None:
+            _clear(partial)
+            with undisturbed():
+                lock = _create_locked(partial)
+        with open(os.dup(lock), 'wb') as file:
             yield file
-        os.replace(partial, path)
+        with undisturbed():
+            os.replace(partial, path)
+            os.close(lock)
+            lock = None
     except OSError as problem:
         if problem.filename == str(partial) or problem.errno in FULL:
             problem.filename = str(path)
         raise
     finally:
-        with undisturbed():
-            partial.unlink(missing_ok=True)
+        if lock is not None:
+            with undisturbed():
+                partial.unlink(missing_ok=True)
+                os.close(lock)
+
+
+def _create_locked(path: Path) -> int | None:
+    """A descriptor of a new file that holds its lock; None where another process came first."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    except FileExistsError:
+        return None
+    with contextlib.suppress(OSError):      # where there are no locks, nobody waits either
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    if _is_at(descriptor, path):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _clear(path: Path) -> None:
+    """Remove what was left at `path`, once no process has it locked."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return
+    except OSError:     # a link, or not ours to read: nobody writes through it
+        path.unlink(missing_ok=True)
+        return
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if _is_at(descriptor, path):
+            path.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether an open file still has the name `path`."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager

@@ -60,6 +60,39 @@ def test_what_a_killed_process_leaves_is_replaced(tmp_path):
     assert path.read_bytes() == b'new' and names(tmp_path) == ['a.bin']
 
 
+IN_HALVES = """
+import sys, time
+import files
+path, content = sys.argv[1:]
+for _ in range(60):
+    with files.whole(path) as file:
+        for _ in range(4):
+            file.write(content.encode() * 5000)
+            file.flush()
+            time.sleep(.0005)
+"""
+
+
+def test_what_several_processes_write_is_whole_all_the_time(tmp_path):
+    path, failures = tmp_path / 'a.bin', 0
+    path.write_text('a' * 20_000)
+    writers = [subprocess.Popen([sys.executable, '-c', IN_HALVES, str(path), each], cwd=CHECKOUT) for each in 'abc']
+    while any(writer.poll() is None for writer in writers):
+        content = path.read_text()
+        failures += len(content) != 20_000 or len(set(content)) != 1
+    assert [writer.wait() for writer in writers] == [0, 0, 0] and not failures
+    assert names(tmp_path) == ['a.bin']
+
+
+@pytest.mark.parametrize('kind', ['link', 'hard link', 'FIFO'])
+def test_nothing_is_written_through_what_has_the_name_of_a_part(tmp_path, kind):
+    mine, part = tmp_path / 'mine', tmp_path / f'a.bin{files.PARTIAL}'
+    mine.write_text('mine')
+    {'link': part.symlink_to, 'hard link': part.hardlink_to, 'FIFO': lambda _: os.mkfifo(part)}[kind](mine)
+    files.write(tmp_path / 'a.bin', 'new')
+    assert mine.read_text() == 'mine' and names(tmp_path) == ['a.bin', 'mine']
+
+
 @pytest.mark.parametrize('path', ['missing/a.json', 'file/a.json', 'folder'])
 def test_what_cannot_be_written_is_one_line(tmp_path, path):
     (tmp_path / 'file').write_text('')
