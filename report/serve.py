@@ -191,6 +191,7 @@ def decode(data: bytes) -> Image.Image:
         upright = ImageOps.exif_transpose(photo).convert('RGB')
     except Exception:
         raise Refused(415, 'this picture is damaged: it begins well but cannot be decoded to its end') from None
+    upright.info.clear()    # what was said of the file's colours, such as which is transparent, is not of these
     upright.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
     return upright
 

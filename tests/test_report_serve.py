@@ -80,6 +80,7 @@ def test_the_answer_is_what_the_net_says(server, weights, tmp_path):
 
 @pytest.mark.parametrize('format, mode, options', [
     ('JPEG', 'RGB', {}), ('JPEG', 'CMYK', {}), ('PNG', 'L', {}), ('PNG', 'P', {}), ('PNG', 'RGBA', {}),
+    ('PNG', '1', {'transparency': 1}), ('PNG', 'L', {'transparency': 7}), ('JPEG', 'RGB', {'icc_profile': b'x'}),
     ('PNG', '1', {}), ('WEBP', 'RGB', {}), ('TIFF', 'RGB', {}), ('BMP', 'RGB', {})])
 def test_photographs_of_all_kinds(server, format, mode, options):
     assert post(server, picture(format=format, mode=mode, **options))[0] == 200

@@ -151,7 +151,7 @@ def become(call, world, logs):
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 31, 1 << 31))
         for number, name in enumerate((os.devnull, *logs)):
             os.dup2(os.open(name, os.O_RDONLY if not number else os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), number)
-        sys.stdin, sys.stdout, sys.stderr = (open(number, mode, closefd=False, errors=errors) for number, mode, errors
+        sys.stdin, sys.stdout, sys.stderr = (open(number, mode, 1, closefd=False, errors=errors) for number, mode, errors
                                              in ((0, 'r', None), (1, 'w', None), (2, 'w', 'backslashreplace')))
         _move(world)
         sys.argv = [call.main.__module__, *call.argv]
