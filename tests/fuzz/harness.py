@@ -151,8 +151,9 @@ def become(call, world, logs):
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 31, 1 << 31))
         for number, name in enumerate((os.devnull, *logs)):
             os.dup2(os.open(name, os.O_RDONLY if not number else os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), number)
-        sys.stdin, sys.stdout, sys.stderr = (open(number, mode, 1, closefd=False, errors=errors) for number, mode, errors
-                                             in ((0, 'r', None), (1, 'w', None), (2, 'w', 'backslashreplace')))
+        sys.stdin = open(0, closefd=False)
+        sys.stdout = open(1, 'w', 1, closefd=False)     # by the line, for who reads it meanwhile
+        sys.stderr = open(2, 'w', 1, closefd=False, errors='backslashreplace')
         _move(world)
         sys.argv = [call.main.__module__, *call.argv]
         status = cli.run(call.main, list(call.argv))
