@@ -1,5 +1,6 @@
 # make help lists the targets. Each works as the only command typed in a fresh clone: it runs setup first.
-PYTHON ?= python3
+# That of .venv while it is there; at first the machine's.
+PYTHON ?= $(or $(wildcard $(shell sed -n 's/^executable = //p' .venv/pyvenv.cfg 2> /dev/null)),python3)
 VENV := .venv/bin/python
 NETS := $(sort $(subst _,-,$(patsubst nets/%/solve.py,%,$(wildcard nets/*/solve.py))))
 
@@ -16,7 +17,8 @@ help:  ## this list
 	@echo 'make NET           train it, and first what it starts from; NET is one of'
 	@echo '$(NETS)' | fold -s -w 96 | sed 's/^/                   /'
 	@echo
-	@echo 'ARGS="..." is passed on: make voc-fcn8s ARGS="0 --iterations 4000". PYTHON=... chooses the interpreter.'
+	@echo 'ARGS="..." is passed on: make voc-fcn8s ARGS="0 --iterations 4000".'
+	@echo 'PYTHON=... chooses the interpreter, kept until changed.'
 	@echo 'GPU=1 chooses the GPU build of Caffe (CUDA_ARCH=90 where no card is), GPU=0 the CPU build; kept until changed.'
 	@echo 'WHEEL=FILE takes Caffe from a wheel instead of building it; kept until GPU=0 or GPU=1.'
 	@echo 'FCN_DATA, FCN_WEIGHTS and FCN_RUNS move data/, weights/ and runs/; CAFFE_SRC=DIR is a checkout of Caffe.'

@@ -346,3 +346,19 @@ def test_build_json_compiles_a_library_against_the_installed_caffe(tmp_path):
     subprocess.run(command, check=True)
     probe = ctypes.CDLL(str(tmp_path / 'probe.so'))
     assert probe.count(5) == 30 and probe.has_deconvolution()
+
+
+@pytest.mark.parametrize('there, given, expected', [
+    (True, (), '{python}'), (False, (), 'python3'), (True, ('PYTHON=python3.99',), 'python3.99')])
+def test_make_keeps_the_interpreter_of_venv(tmp_path, there, given, expected):
+    """Until another one is named, or it is gone."""
+    python = tmp_path / 'python3.12'
+    if there:
+        python.write_text('')
+    shutil.copy(ROOT / 'Makefile', tmp_path)
+    (tmp_path / '.venv').mkdir()
+    (tmp_path / '.venv/pyvenv.cfg').write_text(f'home = {tmp_path}\nexecutable = {python}\n')
+    environment = {name: value for name, value in os.environ.items() if name not in ('PYTHON', 'MAKEFLAGS', 'MAKELEVEL')}
+    said = subprocess.run(['make', '-n', 'setup', *given], cwd=tmp_path, env=environment, capture_output=True, text=True,
+                          check=True)
+    assert said.stdout.startswith(f'{expected.format(python=python)} -m third_party.caffe\n')
