@@ -50,7 +50,8 @@ def toolkit(cache: Path | None = None) -> Path:
     shutil.rmtree(partial, ignore_errors=True)
     for name in ('bin', 'lib64'):
         (partial / name).mkdir(parents=True)
-    shutil.copy(HERE / 'nvcc', partial / 'bin')
+    shutil.copy(HERE / 'nvcc.py', partial / 'bin/nvcc')
+    (partial / 'bin/nvcc').chmod(0o755)
     shutil.copytree(HERE / 'include', partial / 'include')
     for name, needed in LIBRARIES.items():
         run = ['g++', *FLAGS, f'-I{HERE / "include"}', str(HERE / SOURCES[name]), '-o',

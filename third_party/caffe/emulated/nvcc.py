@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]      # of the toolkit
@@ -19,7 +20,7 @@ KERNEL = re.compile(r'__global__\s+void\s+(\w+)\s*\(')
 SHARED = re.compile(r'__shared__\s+([\w:]+)\s+(\w+)\s*((?:\[[^;\]]*\]\s*)+);')
 
 
-def closing(text, start, pair):
+def closing(text: str, start: int, pair: str) -> int:
     """The place after the bracket that closes the one at `start`."""
     depth = 0
     for at in range(start, len(text)):
@@ -29,7 +30,7 @@ def closing(text, start, pair):
     raise SystemExit(f'nvcc: a {pair[0]} that is not closed')
 
 
-def kernels(text):
+def kernels(text: str) -> dict[str, bool]:
     """For each kernel that a source defines, whether its threads have to do with each other."""
     found = {}
     for match in KERNEL.finditer(text):
@@ -41,7 +42,7 @@ def kernels(text):
     return found
 
 
-def start_of_kernel(text, end):
+def start_of_kernel(text: str, end: int) -> int:
     """Where the expression that names a kernel begins, which ends at `end`, before comments."""
     at = end
     while True:
@@ -57,23 +58,25 @@ def start_of_kernel(text, end):
             depth += (text[at] == '>') - (text[at] == '<')
             if not depth:
                 break
-    return at - len(re.search(r'[\w#]+$', text[:at])[0])
+    name = re.search(r'[\w#]+$', text[:at])
+    assert name, 'a launch without a kernel'
+    return name.start()
 
 
-def translated(text):
+def translated(text: str) -> str:
     """A source of CUDA as C++."""
     together = kernels(text)
     while '<<<' in text:
         at = text.index('<<<')
         start = start_of_kernel(text, at)
-        name = re.match(r'[\w#]+', text[start:])[0]
+        name = re.split(r'[^\w#]', text[start:at], maxsplit=1)[0]
         end, waits = text.index('>>>', at), str(together.get(name, False)).lower()
         text = (f'{text[:start]}::emulated::kernel("{name}", {waits}, [](auto... a) {{ {text[start:at]}(a...); }}, '
                 f'{text[at + 3:end]}){text[end + 3:]}')
     return SHARED.sub(r'static \1 \2\3; ::emulated::share(\2, sizeof(\2));', text)
 
 
-def overlay(folders, target):
+def overlay(folders: Iterable[str], target: Path) -> None:
     """Copies of the headers that launch kernels, translated."""
     for folder in map(Path, folders):
         for header in sorted(folder.glob('caffe/**/*.hpp')):
@@ -84,7 +87,7 @@ def overlay(folders, target):
                 copy.write_text(translated(text))
 
 
-def main(argv):
+def main(argv: Sequence[str]) -> int:
     if '--version' in argv:
         print('nvcc of an emulated card\nCuda compilation tools, release 13.0, V13.0.0')
         return 0
@@ -94,7 +97,8 @@ def main(argv):
     if '--dryrun' in argv:
         print(f'#$ TOP={ROOT}')
         return 0
-    command, source, words, compiler = [], None, iter(argv), 'g++'
+    command: list[str] = []
+    source, words, compiler = Path(), iter(argv), 'g++'
     for word in words:
         if word in SKIPPED:
             next(words)
@@ -113,9 +117,9 @@ def main(argv):
         # Where a plain name is included, it is looked for beside the source first.
         text = f'#line 1 "{source}"\n{translated(source.read_text())}'
         (target / 'source.cpp').write_text(text)
-        words = [compiler, '-D__CUDACC__', f'-I{target / "include"}', f'-I{source.parent}', str(target / 'source.cpp'),
-                 *command, '-std=c++17', f'-I{ROOT / "include"}']
-        return subprocess.run(words, env={**os.environ, 'LC_ALL': 'C'}).returncode
+        call = [compiler, '-D__CUDACC__', f'-I{target / "include"}', f'-I{source.parent}', str(target / 'source.cpp'),
+                *command, '-std=c++17', f'-I{ROOT / "include"}']
+        return subprocess.run(call, env={**os.environ, 'LC_ALL': 'C'}).returncode
 
 
 if __name__ == '__main__':
