@@ -272,13 +272,17 @@ class Header(tarfile.TarInfo):
     """What precedes a member of a tar file; unlike the standard library's, one that is cut short is no end."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
         try:
-            header = super().frombuf(buf, encoding, errors)
+            return super().fromtarfile(archive)
         except tarfile.EOFHeaderError:      # type: ignore[attr-defined]
             raise
         except tarfile.HeaderError as problem:
             raise tarfile.ReadError(f'it is cut short or damaged: {problem}') from None
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        header = super().frombuf(buf, encoding, errors)
         if header.type in HEADERS and header.size > MOST_HEADERS:
             raise tarfile.ReadError(f'a header has {header.size} bytes')
         return header

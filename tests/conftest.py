@@ -1,12 +1,18 @@
 """Quiet Caffe, no workers that read ahead, and no folder of the user's own."""
 import ctypes
 import os
+import signal
 import sys
 
 os.environ.setdefault('GLOG_minloglevel', '2')
 os.environ.setdefault('FCN_WORKERS', '0')    # many tests make nets
 if 'PYTEST_XDIST_WORKER' in os.environ:     # tests that run beside each other share the cores
     os.environ.update(OMP_NUM_THREADS='1', OPENBLAS_NUM_THREADS='1')
+
+# Commands that the tests start hear signals, also where nohup or a script in the background started the tests.
+for number, action in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, action)
 
 import pytest  # noqa: E402
 
