@@ -158,16 +158,16 @@ def _saved_state(snapshot: Path, expected: Shapes) -> Any:
         raise cli.BadInput(f'{path.name} is not the state of a solver') from None
     if saved.iter != int(snapshot.name):
         raise cli.BadInput(f'{path.name} is of iteration {saved.iter}')
-    found = [list(blob.shape.dim) for blob in saved.history if set(_fields(blob)) <= {'shape', 'data'}
-             and len(blob.data) == math.prod(blob.shape.dim)]
-    if len(found) != len(saved.history) or found != list(itertools.chain(*expected.values())):
+    if [_shape(blob) for blob in saved.history] != list(itertools.chain(*expected.values())):
         raise cli.BadInput(f'{path.name} has a momentum that is not of the shapes of the parameters')
     saved.ClearField('learned_net')
     return saved
 
 
-def _fields(message: Any) -> list[str]:
-    return [field.name for field, _ in message.ListFields()]
+def _shape(blob: Any) -> list[int] | None:
+    """The shape of a saved momentum; None where it has other fields, or not as many numbers."""
+    plain = {field.name for field, _ in blob.ListFields()} <= {'shape', 'data'}
+    return list(blob.shape.dim) if plain and len(blob.data) == math.prod(blob.shape.dim) else None
 
 
 def list_snapshots(folder: Path) -> list[Path]:

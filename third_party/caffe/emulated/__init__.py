@@ -18,8 +18,9 @@ from pathlib import Path
 from .. import Problem, build
 
 HERE = Path(__file__).parent
-LIBRARIES = {'cudart': (), 'cublas': ('-lcudart', '-lopenblas'), 'curand': ('-lcudart',), 'nccl': ('-lcudart',)}
-SOURCES = {'cudart': 'card.cpp', 'cublas': 'cublas.cpp', 'curand': 'curand.cpp', 'nccl': 'nccl.cpp'}
+LIBRARIES = {   # name -> its source, and what it is linked with
+    'cudart': ('card.cpp',), 'cublas': ('cublas.cpp', '-lcudart', '-lopenblas'), 'curand': ('curand.cpp', '-lcudart'),
+    'nccl': ('nccl.cpp', '-lcudart')}
 FLAGS = ('-std=c++17', '-O2', '-g1', '-fPIC', '-shared', '-Wall', '-Wextra', '-Wno-unused-parameter', '-Werror')
 
 
@@ -53,12 +54,12 @@ def toolkit(cache: Path | None = None) -> Path:
     shutil.copy(HERE / 'nvcc.py', partial / 'bin/nvcc')
     (partial / 'bin/nvcc').chmod(0o755)
     shutil.copytree(HERE / 'include', partial / 'include')
-    for name, needed in LIBRARIES.items():
-        run = ['g++', *FLAGS, f'-I{HERE / "include"}', str(HERE / SOURCES[name]), '-o',
+    for name, (source, *needed) in LIBRARIES.items():
+        run = ['g++', *FLAGS, f'-I{HERE / "include"}', str(HERE / source), '-o',
                str(partial / f'lib64/lib{name}.so'), f'-Wl,-soname,lib{name}.so', f'-L{partial / "lib64"}', *needed,
                '-Wl,-rpath,$ORIGIN']
         result = subprocess.run(run, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if result.returncode:
-            raise Problem(f'the emulated card does not compile ({SOURCES[name]}): {result.stdout}')
+            raise Problem(f'the emulated card does not compile ({source}): {result.stdout}')
     partial.rename(folder)
     return folder

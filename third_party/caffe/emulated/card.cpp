@@ -222,7 +222,7 @@ dim3 at(uint64_t number, dim3 size) {
 struct Fiber {
   ucontext_t context;
   std::vector<char> stack = std::vector<char>(kStack);
-  bool finished, waits;
+  bool finished;
 };
 std::vector<Fiber> fibers;
 ucontext_t scheduler;
@@ -243,7 +243,7 @@ bool run_together(const std::function<void()>& code, uint64_t count) {
   shared.clear();
   for (uint64_t i = 0; i < count; ++i) {
     Fiber& f = fibers[i];
-    f.finished = f.waits = false;
+    f.finished = false;
     getcontext(&f.context);
     f.context.uc_stack.ss_sp = f.stack.data();
     f.context.uc_stack.ss_size = f.stack.size();
