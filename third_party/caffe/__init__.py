@@ -12,6 +12,10 @@ library only. Annotations stay unevaluated, so that an older Python imports it a
     cudnn.py    the package of cuDNN for a GPU build
     __main__.py the steps in order
 """
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
 
 
 class Problem(Exception):
@@ -28,3 +32,26 @@ class Problem(Exception):
     def __init__(self, message: str, status: int = 1) -> None:
         super().__init__(message)
         self.status = status
+
+
+def run(work: Callable[[], None], again: str) -> int:
+    """Do the work of a command, say in one line what stopped it, and return the exit status.
+
+    Parameters
+    ----------
+    work : callable
+    again : str
+        What to type when the system's fault is mended, as in 'make setup again'.
+    """
+    try:
+        work()
+    except Problem as problem:
+        print(f'error: {problem}', file=sys.stderr)
+        return problem.status
+    except OSError as problem:
+        print(f'error: {problem.filename or "system"}: {problem.strerror}; fix that, then run {again}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        return 130
+    return 0

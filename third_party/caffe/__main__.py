@@ -26,7 +26,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from . import Problem, boost, build, cuda, cudnn, debian, recipe, source
+from . import Problem, boost, build, cuda, cudnn, debian, recipe, run, source
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / '.venv'
@@ -47,22 +47,15 @@ print(f'has CUDA: {"yes" if cuda else "no"}, cards: {cards}')
 
 def main() -> int:
     """Bring .venv and the cached Caffe up to date; return the exit status."""
-    try:
-        if sys.argv[1:] not in ([], ['build-gpu']):
-            raise Problem(f'unknown arguments {" ".join(sys.argv[1:])!r}: expected build-gpu or none; see '
-                          'third_party/caffe/__main__.py', status=2)
-        setup(only_gpu=bool(sys.argv[1:]))
-    except Problem as problem:
-        print(f'error: {problem}', file=sys.stderr)
-        return problem.status
-    except OSError as problem:
-        print(f'error: {problem.filename or "system"}: {problem.strerror}; fix that, then run make setup again '
-              '(XDG_CACHE_HOME moves the cache of builds)', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print('interrupted', file=sys.stderr)
-        return 130
-    return 0
+    return run(work, 'make setup again (XDG_CACHE_HOME moves the cache of builds)')
+
+
+def work() -> None:
+    """Do what the arguments say; raises Problem for others than there are."""
+    if sys.argv[1:] not in ([], ['build-gpu']):
+        raise Problem(f'unknown arguments {" ".join(sys.argv[1:])!r}: expected build-gpu or none; see '
+                      'third_party/caffe/__main__.py', status=2)
+    setup(only_gpu=bool(sys.argv[1:]))
 
 
 def setup(only_gpu: bool = False) -> None:

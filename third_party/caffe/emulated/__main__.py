@@ -1,11 +1,7 @@
 """Print the folder of the toolkit."""
 import sys
 
-from .. import Problem
+from .. import run
 from . import toolkit
 
-try:
-    print(toolkit())
-except Problem as problem:
-    print(f'error: {problem}', file=sys.stderr)
-    sys.exit(problem.status)
+sys.exit(run(lambda: print(toolkit()), 'python -m third_party.caffe.emulated again'))
