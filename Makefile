@@ -10,7 +10,7 @@ debian = @dpkg-query -W $(1) > /dev/null 2>&1 || \
     { echo 'error: missing packages; run: sudo apt-get install $(1)' >&2; exit 2; }
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build-gpu demo study test test-all test-gpu fuzz lint bench nets mpi browser brain arm wheel bundle clean $(NETS)
+.PHONY: help setup build-gpu demo study test test-all test-gpu fuzz lint bench nets mpi browser brain arm wheel bundle gpu-kit clean $(NETS)
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -39,13 +39,21 @@ study: setup brain  ## the papers' design choices on slices of a brain; hours, o
 test: setup  ## the tests that everything rests on, in at most five minutes on two cores
 	$(VENV) -m pytest -n auto --dist loadfile -m 'not slow' $(ARGS)
 
-test-all: setup  ## every test, as CI runs them
+test-all: setup  ## every test, as CI runs them; those for a GPU on an emulated card
 	$(VENV) -m pytest -n auto --dist loadfile $(ARGS)
+	$(if $(ARGS),,@$(MAKE) --no-print-directory test-gpu EMULATED=1)
 
-test-gpu:  ## the GPU build of Caffe on GPU 0: the tests against the CPU, then timings beside PyTorch
+test-gpu:  ## the GPU build of Caffe on GPU 0: the tests against the CPU, timings beside PyTorch; EMULATED=1 needs no card
+ifeq ($(EMULATED),1)
+	@$(MAKE) --no-print-directory setup
+	@CUDA_HOME=$$($(VENV) -m third_party.caffe.emulated) CUDA_ARCH=90 $(PYTHON) -m third_party.caffe build-gpu .venv/emulated
+	@FCN_CUDNN=0 .venv/emulated/bin/python -m accel
+	FCN_CUDNN=0 .venv/emulated/bin/python -m pytest -n auto -m gpu $(ARGS)
+else
 	@$(MAKE) --no-print-directory setup GPU=1
 	$(VENV) -m pytest -m gpu $(ARGS)
 	$(VENV) -m bench.gpu
+endif
 
 fuzz: setup  ## 20,000 damaged and hostile inputs for every command: no crash, no hang, nothing lost; docs/robustness.md
 	$(VENV) -m tests.fuzz $(ARGS)
@@ -82,6 +90,10 @@ wheel: setup  ## Caffe and accel with all their libraries as one file, dist/caff
 
 bundle: wheel  ## that wheel, those of requirements.txt and this checkout as one archive, which sets up without network
 	@$(VENV) -m third_party.caffe.bundle
+
+gpu-kit:  ## one archive that runs test-gpu on a machine with a card and PyTorch, without network or installation
+	@$(MAKE) --no-print-directory wheel GPU=1
+	@$(VENV) -m third_party.caffe.kit
 
 clean:  ## remove what tools leave in the checkout; .venv, data, weights and runs stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache

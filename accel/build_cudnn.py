@@ -13,7 +13,8 @@ from accel import build
 
 SOURCES = Path(__file__).parent / 'gpu'
 SHARED = tuple(build.SOURCES / 'layers' / name for name in ('planar.h', 'blobs.h'))    # what the CPU's layers use too
-BACKENDS = ('cudnn', 'reference')   # the sources of which a library has one
+# What computes -> the sources of which other libraries have others.
+BACKENDS = {'cudnn': {'cudnn', 'cuda'}, 'reference': {'reference'}, 'emulated': {'reference', 'cuda'}}
 WARNINGS = ['-Wall', '-Wextra', '-Wno-sign-compare']
 
 
@@ -68,7 +69,7 @@ def version(cudnn: Cudnn) -> str:
     return '.'.join(number[1] if number else '?' for number in numbers)
 
 
-def compile_library(target: Path, cudnn: Cudnn | None, extra: tuple[str, ...] = ()) -> None:
+def compile_library(target: Path, cudnn: Cudnn | None, extra: tuple[str, ...] = (), emulated: bool = False) -> None:
     """Compile and link into the file `target`, which appears whole or not at all.
 
     Parameters
@@ -79,21 +80,27 @@ def compile_library(target: Path, cudnn: Cudnn | None, extra: tuple[str, ...] = 
         What computes; None compiles the same layers for the host with the reference in cuDNN's place, for tests.
     extra : tuple of str
         More options for compiler and linker.
+    emulated : bool
+        Without cuDNN: the reference computes on an emulated card, for tests.
 
     Raises
     ------
     RuntimeError
         The compiler or the linker failed.
     """
+    backend = 'cudnn' if cudnn else 'emulated' if emulated else 'reference'
     flags, link = [*WARNINGS, f'-I{build.SOURCES}', *build.caffe_headers()], ['-shared', *build.caffe_libraries()]
-    if cudnn:
-        cuda = build.facts()['cuda']
-        flags += [f'-isystem{folder}' for folder in (*cuda['include'], cudnn.include)]
-        folders = [*cuda['lib'], cudnn.library.parent]
-        link += [str(cudnn.library), cuda['libraries']['cudart'], *(f'-Wl,-rpath,{folder}' for folder in folders)]
-    else:
+    if backend == 'reference':
         flags.append('-DACCEL_REFERENCE')
-    backend = 'cudnn' if cudnn else 'reference'
-    units = [build.Unit(path, path.stem, flags) for path in sorted(SOURCES.glob('*.cpp'))
-             if path.stem == backend or path.stem not in BACKENDS]
+    else:
+        cuda = build.facts()['cuda']
+        flags += [f'-isystem{folder}' for folder in cuda['include']]
+        link += [cuda['libraries']['cudart'], *(f'-Wl,-rpath,{folder}' for folder in cuda['lib'])]
+    if backend == 'emulated':
+        flags.append('-DACCEL_EMULATED')
+    if cudnn:
+        flags.append(f'-isystem{cudnn.include}')
+        link += [str(cudnn.library), f'-Wl,-rpath,{cudnn.library.parent}']
+    others = set.union(*BACKENDS.values()) - BACKENDS[backend]
+    units = [build.Unit(path, path.stem, flags) for path in sorted(SOURCES.glob('*.cpp')) if path.stem not in others]
     build.compile_and_link(target, units, link, extra)

@@ -165,6 +165,13 @@ def on_gpu() -> bool:
     return _number is not None
 
 
+def free_memory() -> int:
+    """Bytes that are free on the card in use."""
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    _cuda().cudaMemGetInfo(ctypes.byref(free), ctypes.byref(total))
+    return free.value
+
+
 def choose(gpu: int | None = None, cpu: bool = False) -> str:
     """Make Caffe compute on a GPU, on the CPU, or on what there is: `pick`, then `use`.
 

@@ -126,6 +126,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--runs', type=int, default=50, help='passes that a process times after its first (default 50)')
     parser.add_argument('--size', type=int, default=500, help='pixels of a side (default 500)')
     parser.add_argument('--gpu', type=int, default=0, help='number of the card (default 0)')
+    parser.add_argument('--torch', type=Path, metavar='PYTHON', help='an interpreter that has PyTorch (default: '
+                                                                     'one that is made in the cache)')
     parser.add_argument('--on-cpu', '--rehearse', action='store_true', help='on the CPU')
     args = parser.parse_args(argv)
     if min(args.rounds, args.runs, args.size) < 1:
@@ -133,7 +135,7 @@ def main(argv: list[str] | None = None) -> None:
     if not args.on_cpu and not card_answers():
         return
     about = {'name': 'CPU'} if args.on_cpu else describe(args.gpu)
-    python = environment() if args.on_cpu else environment('bench-gpu', PACKAGES)
+    python = args.torch or (environment() if args.on_cpu else environment('bench-gpu', PACKAGES))
     jobs = [(name, what) for what in ('forward', 'step') for name in ENGINES if python or not ENGINES[name].torch]
     reports = rounds(jobs, lambda job: measure(job, args, python), args.rounds)
     rows = summarise(reports, args.size)

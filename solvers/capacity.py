@@ -1,19 +1,32 @@
-"""Whether a net at the size of an image fits into what Caffe can count and into memory, found out beforehand."""
+"""Whether a net at the size of an image fits into what Caffe can count and into memory, found out beforehand.
+
+The memory is the host's, or the card's where Caffe computes on one. A host gives more than it has and takes pages only
+when they are written, so there blobs are counted; a card gives just what it has, so there all is counted that Caffe
+allocates.
+"""
 import math
 import os
 import resource
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import accel
-from accel import device
+from accel import cudnn, device
 from cli import BadInput
 from surgery.caffemodel import by
 from surgery.shapes import LARGEST, Shapes, TooLarge, infer
 
 FLOAT = 4       # bytes
+CARD = 0.95     # of what is free on a card: CUDA rounds allocations up to 2 MiB, and cuBLAS takes some for itself
+# What layers keep on a card beside their blobs, at most: numbers for each number of the first bottom, or of the top
+# where that is larger.
+KEPT = {'BatchNorm': 3, 'Bias': 1, 'Dropout': 1, 'Eltwise': 1, 'LRN': 1, 'PReLU': 2, 'Pooling': 1, 'Scale': 2,
+        'Softmax': 1, 'Swish': 4}
+LRN_WITHIN = 6  # the same of LRN within channels, a net of five layers
+LOSS = 4        # and of a loss, which reads the scores: probabilities and their gradient, the scores', a sum
 STEP = 32       # pixels: sides that are proposed are multiples of it, as the strides of the nets are
 MOST = 1024     # such steps
 Need = Callable[[Any, Shapes], int]     # (net, its shapes) -> the bytes it takes
@@ -57,13 +70,14 @@ def check_fits(net: Any, inputs: Mapping[str, tuple[int, ...]], what: str, held:
     """
     *_, height, width = next(iter(inputs.values()))
     bytes_of = bytes_of or forward_bytes
-    free = math.inf if device.on_gpu() else available() + held      # a card's memory is its own
+    free = (CARD * device.free_memory() if device.on_gpu() else available()) + held
     try:
         shapes = countable(net, inputs)
         need = bytes_of(net, shapes)
         if need <= free:
             return max(need, held)
-        problem = f'for which this net takes {need / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free'
+        problem = (f'for which this net takes {need / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free'
+                   + ' on the card' * device.on_gpu())
     except TooLarge as found:
         problem = f'too large for this net ({found})'
     except BadInput as found:
@@ -72,7 +86,8 @@ def check_fits(net: Any, inputs: Mapping[str, tuple[int, ...]], what: str, held:
         raise BadInput(f'{what} is {width}x{height} pixels, a size that this net does not take ({found})') from None
     side = largest_side(net, inputs, free, bytes_of)
     raise BadInput(f'{what} is {width}x{height} pixels, {problem}: '
-                   + (advise(side) if side else f'not even {STEP}x{STEP} pixels fit; close other programs'))
+                   + (advise(side) if side else f'not even {STEP}x{STEP} pixels fit; close other programs')
+                   + '; --cpu computes in the host\'s memory' * device.on_gpu())
 
 
 def largest_side(net: Any, inputs: Mapping[str, tuple[int, ...]], free: float,
@@ -128,7 +143,7 @@ def countable(net: Any, inputs: Mapping[str, tuple[int, ...]]) -> Shapes:
 
 
 def columns(net: Any, shapes: Shapes) -> list[tuple[int, ...]]:
-    """Shape of the buffer in which each of Caffe's own convolutions spreads its windows; () for accel's and others.
+    """Shape of the buffer in which each of Caffe's own convolutions spreads its windows; () for all other layers.
 
     Parameters
     ----------
@@ -137,7 +152,7 @@ def columns(net: Any, shapes: Shapes) -> list[tuple[int, ...]]:
         Its own.
     """
     result: list[tuple[int, ...]] = [()] * len(net.layer)
-    if accel.status().startswith('accelerated'):
+    if cudnn.status().startswith('cuDNN') if device.on_gpu() else accel.status().startswith('accelerated'):
         return result
     for i, layer in enumerate(net.layer):
         maps = {'Convolution': shapes.tops, 'Deconvolution': shapes.bottoms}.get(layer.type)
@@ -147,8 +162,8 @@ def columns(net: Any, shapes: Shapes) -> list[tuple[int, ...]]:
 
 
 def forward_bytes(net: Any, shapes: Shapes) -> int:
-    """Bytes that a forward pass takes: every blob once, and the columns of each of Caffe's own convolutions."""
-    return FLOAT * (blob_count(net, shapes) + column_count(net, shapes))
+    """Bytes that a forward pass takes: every blob once, and what layers keep for themselves."""
+    return FLOAT * (blob_count(net, shapes) + kept_count(net, shapes))
 
 
 def scoring_bytes(net: Any, shapes: Shapes) -> int:
@@ -162,23 +177,48 @@ def training_bytes(net: Any, shapes: Shapes) -> int:
     gradients = 0
     for layer, params in zip(net.layer, shapes.params, strict=True):
         counts = [math.prod(shape) for i, shape in enumerate(params) if i >= len(layer.param) or layer.param[i].lr_mult]
-        gradients += sum(counts)
+        # On a card the solver also updates, by nothing, what does not learn.
+        gradients += sum(map(math.prod, params)) if device.on_gpu() else sum(counts)
         if counts or learned.intersection(layer.bottom):
             learned.update(layer.top)
     gradients += blob_count(net, shapes, learned)
-    return FLOAT * (2 * parameter_count(shapes) + blob_count(net, shapes) + gradients + column_count(net, shapes))
+    if device.on_gpu():
+        gradients += split_count(net, shapes, learned)
+    return FLOAT * (2 * parameter_count(shapes) + blob_count(net, shapes) + gradients + kept_count(net, shapes))
 
 
 def blob_count(net: Any, shapes: Shapes, names: Collection[str] | None = None) -> int:
     """Numbers in the blobs of a net, all or those named; a blob that several layers overwrite counts once."""
-    blobs = {name: math.prod(shape) for layer, tops in zip(net.layer, shapes.tops, strict=True)
-             for name, shape in zip(layer.top, tops, strict=True)}
-    return sum(count for name, count in blobs.items() if names is None or name in names)
+    return sum(count for name, count in blob_counts(net, shapes).items() if names is None or name in names)
 
 
-def column_count(net: Any, shapes: Shapes) -> int:
-    """Numbers in the buffers of all of Caffe's own convolutions."""
-    return sum(math.prod(shape) for shape in columns(net, shapes) if shape)
+def blob_counts(net: Any, shapes: Shapes) -> dict[str, int]:
+    """Numbers in each blob of a net."""
+    return {name: math.prod(shape) for layer, tops in zip(net.layer, shapes.tops, strict=True)
+            for name, shape in zip(layer.top, tops, strict=True)}
+
+
+def split_count(net: Any, shapes: Shapes, names: Collection[str]) -> int:
+    """Numbers in the gradients that each of several readers of a blob returns, for the blobs that are named."""
+    readers = Counter(name for layer in net.layer for name in layer.bottom if name not in layer.top)
+    return sum(readers[name] * count for name, count in blob_counts(net, shapes).items()
+               if name in names and readers[name] > 1)
+
+
+def kept_count(net: Any, shapes: Shapes) -> int:
+    """Numbers that layers keep for themselves: the columns of Caffe's own convolutions, and on a card all else."""
+    count = sum(math.prod(shape) for shape in columns(net, shapes) if shape)
+    if not device.on_gpu():
+        return count
+    read = {name for layer in net.layer for name in layer.bottom if name not in layer.top}
+    for layer, bottoms, tops, params in zip(net.layer, shapes.bottoms, shapes.tops, shapes.params, strict=True):
+        largest = max((math.prod(shape) for shape in (*bottoms[:1], *tops)), default=0)
+        within = layer.type == 'LRN' and layer.lrn_param.norm_region == layer.lrn_param.WITHIN_CHANNEL
+        count += largest * (LRN_WITHIN if within else KEPT.get(layer.type, 0))
+        if len(params) > 1 and layer.type in ('Convolution', 'Deconvolution', 'InnerProduct'):
+            count += math.prod(tops[0]) // params[1][0]
+        count += sum(LOSS * math.prod(shape) for name, shape in zip(layer.top, tops, strict=True) if name not in read)
+    return count
 
 
 def parameter_count(shapes: Shapes) -> int:

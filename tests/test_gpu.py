@@ -16,7 +16,7 @@ import nets  # noqa: E402
 from accel import cudnn  # noqa: E402
 from nets.edits import narrow  # noqa: E402
 from tests import NETS  # noqa: E402
-from tests.helpers.gpu import DEVICES, computed, on, why_not  # noqa: E402
+from tests.helpers.gpu import DEVICES, computed, emulated, on, why_not  # noqa: E402
 from tests.helpers.single_layers import CASES, CONV, DECONV, differ, make, pass_through, same  # noqa: E402
 from tests.helpers.whole_nets import backward, build, compare, forward  # noqa: E402
 
@@ -159,12 +159,12 @@ def test_dropout(device):
 
 
 def small(net, device):
-    """The net with few units in fc6 and fc7, and on the reference few everywhere; all of them kept.
+    """The net with few units in fc6 and fc7, and without a real card few everywhere; all of them kept.
 
     Which ones dropout drops is random, and differently so on each device.
     """
     net = narrow(net, 16)
-    if device == 'reference':
+    if device == 'reference' or emulated():
         net = narrow(net, 8, ('conv', 'inception'))
     for layer in net.layer:
         if layer.type == 'Dropout':

@@ -287,26 +287,6 @@ std::unique_ptr<Plan> make_plan(Pass pass, const Shape& s, bool aligned, const O
   return nullptr;
 }
 
-int device() {
-  int found = 0;
-  cudaGetDevice(&found);
-  return found;
-}
-
-void* allocate(size_t bytes) {
-  void* memory = nullptr;
-  if (cudaMalloc(&memory, bytes) == cudaSuccess) return memory;
-  cudaGetLastError();
-  return nullptr;
-}
-
-void release(void* memory) { cudaFree(memory); }
-
-void fill(float* memory, int count, float value) {
-  const std::vector<float> values(count, value);
-  cudaMemcpy(memory, values.data(), count * sizeof(float), cudaMemcpyHostToDevice);
-}
-
 std::string version() {
   const size_t number = cudnnGetVersion(), major = number >= 90000 ? number / 10000 : number / 1000;
   const size_t rest = number % (number >= 90000 ? 10000 : 1000);

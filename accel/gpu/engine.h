@@ -1,5 +1,5 @@
 // Convolutions on the device in use, by plans that are made once for each shape. The layers call `run`; what makes and
-// executes a plan is in cudnn.cpp, or in reference.cpp for the host.
+// executes a plan is in cudnn.cpp, or in reference.cpp for the host and for an emulated card.
 #ifndef ACCEL_GPU_ENGINE_H_
 #define ACCEL_GPU_ENGINE_H_
 
@@ -43,12 +43,15 @@ struct Plan {
 // A plan within the limit, or null and the reason.
 std::unique_ptr<Plan> make_plan(Pass pass, const Shape& shape, bool aligned, const Options& limits, std::string* why);
 
+std::string version();           // of the library that computes
+std::string probe();             // why it can't, or nothing
+
+// ---- Memory: cuda.cpp, or reference.cpp for the host
+
 int device();                    // number of the device in use
 void* allocate(size_t bytes);    // on it; null where there is no room
 void release(void* memory);
 void fill(float* memory, int count, float value);
-std::string version();           // of the library that computes
-std::string probe();             // why it can't, or nothing
 
 }  // namespace gpu
 }  // namespace accel

@@ -1,7 +1,11 @@
 // The engine's arithmetic on the host, as the definition of a convolution says it: the reference in tests, which can be
-// made to refuse, to fail and to be short of memory.
+// made to refuse, to fail and to be short of memory. Compiled with ACCEL_EMULATED, the same on memory of an emulated card.
 #include <cstdlib>
 #include <algorithm>
+
+#ifdef ACCEL_EMULATED
+#include <cuda_runtime.h>
+#endif
 
 #include "engine.h"
 
@@ -21,6 +25,10 @@ struct ReferencePlan : Plan {
 
   std::string execute(float* image, float* weights, float* columns, void*) const override {
     if (failing_passes >> pass & 1) return "told to fail";
+#ifdef ACCEL_EMULATED
+    const emulated::Access access("a convolution", {image, weights, columns});
+    if (!access) return "not memory of this card";
+#endif
     const ptrdiff_t in = static_cast<ptrdiff_t>(s.height) * s.width;
     const ptrdiff_t out = static_cast<ptrdiff_t>(s.out_height) * s.out_width;
     if (pass == TO_IMAGE) std::fill(image, image + s.images * s.channels * in, 0.f);
@@ -78,12 +86,15 @@ std::unique_ptr<Plan> make_plan(Pass pass, const Shape& shape, bool, const Optio
   return std::unique_ptr<Plan>(plan.release());
 }
 
+std::string version() { return "reference"; }
+std::string probe() { return ""; }
+
+#ifndef ACCEL_EMULATED
 int device() { return 0; }
 void* allocate(size_t bytes) { return bytes > memory ? nullptr : std::malloc(bytes); }
 void release(void* block) { std::free(block); }
 void fill(float* block, int count, float value) { std::fill(block, block + count, value); }
-std::string version() { return "reference"; }
-std::string probe() { return ""; }
+#endif
 
 }  // namespace gpu
 }  // namespace accel

@@ -2,9 +2,10 @@
 
     caffe       Caffe's own layers on GPU 0
     cudnn       the same with convolutions by cuDNN
-    reference   no GPU at all: accel's CPU layers, and the layers for cuDNN compiled for the host, with loops written as
-                the definition of a convolution in cuDNN's place (accel/gpu/reference.cpp). Runs everywhere, so that all
-                lines of these tests do, and all of accel/gpu but cudnn.cpp.
+    stand-in    the same on an emulated card, with loops in cuDNN's place that are written as the definition of a
+                convolution (accel/gpu/reference.cpp)
+    reference   no GPU at all: accel's CPU layers, and the layers for cuDNN compiled for the host, with the same loops.
+                Runs everywhere, so that all lines of these tests do, and all of accel/gpu but cudnn.cpp and cuda.cpp.
 """
 import contextlib
 import functools
@@ -14,7 +15,7 @@ import pytest
 import accel
 from accel import build_cudnn, cudnn, device
 
-DEVICES = [pytest.param('caffe', marks=pytest.mark.gpu), pytest.param('cudnn', marks=pytest.mark.gpu), 'reference']
+DEVICES = [*(pytest.param(name, marks=pytest.mark.gpu) for name in ('caffe', 'cudnn', 'stand-in')), 'reference']
 
 
 def why_not(name):
@@ -25,7 +26,14 @@ def why_not(name):
         return 'needs a GPU build of Caffe: make test-gpu'
     if not device.cards():
         return 'no CUDA card answers'
+    if name == 'stand-in':
+        return '' if emulated() else 'needs an emulated card: make test-gpu EMULATED=1'
     return '' if name == 'caffe' or cudnn.status().startswith('cuDNN') else cudnn.status()
+
+
+def emulated():
+    """Whether the card is emulated: third_party/caffe/emulated."""
+    return hasattr(device._cuda(), '_ZN8emulated6threadE')
 
 
 @functools.cache
@@ -37,28 +45,38 @@ def reference():
     return cudnn.Layers(path)
 
 
+@functools.cache
+def stand_in():
+    """The layers for cuDNN on an emulated card; the library is kept beside accel's."""
+    path = build_cudnn.library().with_name('libaccel_stand_in.so')
+    if not path.is_file():
+        build_cudnn.compile_library(path, None, ('-Werror',), emulated=True)
+    return cudnn.Layers(path)
+
+
+LOOPS = {'reference': reference, 'stand-in': stand_in}
+
+
 @contextlib.contextmanager
 def on(name):
     """Make and run nets there inside a `with` block; 'cpu' is Caffe's own code on the CPU."""
-    import caffe
     was_on = accel.status().startswith('accelerated')
     try:
         if name in ('cpu', 'caffe'):
             accel.disable()
-        if name in ('caffe', 'cudnn'):
-            caffe.set_device(0)
-            caffe.set_mode_gpu()
-        if name == 'reference':
-            reference().enable()
+        if name in ('caffe', 'cudnn', 'stand-in'):
+            device.use(0)
+        if name in LOOPS:
+            LOOPS[name]().enable()
         yield
     finally:
-        if name == 'reference':
-            reference().disable()
-        caffe.set_mode_cpu()
+        if name in LOOPS:
+            LOOPS[name]().disable()
+        device.use(None)
         if was_on:
             accel.enable()
 
 
 def computed(name):
     """What the layers for cuDNN have computed on a device of that name, as `cudnn.Counts`."""
-    return reference().counts() if name == 'reference' else cudnn.counts()
+    return LOOPS[name]().counts() if name in LOOPS else cudnn.counts()

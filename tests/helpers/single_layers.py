@@ -63,16 +63,20 @@ CASES = {
 }
 
 
-def make(layer, shapes, rewrite=''):
+def make(layer, shapes):
     """A net of one layer over inputs of the given shapes, with random weights from a fixed seed."""
+    caffe.set_random_seed(7)
+    return net_of(text_of(layer, shapes))
+
+
+def text_of(layer, shapes):
+    """The prototxt of that net."""
     inputs = ''.join(f'layer {{ name: "x{i}" type: "Input" top: "x{i}" input_param {{ shape {{ '
                      f'{" ".join(f"dim: {d}" for d in shape)} }} }} }}\n' for i, shape in enumerate(shapes))
     bottoms = ' '.join(f'bottom: "x{i}"' for i in range(len(shapes)))
     tops = len(shapes) if 'Convolution' in layer or 'Deconvolution' in layer else 1
-    text = f'force_backward: true\n{inputs}layer {{ name: "layer" {bottoms} ' \
+    return f'force_backward: true\n{inputs}layer {{ name: "layer" {bottoms} ' \
            f'{" ".join(f"""top: "y{i}" """ for i in range(tops))} {layer} }}'
-    caffe.set_random_seed(7)
-    return net_of(text)
 
 
 def net_of(text):

@@ -2,6 +2,7 @@
 
     python3 -m third_party.caffe                (make setup)
     python3 -m third_party.caffe build-gpu      (make build-gpu) a GPU build in the cache; .venv keeps its Caffe
+    python3 -m third_party.caffe build-gpu DIR  and DIR, an environment of .venv's packages that imports it
 
 GPU=1 chooses the GPU build, GPU=0 the CPU build; without either .venv keeps the one it has, at first the CPU build.
 WHEEL=FILE takes Caffe from a wheel that make wheel wrote, and needs neither compiler nor Debian packages; .venv keeps
@@ -21,7 +22,7 @@ import subprocess
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -52,19 +53,30 @@ def main() -> int:
 
 def work() -> None:
     """Do what the arguments say; raises Problem for others than there are."""
-    if sys.argv[1:] not in ([], ['build-gpu']):
-        raise Problem(f'unknown arguments {" ".join(sys.argv[1:])!r}: expected build-gpu or none; see '
-                      'third_party/caffe/__main__.py', status=2)
-    setup(only_gpu=bool(sys.argv[1:]))
+    match sys.argv[1:]:
+        case []:
+            setup()
+        case ['build-gpu']:
+            setup(only_gpu=True)
+        case ['build-gpu', folder]:
+            layer(Path(folder), setup(only_gpu=True) / 'python')
+        case _:
+            raise Problem(f'unknown arguments {" ".join(sys.argv[1:])!r}: expected build-gpu, build-gpu DIR or none; '
+                          'see third_party/caffe/__main__.py', status=2)
 
 
-def setup(only_gpu: bool = False) -> None:
+def setup(only_gpu: bool = False) -> Path:
     """Bring .venv and the cached Caffe up to date.
 
     Parameters
     ----------
     only_gpu : bool
         Make a GPU build in the cache, but let .venv keep the Caffe it imports.
+
+    Returns
+    -------
+    Path
+        The folder of that Caffe.
 
     Raises
     ------
@@ -74,8 +86,7 @@ def setup(only_gpu: bool = False) -> None:
     check_python()
     wheel = None if only_gpu else chosen_wheel()
     if wheel:
-        setup_from_wheel(wheel)
-        return
+        return setup_from_wheel(wheel)
     check_packages()
     plan, python = gpu_plan(only_gpu), boost.plan()
     facts = build.facts(numpy_version(REQUIREMENTS.read_text()))
@@ -101,6 +112,7 @@ def setup(only_gpu: bool = False) -> None:
         report(cache / name / 'python')
     elif plan:
         fetch_cudnn(plan, cache)
+    return cache / name
 
 
 def gpu_plan(only_gpu: bool) -> cuda.Plan | None:
@@ -216,13 +228,18 @@ def chosen_wheel() -> Path | None:
     return before
 
 
-def setup_from_wheel(wheel: Path) -> None:
+def setup_from_wheel(wheel: Path) -> Path:
     """Bring .venv up to date with Caffe from a wheel.
 
     Parameters
     ----------
     wheel : Path
         The file, or the folder in the cache that an earlier setup unpacked it into.
+
+    Returns
+    -------
+    Path
+        The folder of that Caffe.
 
     Raises
     ------
@@ -238,6 +255,7 @@ def setup_from_wheel(wheel: Path) -> None:
         with locked(cache / 'lock'):
             update(wanted, lambda: unpack_wheel(wheel, folder), folder)
     print(f'ready: Caffe {recipe.COMMIT} from a wheel for Python {platform.python_version()} in {folder}', flush=True)
+    return folder
 
 
 def wheel_key(wheel: Path) -> str:
@@ -457,26 +475,54 @@ def logged(name: str, command: list[str]) -> None:
                       'run make setup again')
 
 
-def link(python_folder: Path) -> None:
-    """Let .venv import caffe and, from any folder, this checkout's packages; try it.
+def link(python_folder: Path, python: Path = PYTHON, more: Sequence[str] = ()) -> None:
+    """Let an environment import caffe and, from any folder, this checkout's packages; try it.
 
     Parameters
     ----------
     python_folder : Path
         With the package caffe; what else is there comes after this checkout's.
+    python : Path
+        Interpreter of the environment.
+    more : sequence of str
+        Further folders of packages.
 
     Raises
     ------
     Problem
         That Caffe does not load.
     """
-    site = subprocess.run([str(PYTHON), '-c', "import sysconfig; print(sysconfig.get_path('purelib'))"],
-                          capture_output=True, text=True, check=True).stdout.strip()
-    Path(site, 'fcn.pth').write_text(f'{ROOT}\n{python_folder}\n')
-    result = subprocess.run([str(PYTHON), '-c', 'import caffe'], cwd='/', capture_output=True, text=True)
+    folders = [str(ROOT), str(python_folder), *more]
+    Path(site_packages(python), 'fcn.pth').write_text('\n'.join(folders) + '\n')
+    result = subprocess.run([str(python), '-c', 'import caffe'], cwd='/', capture_output=True, text=True)
     if result.returncode != 0:
         raise Problem(f'the Caffe in {python_folder.parent} does not load ({result.stderr.strip().splitlines()[-1]}): '
                       'remove that folder and run make setup again')
+
+
+def layer(folder: Path, python_folder: Path) -> None:
+    """Make an environment of .venv's packages that imports another Caffe.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the environment; replaced when it is there.
+    python_folder : Path
+        With the package caffe.
+
+    Raises
+    ------
+    Problem
+        It cannot be made, or that Caffe does not load.
+    """
+    logged('venv', [str(PYTHON), '-m', 'venv', '--clear', '--without-pip', str(folder)])
+    link(python_folder, folder / 'bin/python', [site_packages(PYTHON)])
+
+
+def site_packages(python: Path) -> str:
+    """The folder of the packages of an environment."""
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    return subprocess.run([str(python), '-c', code], capture_output=True, text=True, check=True).stdout.strip()
 
 
 if __name__ == '__main__':

@@ -52,10 +52,7 @@ def make(target: Path) -> Path:
     Problem
         The wheel is not there, pip cannot fetch the others, or this is no checkout.
     """
-    wheels = sorted(target.glob(f'caffe-*-{python_tags()}-{platform_tag()}.whl'), key=lambda path: path.stat().st_mtime)
-    if not wheels:
-        raise Problem(f'{target}: no wheel of Caffe for {python_tags()}: make wheel writes it', status=2)
-    wheel = wheels[-1]
+    wheel = newest_wheel(target)
     archive = target / f'fcn-{wheel.stem}.tar.gz'
     with tempfile.TemporaryDirectory(dir=target) as name:
         work = Path(name)
@@ -68,10 +65,32 @@ def make(target: Path) -> Path:
             top = Path(archive.name.removesuffix('.tar.gz'))
             for file in (script, wheel, *sorted((work / 'wheels').iterdir())):
                 inside = top / file.relative_to(work) if file.is_relative_to(work) else top / file.name
-                tar.add(file, str(inside), filter=_anonymous)
+                tar.add(file, str(inside), filter=anonymous)
             for tracked in checkout():
-                tar.add(ROOT / tracked, str(top / 'fcn' / tracked), filter=_anonymous)
+                tar.add(ROOT / tracked, str(top / 'fcn' / tracked), filter=anonymous)
         return (work / 'archive').replace(archive)
+
+
+def newest_wheel(folder: Path, mark: str = '') -> Path:
+    """Return the last wheel of Caffe for this interpreter that was written into a folder.
+
+    Parameters
+    ----------
+    folder : Path
+    mark : str
+        In its version.
+
+    Raises
+    ------
+    Problem
+        There is none.
+    """
+    wheels = sorted(folder.glob(f'caffe-*{mark}*-{python_tags()}-{platform_tag()}.whl'),
+                    key=lambda path: path.stat().st_mtime)
+    if not wheels:
+        raise Problem(f'{folder}: no wheel of Caffe for {python_tags()}: make wheel{" GPU=1" * bool(mark)} writes it',
+                      status=2)
+    return wheels[-1]
 
 
 def fetch(folder: Path) -> None:
@@ -94,7 +113,7 @@ def checkout() -> list[str]:
     return [name for name in listed.decode().split('\0') if name and (ROOT / name).is_file()]
 
 
-def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+def anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     """Leave out whose file it was."""
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = ''

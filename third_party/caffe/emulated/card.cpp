@@ -200,22 +200,24 @@ bool open_given(const char* who, std::initializer_list<const void*> pointers, Op
   return true;
 }
 
-// 0 .. count - 1 in an order of its own.
-class Shuffled {
- public:
-  explicit Shuffled(uint64_t count) : count_(count), step_(1), first_(0) {
-    if (count < 2) return;
-    first_ = state().random() % count;
-    do step_ = 1 + state().random() % (count - 1); while (std::gcd(step_, count) != 1);
+// One of the orders of so many.
+Order shuffled(uint64_t count) {
+  Order order = {0, 1, static_cast<unsigned>(count)};
+  if (count < 2) return order;
+  order.first = state().random() % count;
+  do order.step = 1 + state().random() % (count - 1); while (std::gcd(uint64_t{order.step}, count) != 1);
+  return order;
+}
+
+// Calls for each number, in an order.
+template <typename Call>
+void for_each(Order order, Call call) {
+  uint64_t number = order.first;
+  for (unsigned i = 0; i < order.count; ++i) {
+    call(number);
+    number += order.step;
+    if (number >= order.count) number -= order.count;
   }
-  uint64_t operator[](uint64_t i) const { return (first_ + static_cast<unsigned __int128>(i) * step_) % count_; }
-
- private:
-  uint64_t count_, step_, first_;
-};
-
-dim3 at(uint64_t number, dim3 size) {
-  return dim3(number % size.x, number / size.x % size.y, number / (uint64_t{size.x} * size.y));
 }
 
 // Threads of a block that wait for each other: each has a stack.
@@ -251,14 +253,13 @@ bool run_together(const std::function<void()>& code, uint64_t count) {
     makecontext(&f.context, run_fiber, 0);
   }
   for (;;) {
-    const Shuffled order(count);
     uint64_t finished = 0;
-    for (uint64_t i = 0; i < count; ++i) {
-      fiber = &fibers[order[i]];
-      thread = at(order[i], threads);
+    for_each(shuffled(count), [&](uint64_t number) {
+      fiber = &fibers[number];
+      thread = place(number, threads);
       swapcontext(&scheduler, &fiber->context);
       finished += fiber->finished;
-    }
+    });
     fiber = nullptr;
     if (finished) return finished == count;
   }
@@ -277,13 +278,13 @@ void share(void* pointer, size_t size) {
 }
 
 void launch(const char* name, bool together, dim3 grid, dim3 block_size, std::initializer_list<const void*> pointers,
-            const std::function<void()>& code) {
+            const std::function<void()>& one, const std::function<void(Order)>& all) {
   State& s = state();
   std::lock_guard<std::recursive_mutex> lock(s.mutex);
   if (enter() != cudaSuccess) return;
   const uint64_t count = uint64_t{block_size.x} * block_size.y * block_size.z;
   const uint64_t many = uint64_t{grid.x} * grid.y * grid.z;
-  if (!many || !count || count > kMostThreads || grid.x > kMostBlocks.x || grid.y > kMostBlocks.y ||
+  if (!many || many > UINT_MAX || !count || count > kMostThreads || grid.x > kMostBlocks.x || grid.y > kMostBlocks.y ||
       grid.z > kMostBlocks.z) {
     note(cudaErrorInvalidConfiguration);
     return;
@@ -297,18 +298,12 @@ void launch(const char* name, bool together, dim3 grid, dim3 block_size, std::in
   blocks = grid;
   threads = block_size;
   bool alike = true;
-  const Shuffled block_order(many), thread_order(count);
-  for (uint64_t b = 0; b < many && alike; ++b) {
-    block = at(block_order[b], grid);
-    if (together) {
-      alike = run_together(code, count);
-    } else {
-      for (uint64_t t = 0; t < count; ++t) {
-        thread = at(thread_order[t], block_size);
-        code();
-      }
-    }
-  }
+  const Order order = shuffled(count);
+  for_each(shuffled(many), [&](uint64_t number) {
+    block = place(number, grid);
+    if (!together) all(order);
+    else if (alike) alike = run_together(one, count);
+  });
   s.running = nullptr;
   if (!alike) {
     complain("emulated card: %s ends in some threads of a block while others wait for them\n", name);

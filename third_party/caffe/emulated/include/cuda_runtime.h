@@ -8,6 +8,7 @@
 #include <climits>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <functional>
 #include <initializer_list>
@@ -97,11 +98,22 @@ namespace emulated {
 // The thread that a kernel's code is run for.
 extern dim3 thread, block, threads, blocks;
 
+// That of a number among all.
+inline dim3 place(uint64_t number, dim3 size) {
+  if (number < size.x) return dim3(number);
+  return dim3(number % size.x, number / size.x % size.y, number / (uint64_t{size.x} * size.y));
+}
+
+// 0 .. count - 1, from `first` on in steps that have no divisor with `count`.
+struct Order {
+  unsigned first, step, count;
+};
+
 // Runs a kernel's code for every thread of a grid, in an order that the seed shuffles. `pointers` are its arguments;
-// it sees the memory of those allocations alone. With `together`, the threads of a block wait for each other where
-// they say so.
+// it sees the memory of those allocations alone. `all` runs the code for the threads of a block, one after the other;
+// with `together` they wait for each other where they say so, and `one` runs the code for the thread that is set.
 void launch(const char* name, bool together, dim3 grid, dim3 block, std::initializer_list<const void*> pointers,
-            const std::function<void()>& code);
+            const std::function<void()>& one, const std::function<void(Order)>& all);
 void synchronize_threads();
 // Numbers that nobody wrote are in shared memory when a block begins.
 void share(void* pointer, size_t size);
@@ -138,7 +150,15 @@ struct Launch {
 
   template <typename... A>
   void operator()(A... arguments) const {
-    launch(name, together, grid, block, {pointer_of(arguments)...}, [&] { code(arguments...); });
+    launch(name, together, grid, block, {pointer_of(arguments)...}, [&] { code(arguments...); }, [&](Order order) {
+      unsigned number = order.first;
+      for (unsigned i = 0; i < order.count; ++i) {
+        thread = place(number, threads);
+        code(arguments...);
+        number += order.step;
+        if (number >= order.count) number -= order.count;
+      }
+    });
   }
 };
 
