@@ -137,7 +137,7 @@ def seal_snapshots(world):
         try:
             about = json.loads(manifest.read_text())
             about['files'] = {name: hashed(manifest.parent / name) for name in about['files']}
-        except (BadInput, OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (BadInput, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue    # the manifest is what was damaged
         manifest.write_text(json.dumps(about))
 
