@@ -55,7 +55,7 @@ def check_fits(net: Any, inputs: Mapping[str, tuple[int, ...]], what: str, held:
     advise : callable
         Side of the largest square image that fits, in pixels -> what to do.
     bytes_of : callable, optional
-        What is counted; by default `forward_bytes`.
+        What is counted; by default `segmenting_bytes`.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def check_fits(net: Any, inputs: Mapping[str, tuple[int, ...]], what: str, held:
         not take images of this size.
     """
     *_, height, width = next(iter(inputs.values()))
-    bytes_of = bytes_of or forward_bytes
+    bytes_of = bytes_of or segmenting_bytes
     free = (CARD * device.free_memory() if device.on_gpu() else available()) + held
     try:
         shapes = countable(net, inputs)
@@ -156,7 +156,8 @@ def columns(net: Any, shapes: Shapes) -> list[tuple[int, ...]]:
         return result
     for i, layer in enumerate(net.layer):
         maps = {'Convolution': shapes.tops, 'Deconvolution': shapes.bottoms}.get(layer.type)
-        if maps and math.prod(shapes.params[i][0][2:]) > 1:     # a 1x1 kernel reads its bottom
+        # A 1x1 kernel reads its bottom; the code for cards allocates columns for it all the same.
+        if maps and (device.on_gpu() or math.prod(shapes.params[i][0][2:]) > 1):
             result[i] = (math.prod(shapes.params[i][0][1:]) * layer.convolution_param.group, *maps[i][0][2:])
     return result
 
@@ -166,9 +167,23 @@ def forward_bytes(net: Any, shapes: Shapes) -> int:
     return FLOAT * (blob_count(net, shapes) + kept_count(net, shapes))
 
 
+def segmenting_bytes(net: Any, shapes: Shapes) -> int:
+    """Bytes of a forward pass through a deploy net, which was made at a size of its own: blobs keep that room.
+
+    A host's pages are taken only when they are written, a card's memory at once.
+    """
+    need = forward_bytes(net, shapes)
+    return max(need, forward_bytes(net, infer(net))) if device.on_gpu() else need
+
+
+def validating_bytes(net: Any, shapes: Shapes) -> int:
+    """Bytes of a forward pass with losses, through a net that shares its parameters with one that learns."""
+    return forward_bytes(net, shapes) + FLOAT * loss_count(net, shapes)
+
+
 def scoring_bytes(net: Any, shapes: Shapes) -> int:
-    """Bytes that a net takes, still to be made, for forward passes: those of `forward_bytes`, and its parameters."""
-    return forward_bytes(net, shapes) + FLOAT * parameter_count(shapes)
+    """Bytes that a net takes, still to be made, for forward passes with losses, and its parameters."""
+    return validating_bytes(net, shapes) + FLOAT * parameter_count(shapes)
 
 
 def training_bytes(net: Any, shapes: Shapes) -> int:
@@ -184,7 +199,7 @@ def training_bytes(net: Any, shapes: Shapes) -> int:
     gradients += blob_count(net, shapes, learned)
     if device.on_gpu():
         gradients += split_count(net, shapes, learned)
-    return FLOAT * (2 * parameter_count(shapes) + blob_count(net, shapes) + gradients + kept_count(net, shapes))
+    return validating_bytes(net, shapes) + FLOAT * (2 * parameter_count(shapes) + gradients)
 
 
 def blob_count(net: Any, shapes: Shapes, names: Collection[str] | None = None) -> int:
@@ -210,15 +225,21 @@ def kept_count(net: Any, shapes: Shapes) -> int:
     count = sum(math.prod(shape) for shape in columns(net, shapes) if shape)
     if not device.on_gpu():
         return count
-    read = {name for layer in net.layer for name in layer.bottom if name not in layer.top}
     for layer, bottoms, tops, params in zip(net.layer, shapes.bottoms, shapes.tops, shapes.params, strict=True):
         largest = max((math.prod(shape) for shape in (*bottoms[:1], *tops)), default=0)
         within = layer.type == 'LRN' and layer.lrn_param.norm_region == layer.lrn_param.WITHIN_CHANNEL
         count += largest * (LRN_WITHIN if within else KEPT.get(layer.type, 0))
         if len(params) > 1 and layer.type in ('Convolution', 'Deconvolution', 'InnerProduct'):
             count += math.prod(tops[0]) // params[1][0]
-        count += sum(LOSS * math.prod(shape) for name, shape in zip(layer.top, tops, strict=True) if name not in read)
     return count
+
+
+def loss_count(net: Any, shapes: Shapes) -> int:
+    """Numbers that losses keep for themselves on a card; the net is without them, and they read what it ends with."""
+    if not device.on_gpu():
+        return 0
+    read = {name for layer in net.layer for name in layer.bottom if name not in layer.top}
+    return sum(LOSS * count for name, count in blob_counts(net, shapes).items() if name not in read)
 
 
 def parameter_count(shapes: Shapes) -> int:

@@ -19,7 +19,7 @@ from accel import device
 from accel.ranks import Alone, world
 from data_layers import VOID, Dataset
 from solvers import monitor, preflight, snapshot
-from solvers.capacity import forward_bytes, training_bytes
+from solvers.capacity import training_bytes, validating_bytes
 from solvers.evaluation import Evaluation, evaluate, has_predictions, read_record, write_record
 from solvers.metrics import ConfusionMatrix
 from solvers.run import Run, alone, evaluation_of, publish_weights, snapshots_of, write_down
@@ -120,7 +120,7 @@ class Loop:
         preflight.data(trained)
         preflight.data(scored)
         if self.ranks.first:
-            scoring = preflight.sizes(self.tested, scored, forward_bytes)
+            scoring = preflight.sizes(self.tested, scored, validating_bytes)
             preflight.sizes(self.trained, trained, training_bytes, scoring)
         return scored
 

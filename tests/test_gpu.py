@@ -219,7 +219,7 @@ def solver(folder, parameter):
         'snapshot: 0 snapshot_prefix: "s" random_seed: 1')
     made = caffe.get_solver(str(Path(folder, 'solver.prototxt')))
     made.net.share_with(net)
-    for name in ('data', 'label'):
+    for name in parameter.layer[0].top:
         made.net.blobs[name].data[...] = net.blobs[name].data
     return made, net
 

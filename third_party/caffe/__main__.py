@@ -59,7 +59,7 @@ def work() -> None:
         case ['build-gpu']:
             setup(only_gpu=True)
         case ['build-gpu', folder]:
-            layer(Path(folder), setup(only_gpu=True) / 'python')
+            layer(Path(folder).absolute(), setup(only_gpu=True) / 'python')
         case _:
             raise Problem(f'unknown arguments {" ".join(sys.argv[1:])!r}: expected build-gpu, build-gpu DIR or none; '
                           'see third_party/caffe/__main__.py', status=2)
