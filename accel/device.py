@@ -78,6 +78,7 @@ def pick(gpu: int | None = None, cpu: bool = False) -> tuple[int | None, str]:
         return None, 'no card answers' if has_cuda() else ''
     if problem:
         raise cli.BadInput(f'GPU {number} cannot be used: {problem}; pass --cpu to compute on the CPU')
+    world.wait()    # a rank that raised ends the others here, before they begin anything
     return number, ''
 
 
@@ -141,6 +142,7 @@ def use(number: int | None, why: str = '') -> str:
         raise cli.BadInput(f'GPU {number} cannot be used: it refuses this process, perhaps in exclusive use by '
                            'another; pass --cpu to compute on the CPU')
     accel.cudnn.settings()      # what the environment asks of cuDNN makes sense, or is refused here
+    ranks.world().wait()        # as in `pick`
     caffe.set_device(number)
     caffe.set_mode_gpu()
     return f'GPU {number}: {accel.cudnn.status()}'

@@ -111,12 +111,14 @@ def join_names(all_path: Path, task_path: Path) -> tuple[tuple[str, ...], np.nda
     numbers = {name: number for number, name in read_numbered(all_path)}
     names = [name for _, name in read_numbered(task_path) if name != 'background']
     class_of = np.zeros(max(numbers.values()) + 1, np.uint8)
+    if len(names) != NUM_CLASSES - 1:
+        raise BadInput(f'{task_path} names {len(names)} classes, not {NUM_CLASSES - 1}; restore it')
     for index, name in enumerate(names, 1):
         number = numbers.get(IN_LABELS.get(name, name), numbers.get(name))
         if number is None:
             raise BadInput(f'{task_path} names the class {name}, which is not in {all_path}; restore both files')
         class_of[number] = index
-    if len(names) != NUM_CLASSES - 1 or np.count_nonzero(class_of) != len(names):
+    if np.count_nonzero(class_of) != len(names):
         raise BadInput(f'{task_path} names {len(set(names))} classes, not {NUM_CLASSES - 1}; restore it')
     return ('background', *names), class_of
 

@@ -12,8 +12,11 @@ import numpy.typing as npt
 
 import files
 from cli import BadInput
+from solvers.metrics import METRICS
 
 SMOOTHING = 20  # steps a plotted or displayed loss is averaged over, like the solver's `average_loss`
+
+NO_LINE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 class MetricsLog:
@@ -66,14 +69,22 @@ def read(path: Path) -> list[dict[str, Any]]:
     lines = []
     for number, text in enumerate(whole.splitlines(keepends=True), 1):
         try:
-            line = json.loads(text)
-            if not isinstance(line['iteration'], int) or not isinstance(line['loss'], int | float):
-                raise TypeError('numbers are missing')
-            lines.append(line)
-        except (ValueError, KeyError, TypeError, RecursionError):
+            lines.append(checked(json.loads(text)))
+        except NO_LINE:
             if text.endswith('\n'):
                 raise BadInput(f'{path} is damaged at line {number}: restore it, or remove that line') from None
     return lines
+
+
+def checked(line: Any) -> dict[str, Any]:
+    """A line as it is; raises one of `NO_LINE` for what `MetricsLog` does not write."""
+    scores = line.get('scores', {}).values()
+    numbers = [line['iteration'], line['loss'], *(found[name] for found in scores for name in METRICS)]
+    if not isinstance(line['iteration'], int) or not all(isinstance(number, int | float) for number in numbers):
+        raise TypeError('numbers are missing')
+    for number in numbers:
+        float(number)       # no integer is too large to be drawn
+    return dict(line)
 
 
 def smooth(values: npt.ArrayLike, window: int = SMOOTHING) -> npt.NDArray[np.float64]:
@@ -124,9 +135,10 @@ def plot(folder: Path, title: str) -> None:
         figure = Figure(figsize=(8, 4.5), layout='constrained')
         axes = figure.add_subplot(title=f'{title}: scores of the test split', xlabel='iteration', ylim=(0, 1))
         for task in scored[-1]['scores']:
-            for metric in ('pixel_accuracy', 'mean_accuracy', 'mean_iu', 'fw_iu'):
-                axes.plot([line['iteration'] for line in scored],
-                          [line['scores'][task][metric] for line in scored], marker='.',
+            told = [line for line in scored if task in line['scores']]
+            for metric in METRICS:
+                axes.plot([line['iteration'] for line in told], [line['scores'][task][metric] for line in told],
+                          marker='.',
                           label=f'{task} {metric.replace("_", " ")}' if task != 'label' else metric.replace('_', ' '))
         axes.legend()
         _save(figure, folder / 'scores.png')

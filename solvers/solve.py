@@ -16,6 +16,7 @@ from solvers.run import snapshots_of
 from solvers.source import open_source
 from solvers.training import Training, checked
 
+MOST = 2 ** 31      # iterations: Caffe counts them with an int
 AFTER = 'after_training.py'     # a package with such a program is told of every finished run
 
 
@@ -82,8 +83,8 @@ def train(training: Training, args: argparse.Namespace) -> None:
 
 def check_call(args: argparse.Namespace) -> None:
     """Refuse numbers out of range."""
-    if args.iterations is not None and args.iterations < 1:
-        raise cli.BadInput(f'--iterations {args.iterations}: a run has at least 1')
+    if args.iterations is not None and not 1 <= args.iterations < MOST:
+        raise cli.BadInput(f'--iterations {args.iterations}: a run has at least 1, and fewer than 2^31')
     if args.workers is not None and args.workers < 0:
         raise cli.BadInput(f'--workers {args.workers}: 0 reads in the training process, more read ahead')
     if args.keep is not None and args.keep < 1:

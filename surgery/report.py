@@ -143,5 +143,5 @@ def _parameters(facts: Mapping[str, Any]) -> str:
     lines = [f'parameters: {", ".join(f"{len(entries)} {what}" for what, entries in p.items())}']
     for what, remark in (('unused', 'in the weights only'), ('missing', 'in the net only, left to its fillers')):
         if p[what]:
-            lines.append(f'{what} ({remark}): {", ".join(dict.fromkeys(e["layer"] for e in p[what]))}')
+            lines.append(f'{what} ({remark}): {", ".join(dict.fromkeys(e["layer"] or "(no name)" for e in p[what]))}')
     return '\n'.join(map(printable, lines))

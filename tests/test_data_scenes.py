@@ -137,6 +137,7 @@ def test_context_refuses_unknown_numbers_and_corrupt_lists(tmp_path):
     for changed, complaint in (
             ([*lines[:-1], '59: ectoplasm'], 'names the class ectoplasm, which is not in'),
             (lines[:-1], 'names 58 classes, not 59'),
+            ([f'{number}: wall' for number in range(300)], 'names 300 classes, not 59'),     # more than labels can tell
             ([*lines[:-1], '59: sky'], 'names 58 classes, not 59'),
             (['aeroplane', *lines[1:]], "line 'aeroplane', which is not of the form number: name")):
         save_lines(folder / '59_labels.txt', changed)

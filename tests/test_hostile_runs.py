@@ -14,6 +14,7 @@ from cli import BadInput  # noqa: E402
 from solvers import monitor, snapshot  # noqa: E402
 from solvers.evaluation import read_record  # noqa: E402
 from solvers.loop import solve  # noqa: E402
+from solvers.metrics import METRICS  # noqa: E402
 from solvers.run import Run  # noqa: E402
 from surgery import wire  # noqa: E402
 from tests.helpers import tiny  # noqa: E402
@@ -57,6 +58,25 @@ def test_json_nested_too_deeply(voc, monkeypatch):
     (voc / 'run/metrics.jsonl').write_text(NESTED + '\n' + json.dumps({'iteration': 1, 'loss': 1.0}) + '\n')
     with pytest.raises(BadInput, match='metrics.jsonl is damaged at line 1'):
         monitor.read(voc / 'run/metrics.jsonl')
+
+
+@pytest.mark.parametrize('line', [
+    '{"iteration": 4, "loss": Infinity, "scores": 2147483648}', '{"iteration": 4, "loss": 1, "scores": {"label": 7}}',
+    '{"iteration": 4, "loss": 1, "scores": {"label": {"mean_iu": 0.5}}}', '[4, 1]', '{"iteration": 4, "loss": "1"}',
+    f'{{"iteration": 4, "loss": 1{"0" * 400}}}', f'{{"iteration": 1{"0" * 400}, "loss": 1}}'])
+def test_a_line_that_no_training_wrote(tmp_path, line):
+    (tmp_path / 'metrics.jsonl').write_text(f'{{"iteration": 3, "loss": 2}}\n{line}\n')
+    with pytest.raises(BadInput, match='metrics.jsonl is damaged at line 2'):
+        monitor.plot(tmp_path, 'tiny')
+
+
+def test_curves_of_tasks_that_come_and_go(tmp_path):
+    scores = dict.fromkeys(METRICS, 0.5)
+    lines = [{'iteration': at, 'loss': 1, 'scores': {task: scores for task in tasks}}
+             for at, tasks in enumerate((['one'], ['one', 'two'], ['two']))]
+    (tmp_path / 'metrics.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in lines))
+    monitor.plot(tmp_path, 'tiny')
+    assert (tmp_path / 'scores.png').is_file()
 
 
 def reshaped(state):

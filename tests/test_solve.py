@@ -141,6 +141,7 @@ def test_solve_in_the_directory_of_a_net(voc, vgg_weights):
 @pytest.mark.parametrize('arguments, said', [
     (('0', '--cpu'), 'exclude'),
     (('--iterations', '0'), 'at least 1'),
+    (('--iterations', str(2 ** 31)), 'fewer than 2^31'),
     (('--weights', 'missing.caffemodel'), 'missing.caffemodel'),
     (('--data', 'nowhere'), 'nowhere'),
     ((), 'VGG_ILSVRC_16_layers.caffemodel'),

@@ -11,6 +11,7 @@ import pytest
 caffe = pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 from google.protobuf import text_format  # noqa: E402
 
+import cli  # noqa: E402
 from cli import BadInput  # noqa: E402
 from surgery import (  # noqa: E402
     Mismatch,
@@ -565,3 +566,11 @@ def test_prototxt_text_is_caffes_own(made):
     dense = convolutionalize(prepare(read_net(prototxt), read_weights(weights)))
     text = text_format.MessageToString(dense.net)
     assert text_format.Parse(text, caffe_pb2.NetParameter()) == dense.net
+
+
+def test_a_layer_without_a_name(made, tmp_path, capsys):
+    prototxt, weights = made(DATA % (1, 5, 5) + ip('a', 'data', 3) + ip('b', 'a', 3))
+    prototxt.write_text(prototxt.read_text().replace('name: "a"', 'name: ""', 1))
+    assert cli.run(command.main, ['convolutionalize', '--prototxt', str(prototxt), '--weights', str(weights), '--out',
+                                  str(tmp_path / 'out'), '--cpu', '--grid', '0']) == 0
+    assert 'missing (in the net only, left to its fillers): (no name)' in capsys.readouterr().out

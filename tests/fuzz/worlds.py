@@ -84,7 +84,11 @@ def change_arguments(argv, rng, world):
         argv[rng.choice(places)] = rng.choice(OUTPUTS)
         (world / 'out/link').symlink_to(rng.choice(('keep.txt', 'nowhere', '../in', '/dev/full', '../neighbour')))
     else:
-        argv[rng.randrange(len(argv))] = rng.choice((*damage.EDGES[:-1], *damage.NAMES, '@in', '@out/keep.txt'))
+        at = rng.randrange(len(argv))
+        values = (*damage.EDGES[:-1], *damage.NAMES, '@in', '@out/keep.txt')
+        if argv[at - 1] == '--iterations':      # a long training is no fault
+            values = tuple(value for value in values if not value.isdigit() or not 7 < int(value) < 2 ** 31)
+        argv[at] = rng.choice(values)
 
 
 def build(surface, base):

