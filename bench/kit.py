@@ -44,7 +44,7 @@ def main() -> int:
     write('machine', machine)
     print(json.dumps(machine, indent=2), flush=True)
     if 'cards: 0' in machine['device'] or 'has CUDA: yes' not in machine['device']:
-        print(f'error: no card answers this build: {machine["device"]}', file=sys.stderr)
+        print(f'error: no card answers this build: {machine["device"].splitlines()[-1]}', file=sys.stderr)
         return 1
     tests = [test for name, file in TESTS.items() for test in run_tests(python, name, file, args, end)]
     write('tests', tests)
@@ -129,7 +129,7 @@ def run_tests(python: Path, name: str, file: str, args: argparse.Namespace, end:
     report = RESULTS / f'{Path(file).stem}.xml'
     report.unlink(missing_ok=True)
     command = [str(python), '-m', 'pytest', '-m', 'gpu', '-n', str(args.jobs), '-p', 'no:cacheprovider', '--junitxml',
-               str(report), *(['-k', args.tests] if args.tests else []), file]
+               str(report), '-o', 'junit_logging=system-out', *(['-k', args.tests] if args.tests else []), file]
     left = end - time.monotonic()
     try:
         subprocess.run(command, cwd=CHECKOUT, env=settings(), stdin=subprocess.DEVNULL, timeout=max(left, 1))

@@ -13,7 +13,7 @@ import functools
 import pytest
 
 import accel
-from accel import build_cudnn, cudnn, device
+from accel import build, build_cudnn, cudnn, device
 
 DEVICES = [*(pytest.param(name, marks=pytest.mark.gpu) for name in ('caffe', 'cudnn', 'stand-in')), 'reference']
 
@@ -26,8 +26,10 @@ def why_not(name):
         return 'needs a GPU build of Caffe: make test-gpu'
     if not device.cards():
         return 'no CUDA card answers'
+    if name == 'stand-in' and not (emulated() and 'include' in build.facts()):
+        return 'needs the build of an emulated card: make test-gpu EMULATED=1'
     if name == 'stand-in':
-        return '' if emulated() else 'needs an emulated card: make test-gpu EMULATED=1'
+        return ''
     return '' if name == 'caffe' or cudnn.status().startswith('cuDNN') else cudnn.status()
 
 

@@ -39,6 +39,12 @@ SUBSTITUTIONS = (
                  'PyBytes_FromString(uid.c_str())',
                  'PyBytes_FromStringAndSize(uid.data(), uid.size())',
                  "NCCL's unique id has zero bytes, where the first call ends it"),
+    *(Substitution('src/caffe/util/benchmark.cpp', old, new, 'a timer that was made in CPU mode and goes in GPU mode '
+                                                             'would destroy events that it never made')
+      for old, new in {
+          'has_run_at_least_once_(false) {': 'has_run_at_least_once_(false), start_gpu_(), stop_gpu_() {',
+          **{f'CUDA_CHECK(cudaEventDestroy({event}))': f'CUDA_CHECK({event} ? cudaEventDestroy({event}) : cudaSuccess)'
+             for event in ('start_gpu_', 'stop_gpu_')}}.items()),
 )
 
 

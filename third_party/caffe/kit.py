@@ -26,7 +26,7 @@ NEEDED = ('numpy', 'scipy', 'pillow', 'scikit-image', 'six', 'protobuf', 'pydot'
           'tqdm', 'pytest', 'pytest-xdist')
 # What none of these imports when nets are run: packages' tests, headers and pictures, and parts that are large. Files
 # of types stay: skimage loads by them.
-UNUSED = re.compile(r'(^|/)(tests|__pycache__|include|sample_data|fontTools|networkx|f2py|bin)/'
+UNUSED = re.compile(r'(^|/)(tests|__pycache__|include|sample_data|networkx|bin)/|^fontTools/(?!misc/)\w+/'
                     r'|^skimage/data/.*(?<!\.py)(?<!\.pyi)$|^scipy/(stats|signal|odr|fftpack|cluster|datasets|integrate)/'
                     r'|\.(pxd|pyx|h|a|lib)$')
 
@@ -36,13 +36,15 @@ def main() -> int:
     return run(lambda: print(make(DIST)), 'make gpu-kit again')
 
 
-def make(target: Path) -> Path:
+def make(target: Path, preset: int = 9) -> Path:
     """Write the archive.
 
     Parameters
     ----------
     target : Path
         Folder that has the wheel of a GPU build for this interpreter, and gets the archive.
+    preset : int
+        How hard xz tries, from 0 (seconds) to 9 (minutes).
 
     Returns
     -------
@@ -59,7 +61,7 @@ def make(target: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=target) as name:
         work = Path(name)
         install(wheel, work / 'site')
-        with tarfile.open(work / 'archive', 'w:xz', preset=9) as tar:
+        with tarfile.open(work / 'archive', 'w:xz', preset=preset) as tar:
             tar.add(SCRIPT, 'gpu-kit/run.py', filter=anonymous)
             for file in sorted(work.glob('site/**/*')):
                 inside = file.relative_to(work)
