@@ -11,6 +11,10 @@ library only. Annotations stay unevaluated, so that an older Python imports it a
     cuda.py     a GPU build's toolkit, architectures, libraries and edits
     cudnn.py    the package of cuDNN for a GPU build
     __main__.py the steps in order
+    wheel.py    what was built as one file
+    bundle.py   that and all that sets a checkout up without network
+    kit.py      a GPU build and its tests, for a machine with a card
+    emulated/   a CUDA toolkit for machines without one
 """
 from __future__ import annotations
 
