@@ -98,7 +98,8 @@ def environment(cuda: Path | None) -> Path:
 
 def settings() -> dict[str, str]:
     """The environment of what is run."""
-    return {**os.environ, 'FCN_RUNS': str(HERE / 'runs'), 'PYTHONNOUSERSITE': '1', 'MPLCONFIGDIR': str(HERE / 'runs')}
+    kept = {name: value for name, value in os.environ.items() if name not in ('PYTHONPATH', 'PYTHONHOME')}
+    return {**kept, 'FCN_RUNS': str(HERE / 'runs'), 'PYTHONNOUSERSITE': '1', 'MPLCONFIGDIR': str(HERE / 'runs')}
 
 
 def said(*command: str | Path) -> str:

@@ -28,6 +28,7 @@ from accel import device  # noqa: E402
 from nets.edits import narrow  # noqa: E402
 from solvers import capacity, monitor  # noqa: E402
 from solvers.instance import instantiate  # noqa: E402
+from solvers.metrics import METRICS  # noqa: E402
 from solvers.prototxts import computing  # noqa: E402
 from surgery import read_weights, write_weights  # noqa: E402
 from surgery.shapes import infer as infer_shapes  # noqa: E402
@@ -35,7 +36,7 @@ from tests import NETS  # noqa: E402
 from tests.helpers import tiny  # noqa: E402
 from tests.helpers.commands import Command, tree  # noqa: E402
 from tests.helpers.gpu import emulated, on, why_not  # noqa: E402
-from tests.helpers.single_layers import make, pass_through, text_of  # noqa: E402
+from tests.helpers.single_layers import differ, make, pass_through, text_of  # noqa: E402
 from tests.test_gpu import LAYERS, solver  # noqa: E402
 from tests.test_report_serve import post  # noqa: E402
 
@@ -60,7 +61,8 @@ def fcn(split):
 
 main(replace(tiny.training(12, iter_size=int(os.environ.get('TINY_ITER_SIZE', '1'))), fcn=fcn))
 '''
-LOSSES, WEIGHTS = 1e-5, 1e-5    # relative; measured on the emulated card: equal to the last digit printed, 2e-7
+LOSSES, WEIGHTS = 1e-4, 1e-4    # relative, after 12 steps
+SCORES = 0.005      # of a metric: pixels whose two best classes are equal but for rounding
 
 
 def program(folder, text=SOLVE):
@@ -92,11 +94,13 @@ def assert_alike(run, other):
     assert len(one) == len(two) > 12
     for line, twin in zip(one, two, strict=True):
         assert line['iteration'] == twin['iteration'] and line['loss'] == pytest.approx(twin['loss'], rel=LOSSES)
-        assert line.get('scores') == twin.get('scores')
+        for name, scores in line.get('scores', {}).items():
+            assert scores == pytest.approx(twin['scores'][name], abs=SCORES)
     weights, others = (read_weights(folder / 'weights.caffemodel') for folder in (run, other))
-    for name, blobs in weights.items():
-        for blob, twin in zip(blobs, others[name], strict=True):
-            assert np.linalg.norm(blob - twin) <= WEIGHTS * np.linalg.norm(twin), name
+    worst = max(differ(blob, twin) for name in weights for blob, twin in zip(weights[name], others[name], strict=True))
+    print(f'weights differ by {worst:.1e}, losses by',
+          f'{max(abs(line["loss"] / twin["loss"] - 1) for line, twin in zip(one, two, strict=True)):.1e}')
+    assert worst <= WEIGHTS
 
 
 def test_training_on_a_card_is_training_on_the_cpu(voc):
@@ -177,10 +181,17 @@ def test_infer_and_score_as_on_the_cpu(voc, weights):
         done = Command(voc, 'tiny', 'score', *where, '--net', 'tiny', '--weights', weights, '--json',
                        voc / f'{name}.json', FCN_DATA=str(voc / 'data'))
         assert done.wait(120)[0] == 0
-    assert tree(voc / 'card') == tree(voc / 'cpu') and len(tree(voc / 'card')) > 2
+    masks = sorted(path.name for path in (voc / 'cpu').glob('*.png'))
+    assert masks and tree(voc / 'card').keys() == tree(voc / 'cpu').keys()
+    for name in masks:
+        ours, theirs = (np.asarray(Image.open(voc / where / name)) for where in ('card', 'cpu'))
+        assert np.mean(ours != theirs) <= SCORES and len(np.unique(ours)) > 1
     card, cpu = (json.loads((voc / f'{name}.json').read_text()) for name in ('card', 'cpu'))
     assert card.pop('loss') == pytest.approx(cpu.pop('loss'), rel=LOSSES)
-    assert card == cpu
+    assert card['images'] == cpu['images'] and card['tasks'].keys() == cpu['tasks'].keys()
+    for name, task in card['tasks'].items():
+        assert [task[metric] for metric in METRICS] == pytest.approx([cpu['tasks'][name][metric] for metric in METRICS],
+                                                                     abs=SCORES)
 
 
 def test_the_page_computes_on_a_card(voc, weights):
@@ -196,7 +207,8 @@ def test_the_page_computes_on_a_card(voc, weights):
             assert status == 200
         answers.append(found['tasks'])
         assert command.end(signal.SIGTERM) == (143, 'ended by SIGTERM\n')
-    assert answers[0] == answers[1]
+    card, cpu = ({entry['name']: entry['percent'] for task in tasks for entry in task['legend']} for tasks in answers)
+    assert card == pytest.approx(cpu, abs=100 * SCORES) and len(card) > 1
 
 
 # What a card refuses

@@ -8,6 +8,7 @@ libraries are those of the PyTorch that the machine has.
 """
 from __future__ import annotations
 
+import lzma
 import re
 import subprocess
 import sys
@@ -61,7 +62,7 @@ def make(target: Path, preset: int = 9) -> Path:
     with tempfile.TemporaryDirectory(dir=target) as name:
         work = Path(name)
         install(wheel, work / 'site')
-        with tarfile.open(work / 'archive', 'w:xz', preset=preset) as tar:
+        with lzma.open(work / 'archive', 'wb', preset=preset) as packed, tarfile.open(fileobj=packed, mode='w') as tar:
             tar.add(SCRIPT, 'gpu-kit/run.py', filter=anonymous)
             for file in sorted(work.glob('site/**/*')):
                 inside = file.relative_to(work)
