@@ -409,6 +409,34 @@ def test_a_gpu_build_tells_how_many_cards_answer(tmp_path, capsys, status, cards
     assert capsys.readouterr().out == f'has CUDA: yes, cards: {cards}\n'
 
 
+def test_an_environment_with_another_caffe(tmp_path):
+    """It has .venv's packages and this Caffe; .venv keeps its own."""
+    if not setup.PYTHON.exists():
+        pytest.skip('no .venv: make setup')
+    (tmp_path / 'python/caffe').mkdir(parents=True)
+    (tmp_path / 'python/caffe/__init__.py').write_text('other = True')
+    before = Path(setup.site_packages(setup.PYTHON), 'fcn.pth').read_text()
+    for _ in range(2):
+        setup.layer(tmp_path / 'env', tmp_path / 'python')
+        code = 'import caffe, numpy, accel.build; print(caffe.other, numpy.__version__, accel.build.__file__)'
+        printed = subprocess.run([tmp_path / 'env/bin/python', '-c', code], cwd='/', capture_output=True, text=True,
+                                 env={**os.environ, 'FCN_ACCEL': '0'}).stdout.split()
+        assert printed[0] == 'True' and printed[2] == str(ROOT / 'accel/build.py')
+    assert Path(setup.site_packages(setup.PYTHON), 'fcn.pth').read_text() == before
+
+
+@pytest.mark.parametrize(('arguments', 'says'), [
+    (['build-gpu', 'mine'], 'mine: not an environment that build-gpu made'),
+    (['build-gpu', 'a', 'b'], "unknown arguments 'build-gpu a b'"), (['build'], "unknown arguments 'build'")])
+def test_wrong_calls_touch_nothing(tmp_path, arguments, says):
+    (tmp_path / 'mine').mkdir()
+    (tmp_path / 'mine/work.txt').write_text('mine')
+    result = subprocess.run([sys.executable, '-m', 'third_party.caffe', *arguments], cwd=tmp_path, text=True,
+                            capture_output=True, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    assert result.returncode == 2 and result.stderr.count('\n') == 1 and says in result.stderr
+    assert (tmp_path / 'mine/work.txt').read_text() == 'mine'
+
+
 def test_recipe_of_the_cpu_build_is_without_cuda():
     assert recipe.CMAKE_OPTIONS['CPU_ONLY'] == 'ON' and build.CPU == build.Variant()
     assert not {edit.path for edit in recipe.SUBSTITUTIONS} & {edit.path for edit in cuda.SUBSTITUTIONS}

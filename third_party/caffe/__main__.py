@@ -53,16 +53,17 @@ def main() -> int:
 
 def work() -> None:
     """Do what the arguments say; raises Problem for others than there are."""
-    match sys.argv[1:]:
-        case []:
-            setup()
-        case ['build-gpu']:
-            setup(only_gpu=True)
-        case ['build-gpu', folder]:
-            layer(Path(folder).absolute(), setup(only_gpu=True) / 'python')
-        case _:
-            raise Problem(f'unknown arguments {" ".join(sys.argv[1:])!r}: expected build-gpu, build-gpu DIR or none; '
-                          'see third_party/caffe/__main__.py', status=2)
+    command, folders = sys.argv[1:2], [Path(name).absolute() for name in sys.argv[2:]]
+    if command not in ([], ['build-gpu']) or len(folders) > 1:
+        raise Problem(f'unknown arguments {" ".join(sys.argv[1:])!r}: expected build-gpu, build-gpu DIR or none; see '
+                      'third_party/caffe/__main__.py', status=2)
+    for folder in folders:
+        if folder.exists() and not (folder / 'pyvenv.cfg').is_file():
+            raise Problem(f'{folder}: not an environment that build-gpu made, which alone it replaces: name a new '
+                          'folder', status=2)
+    build_folder = setup(only_gpu=bool(command))
+    for folder in folders:
+        layer(folder, build_folder / 'python')
 
 
 def setup(only_gpu: bool = False) -> Path:
