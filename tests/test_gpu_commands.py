@@ -25,7 +25,6 @@ from google.protobuf import text_format  # noqa: E402
 
 import nets  # noqa: E402
 from accel import device  # noqa: E402
-from nets.edits import narrow  # noqa: E402
 from solvers import capacity, monitor  # noqa: E402
 from solvers.instance import instantiate  # noqa: E402
 from solvers.metrics import METRICS  # noqa: E402
@@ -37,7 +36,7 @@ from tests.helpers import tiny  # noqa: E402
 from tests.helpers.commands import Command, tree  # noqa: E402
 from tests.helpers.gpu import emulated, on, why_not  # noqa: E402
 from tests.helpers.single_layers import differ, make, pass_through, text_of  # noqa: E402
-from tests.test_gpu import LAYERS, solver  # noqa: E402
+from tests.test_gpu import LAYERS, small, solver  # noqa: E402
 from tests.test_report_serve import post  # noqa: E402
 
 pytestmark = [pytest.mark.caffe, pytest.mark.gpu, pytest.mark.skipif(bool(why_not('caffe')), reason=why_not('caffe'))]
@@ -264,7 +263,7 @@ def test_what_a_layer_takes_is_foreseen(name):
 @pytest.mark.parametrize('name', NETS)
 def test_what_a_net_takes_is_foreseen(name, tmp_path):
     """In a step of the solver: enough is foreseen, and not much too much."""
-    parameter = narrow(nets.load(name).fcn('train'), 16)
+    parameter = small(nets.load(name).fcn('train'), 'caffe')
 
     def step():
         made, net = solver(tmp_path, parameter)

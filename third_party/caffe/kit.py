@@ -34,7 +34,7 @@ UNUSED = re.compile(r'(^|/)(tests|__pycache__|include|sample_data|networkx|bin)/
 
 def main() -> int:
     """Write the archive and print its path; returns the exit status."""
-    return run(lambda: print(make(DIST)), 'make gpu-kit again')
+    return run(lambda: print(small_enough(make(DIST))), 'make gpu-kit again')
 
 
 def make(target: Path, preset: int = 9) -> Path:
@@ -55,7 +55,7 @@ def make(target: Path, preset: int = 9) -> Path:
     Raises
     ------
     Problem
-        The wheel is not there or of a CPU build, pip cannot fetch the others, or the archive is too large.
+        The wheel is not there or of a CPU build, or pip cannot fetch the others.
     """
     wheel = newest_wheel(target, '.cu')
     archive = target / f'gpu-kit-{"-".join(wheel.stem.split("-")[2:])}.tar.xz'
@@ -70,11 +70,16 @@ def make(target: Path, preset: int = 9) -> Path:
                     tar.add(file, f'gpu-kit/{inside}', filter=anonymous)
             for tracked in checkout():
                 tar.add(ROOT / tracked, f'gpu-kit/fcn/{tracked}', filter=anonymous)
-        size = (work / 'archive').stat().st_size
-        if size > LARGEST:
-            raise Problem(f'the kit has {size / 1e6:.0f} MB, more than the {LARGEST / 1e6:.0f} MB it may: compile for '
-                          'one architecture (CUDA_ARCH)')
         return (work / 'archive').replace(archive)
+
+
+def small_enough(archive: Path) -> Path:
+    """Return the archive; raises Problem when it is too large to be carried."""
+    size = archive.stat().st_size
+    if size > LARGEST:
+        raise Problem(f'{archive}: {size / 1e6:.0f} MB, more than the {LARGEST / 1e6:.0f} MB it may have: compile for '
+                      'one architecture (CUDA_ARCH)')
+    return archive
 
 
 def install(wheel: Path, folder: Path) -> None:
