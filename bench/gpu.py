@@ -120,6 +120,15 @@ def card_answers() -> bool:
     return device.cards() > 0
 
 
+def without_cudnn() -> tuple[str, ...]:
+    """The engines that this build cannot be: those with cuDNN, where it is not in use; says why not."""
+    from accel import cudnn
+    if cudnn.status().startswith('cuDNN'):
+        return ()
+    cli.say(f'without cuDNN: {cudnn.status()}')
+    return tuple(name for name in ENGINES if name.startswith('cudnn'))
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser(prog='python -m bench.gpu', description=__doc__)
     parser.add_argument('--rounds', type=int, default=3, help='times every engine is run (default 3)')
@@ -136,11 +145,13 @@ def main(argv: list[str] | None = None) -> None:
         return
     about = {'name': 'CPU'} if args.on_cpu else describe(args.gpu)
     python = args.torch or (environment() if args.on_cpu else environment('bench-gpu', PACKAGES))
-    jobs = [(name, what) for what in ('forward', 'step') for name in ENGINES if python or not ENGINES[name].torch]
+    without = () if args.on_cpu else without_cudnn()
+    jobs = [(name, what) for what in ('forward', 'step') for name in ENGINES
+            if name not in without and (python or not ENGINES[name].torch)]
     reports = rounds(jobs, lambda job: measure(job, args, python), args.rounds)
     rows = summarise(reports, args.size)
-    if not any(row['engine'] == 'cudnn' for row in rows):
-        raise cli.Failed('ours with cuDNN gave no figures: the lines above say why')
+    if not any(row['engine'] in ('cudnn', *(['caffe'] if without else [])) for row in rows):
+        raise cli.Failed('our layers gave no figures: the lines above say why')
     folder, name = runs_folder() / 'bench', 'rehearsal' if args.on_cpu else 'gpu'
     folder.mkdir(parents=True, exist_ok=True)
     text = table(rows)

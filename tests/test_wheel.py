@@ -15,7 +15,7 @@ import pytest
 
 import nets
 from tests.helpers import roots
-from third_party.caffe import Problem, bundle, wheel
+from third_party.caffe import Problem, bundle, kit, wheel
 from third_party.caffe import __main__ as setup
 
 ROOT = Path(__file__).parents[1]
@@ -149,13 +149,19 @@ def test_wheel_and_gpu_exclude_each_other(monkeypatch, stamp):
 def test_no_wheel_to_bundle_is_one_line(tmp_path):
     with pytest.raises(Problem, match='make wheel writes it'):
         bundle.make(tmp_path)
+    (tmp_path / f'caffe-1.0.0+fcn.1-{HERE}.whl').write_text('of a CPU build')
+    with pytest.raises(Problem, match='make wheel GPU=1 writes it'):
+        kit.make(tmp_path)
+    (tmp_path / f'caffe-1.0.0+fcn.1.cu13-{HERE}.whl').write_text('of a GPU build')
+    assert bundle.newest_wheel(tmp_path, '.cu').name == f'caffe-1.0.0+fcn.1.cu13-{HERE}.whl'
 
 
 # The one that make wheel wrote
 
 @pytest.fixture(scope='module')
 def made():
-    found = sorted((ROOT / 'dist').glob(f'caffe-*-{HERE}.whl'), key=lambda path: path.stat().st_mtime)
+    found = sorted((path for path in (ROOT / 'dist').glob(f'caffe-*-{HERE}.whl') if '.cu' not in path.name),
+                   key=lambda path: path.stat().st_mtime)
     if not found:
         pytest.skip('no wheel for this Python in dist/: make wheel')
     return found[-1]

@@ -85,8 +85,8 @@ def newest_wheel(folder: Path, mark: str = '') -> Path:
     Problem
         There is none.
     """
-    wheels = sorted(folder.glob(f'caffe-*{mark}*-{python_tags()}-{platform_tag()}.whl'),
-                    key=lambda path: path.stat().st_mtime)
+    wheels = sorted((path for path in folder.glob(f'caffe-*-{python_tags()}-{platform_tag()}.whl')
+                     if mark in path.name.split('-')[1]), key=lambda path: path.stat().st_mtime)
     if not wheels:
         raise Problem(f'{folder}: no wheel of Caffe for {python_tags()}: make wheel{" GPU=1" * bool(mark)} writes it',
                       status=2)
