@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from tests.helpers.gpu import why_not  # noqa: E402
 from third_party.caffe import kit, wheel  # noqa: E402
 
 pytestmark = [pytest.mark.caffe, pytest.mark.gpu, pytest.mark.slow,
-              pytest.mark.skipif(bool(why_not('stand-in')), reason=why_not('stand-in'))]
+              pytest.mark.skipif(bool(why_not('stand-in')), reason=why_not('stand-in')),
+              pytest.mark.skipif(not find_spec('auditwheel'), reason='no auditwheel: make wheel installs it')]
 QUICK = ('--size', '32', '--runs', '1', '--jobs', '2', '--tests', 'relu or score or training_lowers or resumes')
 
 
