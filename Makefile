@@ -48,7 +48,7 @@ ifeq ($(EMULATED),1)
 	@$(MAKE) --no-print-directory setup
 	@CUDA_HOME=$$($(VENV) -m third_party.caffe.emulated) CUDA_ARCH=90 $(PYTHON) -m third_party.caffe build-gpu .venv/emulated
 	@FCN_CUDNN=0 .venv/emulated/bin/python -m accel
-	FCN_CUDNN=0 PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/emulated/bin/python -m pytest -n auto --dist load -m gpu $(ARGS)
+	FCN_CUDNN=0 PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/emulated/bin/python -m pytest -n auto --dist loadfile -m gpu $(ARGS)
 else
 	@$(MAKE) --no-print-directory setup GPU=1
 	$(VENV) -m pytest -m gpu $(ARGS)
