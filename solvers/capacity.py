@@ -215,7 +215,7 @@ def blob_counts(net: Any, shapes: Shapes) -> dict[str, int]:
 
 def split_count(net: Any, shapes: Shapes, names: Collection[str]) -> int:
     """Numbers in the gradients that each of several readers of a blob returns, for the blobs that are named."""
-    readers = Counter(name for layer in net.layer for name in layer.bottom if name not in layer.top)
+    readers = readers_of(net)
     return sum(readers[name] * count for name, count in blob_counts(net, shapes).items()
                if name in names and readers[name] > 1)
 
@@ -238,8 +238,13 @@ def loss_count(net: Any, shapes: Shapes) -> int:
     """Numbers that losses keep for themselves on a card; the net is without them, and they read what it ends with."""
     if not device.on_gpu():
         return 0
-    read = {name for layer in net.layer for name in layer.bottom if name not in layer.top}
-    return sum(LOSS * count for name, count in blob_counts(net, shapes).items() if name not in read)
+    readers = readers_of(net)
+    return sum(LOSS * count for name, count in blob_counts(net, shapes).items() if not readers[name])
+
+
+def readers_of(net: Any) -> Counter[str]:
+    """How many layers read each blob; those that work on it in place do not count."""
+    return Counter(name for layer in net.layer for name in layer.bottom if name not in layer.top)
 
 
 def parameter_count(shapes: Shapes) -> int:

@@ -109,8 +109,7 @@ def test_segmenting_keeps_what_is_whole(number, tmp_path):
 
 def test_the_page(tmp_path):
     command = Command(tmp_path, 'tiny', 'serve', *tiny_weights(tmp_path), '--port', '0')
-    while 'Ctrl-C ends it' not in (line := command.process.stdout.readline()):
-        assert line
+    command.serving()
     assert command.end(signal.SIGTERM) == (143, 'ended by SIGTERM\n')
     assert not any(command.temporary.iterdir())
 

@@ -26,10 +26,9 @@ from google.protobuf import text_format  # noqa: E402
 import nets  # noqa: E402
 from accel import device  # noqa: E402
 from solvers import capacity, monitor  # noqa: E402
-from solvers.instance import instantiate  # noqa: E402
 from solvers.metrics import METRICS  # noqa: E402
 from solvers.prototxts import computing  # noqa: E402
-from surgery import read_weights, write_weights  # noqa: E402
+from surgery import read_weights  # noqa: E402
 from surgery.shapes import infer as infer_shapes  # noqa: E402
 from tests import NETS  # noqa: E402
 from tests.helpers import tiny  # noqa: E402
@@ -126,8 +125,7 @@ def test_a_run_resumes_to_the_same_bytes(voc):
     trained(voc, '0', '--run', voc / 'whole')
     trained(voc, '0', '--run', voc / 'parts', '--iterations', '5')
     trained(voc, '0', '--run', voc / 'parts', '--resume')
-    for name in ('weights.caffemodel',):
-        assert (voc / 'whole' / name).read_bytes() == (voc / 'parts' / name).read_bytes()
+    assert (voc / 'whole/weights.caffemodel').read_bytes() == (voc / 'parts/weights.caffemodel').read_bytes()
     assert monitor.read(voc / 'whole/metrics.jsonl')[-1] == monitor.read(voc / 'parts/metrics.jsonl')[-1]
 
 
@@ -163,11 +161,7 @@ def test_two_ranks_on_one_card_are_refused(voc):
 @pytest.fixture
 def weights(tmp_path):
     """Of the tiny net, random."""
-    rng, path = np.random.default_rng(0), tmp_path / 'tiny.caffemodel'
-    net = instantiate(tiny.fcn('deploy'))
-    write_weights(path, {name: [rng.standard_normal(blob.data.shape).astype(np.float32) for blob in blobs]
-                         for name, blobs in net.params.items() if not name.startswith('up')})
-    return path
+    return tiny.random_weights(tmp_path / 'tiny.caffemodel')
 
 
 def test_infer_and_score_as_on_the_cpu(voc, weights):
@@ -198,9 +192,7 @@ def test_the_page_computes_on_a_card(voc, weights):
     answers = []
     for where in (('--gpu', '0'), ('--cpu',)):
         command = Command(voc, 'tiny', 'serve', '--net', 'tiny', '--weights', weights, *where, '--port', '0')
-        while 'Ctrl-C ends it' not in (line := command.process.stdout.readline()):
-            assert line, command.wait()
-        server = SimpleNamespace(server_port=int(line.split('/')[2].split(':')[1]))
+        server = SimpleNamespace(server_port=command.serving())
         for _ in range(2):
             status, found = post(server, picture)
             assert status == 200

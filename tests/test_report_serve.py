@@ -24,7 +24,6 @@ from data_layers.reading import read_photo  # noqa: E402
 from report import serve  # noqa: E402
 from solvers import capacity  # noqa: E402
 from solvers.instance import instantiate, load, segment  # noqa: E402
-from surgery import write_weights  # noqa: E402
 from tests.helpers import tiny  # noqa: E402
 from tests.helpers.browser import Browser, needs_browser  # noqa: E402
 from tests.helpers.commands import TINY, Command  # noqa: E402
@@ -36,11 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture
 def weights(tmp_path):
     """Of the tiny net, random, so that a photograph gets several classes."""
-    rng, path = np.random.default_rng(0), tmp_path / 'tiny.caffemodel'
-    net = instantiate(tiny.fcn('deploy'))
-    write_weights(path, {name: [rng.standard_normal(blob.data.shape).astype(np.float32) for blob in blobs]
-                         for name, blobs in net.params.items() if not name.startswith('up')})
-    return path
+    return tiny.random_weights(tmp_path / 'tiny.caffemodel')
 
 
 @pytest.fixture
@@ -192,9 +187,7 @@ def test_two_hundred_that_hold_all_but_a_byte(weights, tmp_path):
     limit, count = 2 << 20, 200
     command = Command(tmp_path, '-c', f'from report import serve\nserve.MAX_BYTES = {limit}\n{TINY}', 'serve', '--net',
                       'tiny', '--weights', weights, '--cpu', '--port', '0')
-    while 'Ctrl-C ends it' not in (line := command.process.stdout.readline()):
-        assert line
-    server = SimpleNamespace(server_port=int(line.split('/')[2].split(':')[1]))
+    server = SimpleNamespace(server_port=command.serving())
     assert post(server, picture())[0] == 200
     before, held = memory(command.process), []
     for _ in range(count):

@@ -50,6 +50,12 @@ class Command:
             assert self.process.poll() is None and time.monotonic() < deadline, self.process.communicate()
             time.sleep(0.002)
 
+    def serving(self):
+        """Wait until `report serve` takes requests; its port."""
+        while 'Ctrl-C ends it' not in (line := self.process.stdout.readline()):
+            assert line, self.wait()
+        return int(line.split('/')[2].split(':')[1])
+
     def end(self, *numbers, group=False):
         """Send signals, to the process or to all that it started, and wait for the end; status and stderr."""
         for number in numbers:

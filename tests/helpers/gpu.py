@@ -26,10 +26,9 @@ def why_not(name):
         return 'needs a GPU build of Caffe: make test-gpu'
     if not device.cards():
         return 'no CUDA card answers'
-    if name == 'stand-in' and not (emulated() and 'include' in build.facts()):
-        return 'needs the build of an emulated card: make test-gpu EMULATED=1'
     if name == 'stand-in':
-        return ''
+        built = emulated() and 'include' in build.facts()
+        return '' if built else 'needs the build of an emulated card: make test-gpu EMULATED=1'
     return '' if name == 'caffe' or cudnn.status().startswith('cuDNN') else cudnn.status()
 
 

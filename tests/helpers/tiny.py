@@ -6,15 +6,19 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
+
 import accel  # noqa: F401 (as in the process of the tests)
 import cli
 from accel import ranks
 from nets import voc
 from nets.blocks import conv_relu, crop, dropout, loss, score, upsample
 from solvers import monitor
+from solvers.instance import instantiate
 from solvers.loop import solve
 from solvers.recipe import Recipe
 from solvers.training import Training
+from surgery import write_weights
 
 
 def fcn(split):
@@ -26,6 +30,14 @@ def fcn(split):
     n.score = crop(n.upscore, n.data)
     loss(n)
     return n.to_proto()
+
+
+def random_weights(path):
+    """Write weights of a fixed seed, so that a photograph gets several classes; the path."""
+    rng, net = np.random.default_rng(0), instantiate(fcn('deploy'))
+    write_weights(path, {name: [rng.standard_normal(blob.data.shape).astype(np.float32) for blob in blobs]
+                         for name, blobs in net.params.items() if not name.startswith('up')})
+    return path
 
 
 def training(iterations, **changes):

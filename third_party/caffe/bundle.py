@@ -96,12 +96,17 @@ def newest_wheel(folder: Path, mark: str = '') -> Path:
 def fetch(folder: Path) -> None:
     """Download the wheels of requirements.txt for this interpreter into a new folder; raises Problem when pip fails."""
     print('fetching the wheels of requirements.txt', flush=True)
-    result = subprocess.run([sys.executable, '-m', 'pip', 'download', '--quiet', '--disable-pip-version-check',
-                             '--only-binary', ':all:', '--dest', str(folder), '-r', str(ROOT / 'requirements.txt')],
+    pip('make bundle', 'download', '--dest', str(folder), '-r', str(ROOT / 'requirements.txt'))
+
+
+def pip(again: str, command: str, *arguments: str) -> None:
+    """Run a command of this interpreter's pip on wheels alone; raises Problem when it fails, with what to run again."""
+    result = subprocess.run([sys.executable, '-m', 'pip', command, '--quiet', '--disable-pip-version-check',
+                             '--only-binary', ':all:', *arguments],
                             stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if result.returncode != 0:
         says = (result.stderr.strip().splitlines() or ['no output'])[-1]
-        raise Problem(f"pip download failed ({says}); check the network and pip's settings, then run make bundle again")
+        raise Problem(f"pip {command} failed ({says}); check the network and pip's settings, then run {again} again")
 
 
 def checkout() -> list[str]:

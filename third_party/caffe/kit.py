@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import lzma
 import re
-import subprocess
 import sys
 import tarfile
 import tempfile
 from pathlib import Path
 
 from . import Problem, run
-from .bundle import anonymous, checkout, newest_wheel
+from .bundle import anonymous, checkout, newest_wheel, pip
 from .wheel import DIST, ROOT
 
 SCRIPT = ROOT / 'bench/kit.py'
@@ -87,13 +86,8 @@ def install(wheel: Path, folder: Path) -> None:
     lines = (ROOT / 'requirements.txt').read_text().splitlines()
     pins = [line.split()[0] for line in lines if line.partition('==')[0] in NEEDED]
     print(f'fetching {", ".join(pins)}', flush=True)
-    for what in ([*pins], ['--no-deps', str(wheel)]):
-        result = subprocess.run([sys.executable, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check',
-                                 '--only-binary', ':all:', '--no-compile', '--target', str(folder), *what],
-                                stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        if result.returncode != 0:
-            says = (result.stderr.strip().splitlines() or ['no output'])[-1]
-            raise Problem(f"pip failed ({says}); check the network and pip's settings, then run make gpu-kit again")
+    for what in (pins, ['--no-deps', str(wheel)]):
+        pip('make gpu-kit', 'install', '--no-compile', '--target', str(folder), *what)
 
 
 if __name__ == '__main__':

@@ -56,7 +56,6 @@ def toolkit(cache: Path | None = None) -> Path:
         shutil.copy(HERE / 'nvcc.py', partial / 'bin/nvcc')
         (partial / 'bin/nvcc').chmod(0o755)
         shutil.copytree(HERE / 'include', partial / 'include')
-        compile_libraries(partial / 'lib64')
         partial.rename(folder)
     compile_libraries(folder / 'lib64')
     return folder
