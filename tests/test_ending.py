@@ -26,8 +26,13 @@ ENDS = [signal.SIGTERM, signal.SIGHUP]
 LINE = {signal.SIGTERM: 'ended by SIGTERM\n', signal.SIGHUP: 'ended by SIGHUP\n', signal.SIGINT: 'interrupted\n'}
 
 
+def below(folder):
+    """Paths in a folder that a running command fills and empties meanwhile."""
+    return [Path(parent, name) for parent, folders, names in os.walk(folder) for name in (*folders, *names)]
+
+
 def scratches(folder):
-    return [*folder.rglob(f'{files.SCRATCH}*')]
+    return [path for path in below(folder) if path.name.startswith(files.SCRATCH)]
 
 
 def classifier(folder):
@@ -86,7 +91,7 @@ def test_a_command_that_writes_a_folder_leaves_nothing(kind, number, tmp_path):
         arguments = MAKES[kind](folder)
         before = tree(folder)
         command = Command(folder, *arguments)
-        command.wait_until(lambda: any(any(scratch.iterdir()) for scratch in scratches(folder)))    # noqa: B023
+        command.wait_until(lambda: any(map(below, scratches(folder))))    # noqa: B023
         status, errors = command.end(number)
         if status:      # on a busy machine the command may have ended before the signal came
             break
