@@ -11,10 +11,10 @@ from ..bilinear import bilinear_kernel
 from ..caffemodel import Weights
 from ..convolutionalize import Dense
 from ..graph import input_layer
+from ..preparation import GREY
 from ..shapes import Shapes
 from .trunk import Plan
 
-GREY = (0.114, 0.587, 0.299)            # of blue, green and red
 LARGEST_RATE, UNKNOWN_RATE = 0.01, 1e-4
 
 

@@ -1,0 +1,127 @@
+"""`net.json` beside a deploy.prototxt: how a photograph becomes the net's input, and what the classes are.
+
+For example
+
+    {"mean": [104.0, 116.7, 122.7],     of blue, green and red, or one number; subtracted first
+     "scale": 1.0,                      what pixels are multiplied by after that
+     "order": "bgr",                    of the input's channels: "bgr", "rgb" or "grey"
+     "multiple": 1,                     height and width are multiples of so many pixels
+     "classes": ["sky", "sea"]}         in the order of the scores' channels
+
+Every key may be left out; the numbers above, a mean of 0 and no names are then meant.
+"""
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import files
+from cli import BadInput
+from data_layers import VOID
+from data_layers.reading import read_json
+
+NAME = 'net.json'
+ORDERS = {'bgr': 3, 'rgb': 3, 'grey': 1}    # channels
+GREY = (0.114, 0.587, 0.299)    # of blue, green and red
+MOST = 1024                                 # of `multiple`: larger than any net's stride
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a photograph becomes a net's input: (pixels - mean) * scale, of pixels from 0 to 255.
+
+    Attributes
+    ----------
+    mean : tuple of float
+        Of blue, green and red, whatever `order` is; or one number for all channels.
+    scale : float
+    order : str
+        One of `ORDERS`: how the input's channels are ordered.
+    multiple : int
+        Images are enlarged to a multiple of so many pixels a side, with zeros; the scores are cut to the image.
+    classes : tuple of str
+        Names in the order of the scores' channels; empty where they are not known.
+    """
+    mean: tuple[float, ...] = (0.0,)
+    scale: float = 1.0
+    order: str = 'bgr'
+    multiple: int = 1
+    classes: tuple[str, ...] = ()
+
+    def write(self, folder: Path) -> None:
+        """Write net.json into a folder."""
+        files.write_json(folder / NAME, asdict(self))
+
+    def blob(self, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """A photograph as the net takes it.
+
+        Parameters
+        ----------
+        rgb : array of uint8, H x W x 3
+
+        Returns
+        -------
+        array of float32, C x H' x W'
+            H' and W' are the next multiples of `multiple`.
+        """
+        bgr = rgb[:, :, ::-1].astype(np.float32)
+        if self.order == 'grey':
+            pixels = (bgr @ np.array(GREY, np.float32))[:, :, np.newaxis] - np.float32(np.mean(self.mean))
+        else:
+            pixels = (bgr - np.array(self.mean, np.float32))[:, :, ::1 if self.order == 'bgr' else -1]
+        planes = pixels.transpose(2, 0, 1) * np.float32(self.scale)
+        more = [(0, -side % self.multiple) for side in planes.shape[1:]]
+        return np.ascontiguousarray(np.pad(planes, [(0, 0), *more]), np.float32)
+
+
+def read(path: Path) -> Preparation:
+    """Read a net.json.
+
+    Raises
+    ------
+    BadInput
+        The file is missing, not JSON, or has a wrong key or value; names it.
+    """
+    known = read_json(path)
+    if not isinstance(known, dict) or (unknown := known.keys() - Preparation.__dataclass_fields__.keys()):
+        what = f'the unknown key {sorted(unknown)[0]!r}' if isinstance(known, dict) else 'no JSON object'
+        raise BadInput(f'{path} has {what}; the keys are {", ".join(Preparation.__dataclass_fields__)}')
+    return checked(path, **known)
+
+
+def checked(what: object, **values: Any) -> Preparation:
+    """A `Preparation` of values that come from a user.
+
+    Parameters
+    ----------
+    what : object
+        The file or option that a complaint names.
+    **values
+        As for `Preparation`, as JSON has them.
+
+    Raises
+    ------
+    BadInput
+        A value is of the wrong kind; names it.
+    """
+    mean, scale, order, multiple, classes = (
+        values.get(name, field.default) for name, field in Preparation.__dataclass_fields__.items())
+    mean = [mean] if _number(mean) else mean
+    fit = {
+        'mean': isinstance(mean, list | tuple) and len(mean) in (1, 3) and all(map(_number, mean)),
+        'scale': _number(scale) and scale != 0,
+        'order': isinstance(order, str) and order in ORDERS,
+        'multiple': type(multiple) is int and 1 <= multiple <= MOST,
+        'classes': isinstance(classes, list | tuple) and len(classes) <= VOID and len({*map(str, classes)}) == len(
+            classes) and all(isinstance(name, str) and name for name in classes),
+    }
+    if wrong := [key for key, right in fit.items() if not right]:
+        raise BadInput(f'{what}: the {wrong[0]} is of the wrong kind, {str(values[wrong[0]])[:80]!r}')
+    return Preparation(tuple(map(float, mean)), float(scale), order, multiple, tuple(classes))
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
