@@ -25,7 +25,7 @@ from data_layers.reading import read_json
 
 NAME = 'net.json'
 ORDERS = {'bgr': 3, 'rgb': 3, 'grey': 1}    # channels
-GREY = (0.114, 0.587, 0.299)    # of blue, green and red
+GREY = (0.114, 0.587, 0.299)                # of blue, green and red
 MOST = 1024                                 # of `multiple`: larger than any net's stride
 
 

@@ -42,8 +42,9 @@ def test_keys_may_be_left_out(tmp_path):
     ({'mean': [1, 2, True]}, 'the mean'), ({'mean': [float('nan')] * 3}, 'the mean'), ({'scale': 0}, 'the scale'),
     ({'scale': '1'}, 'the scale'), ({'order': 'gbr'}, 'the order'), ({'order': []}, 'the order'),
     ({'multiple': 0}, 'the multiple'), ({'multiple': 2.0}, 'the multiple'), ({'multiple': True}, 'the multiple'),
-    ({'classes': 'sky'}, 'the classes'), ({'classes': ['sky', 'sky']}, 'the classes'), ({'classes': [1]}, 'the classes'),
-    ({'classes': ['']}, 'the classes'), ({'classes': [str(k) for k in range(256)]}, 'the classes')])
+    ({'classes': 'sky'}, 'the classes'), ({'classes': ['sky', 'sky']}, 'the classes'),
+    ({'classes': [1]}, 'the classes'), ({'classes': ['']}, 'the classes'),
+    ({'classes': [str(k) for k in range(256)]}, 'the classes')])
 def test_a_wrong_value_is_named(known, says, tmp_path):
     (tmp_path / 'net.json').write_text(json.dumps(known))
     with pytest.raises(BadInput, match=r'net\.json.*') as refused:
