@@ -31,8 +31,11 @@ H100 = {
 
 
 def why_not():
-    if 'cuda' not in build.facts():
+    cuda = build.facts().get('cuda')
+    if cuda is None:
         return 'needs a GPU build of Caffe: make setup GPU=1'
+    if 'include' not in cuda:
+        return 'this Caffe came in a wheel, without headers'
     found = build_cudnn.find()
     if found is None:
         return 'needs cuDNN'
