@@ -1,6 +1,5 @@
 """Which processor Caffe computes on: chosen in one way by every command, refused with one line. No card is needed."""
 import contextlib
-import json
 import os
 import shutil
 import subprocess
@@ -14,7 +13,7 @@ import pytest
 caffe = pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 
 import cli  # noqa: E402
-from accel import device, nccl, ranks  # noqa: E402
+from accel import build, device, nccl, ranks  # noqa: E402
 from solvers.run import write_down  # noqa: E402
 from surgery import write_weights  # noqa: E402
 from tests.helpers import tiny  # noqa: E402
@@ -82,12 +81,9 @@ def test_what_is_refused(machine, facts, arguments, says):
         device.pick(**arguments)
 
 
-def described():
-    return json.loads((Path(caffe.__file__).parents[2] / 'build.json').read_text())
-
-
 def test_the_build_itself_tells_whether_it_has_cuda():
-    assert device.has_cuda() == ('cuda' in described()) == ('CPU_ONLY' not in described()['defines'])
+    described = build.facts()
+    assert device.has_cuda() == ('cuda' in described) == ('CPU_ONLY' not in described['defines'])
     assert device.has_cuda() or device.cards() == 0
 
 
