@@ -10,7 +10,7 @@ To read a data set:
 
 - `dataset`: the base of all of them, its checks, and the training stream
 - `reading`: one file, and its values as the nets take them
-- `voc`, `sbd`, `nyud`, `siftflow`, `pascalcontext`, `cityscapes`: the published data sets, as their authors distribute them
+- `voc`, `sbd`, `nyud`, `siftflow`, `pascalcontext`, `cityscapes`: the published data sets, as they are distributed
 - `own`: your own data, described by a dataset.json
 
 To feed a net:

@@ -1,7 +1,7 @@
 """Cityscapes: street scenes of 50 cities, with fine annotations of which 19 classes are scored.
 
-The label files number 34 kinds of things, most of them void to the task. Nothing lists the splits: they are folders, and
-so are the cities in them. The net that is published for the data set has 20 outputs; the last is no class of the task.
+The label files number 34 kinds of things, 15 of them void to the task. Nothing lists the splits: they are folders, and
+so are the cities in them. The net that was published for the data set has 20 outputs; the last is no class of the task.
 """
 from pathlib import Path
 
@@ -33,8 +33,8 @@ class Cityscapes(Dataset):
     title = 'Cityscapes'
     source = ('leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip from '
               'https://www.cityscapes-dataset.com/downloads/, after registration')
-    licence = ('free for research, teaching and other purposes that are not commercial, on the terms of that page; to be '
-               'cited: Cordts et al., The Cityscapes Dataset for Semantic Urban Scene Understanding, CVPR 2016')
+    licence = ('free for research, teaching and other purposes that are not commercial, on the terms of that page; to '
+               'be cited: Cordts et al., The Cityscapes Dataset for Semantic Urban Scene Understanding, CVPR 2016')
     layout = (f'{PHOTOGRAPHS}/{{train,val,test}}/CITY/ID_{PHOTOGRAPHS}.png, '
               f'{LABELS}/{{train,val,test}}/CITY/ID{LABEL_ENDING}')
     home = 'cityscapes'

@@ -1,4 +1,4 @@
-"""What nets for Cityscapes share: 19 classes of street scenes in the order of their numbers for training, one unused."""
+"""What nets for Cityscapes share: 19 classes of street scenes, and a 20th output that is none."""
 from dataclasses import replace
 from typing import Any
 

@@ -9,8 +9,8 @@ pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 import nets  # noqa: E402
 from cli import BadInput  # noqa: E402
 from data_layers import param_str  # noqa: E402
-from nets import data as interface  # noqa: E402
 from nets import cityscapes, nyud, pascalcontext, siftflow, voc  # noqa: E402
+from nets import data as interface  # noqa: E402
 from nets.edits import weigh  # noqa: E402
 from solvers import training  # noqa: E402
 from solvers.prototxts import check_net, read_net, read_training  # noqa: E402
