@@ -222,8 +222,8 @@ def hidden(found: Found, frames: Frames, sizes: Mapping[str, tuple[Size, Size]])
     if found.held:
         lines.append(f'{len(found.held)} of {every} frames hold the 20th class: {named(found.held)}')
     if found.miscounted:
-        lines.append(f'{found.miscounted} pixels that are taken for the 20th class, in frames that are not dropped, count '
-                     'as the class after their own, taken for road')
+        lines.append(f'{found.miscounted} pixels that are taken for the 20th class, in frames that are not dropped, '
+                     'count as the class after their own, taken for road')
     if absent := absent_classes(found.matrix):
         lines.append(f'{len(absent)} of {len(SCORED)} classes are absent from the truth and count as 0 in both means: '
                      f'{", ".join(absent)}')

@@ -128,7 +128,8 @@ import caffe
 import numpy as np
 from PIL import Image
 net = caffe.Net(sys.argv[1], sys.argv[2], caffe.TEST)
-image = np.asarray(Image.open(sys.argv[3]).convert('RGB'), np.float32)[:, :, ::-1] - np.array(json.loads(sys.argv[5]), 'f')
+image = np.asarray(Image.open(sys.argv[3]).convert('RGB'), np.float32)[:, :, ::-1]
+image = image - np.array(json.loads(sys.argv[5]), 'f')
 net.blobs['data'].reshape(1, 3, *image.shape[:2])
 net.blobs['data'].data[0] = image.transpose(2, 0, 1)
 np.save(sys.argv[4], net.forward()['score'][0].argmax(0))
