@@ -1,9 +1,11 @@
 """Build the libraries of accelerated layers unless they exist: python -m accel   (make setup does it)
 
-Without them nets run on Caffe's own layers. `python -m accel libraries` prints the paths of those that exist.
+Without them nets run on Caffe's own layers. `python -m accel libraries` prints the paths of those that exist, and
+`python -m accel flags` the options with which g++ compiles and links a C++ program against this Caffe.
 """
 import os
 import sys
+import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,9 +18,10 @@ FAILURES = (OSError, RuntimeError, KeyError, ValueError)
 def main(argv: Sequence[str] | None = None) -> int:
     """Compile if needed, and say what nets will use; returns the exit status, 0."""
     parser = cli.Parser(prog='python -m accel', description=__doc__)
-    parser.add_argument('command', nargs='?', choices=['libraries'], help='print the paths of the libraries')
-    if parser.parse_args(argv).command:
-        cli.show(*libraries())
+    commands = {'libraries': lambda: cli.show(*libraries()), 'flags': lambda: cli.show(' '.join(flags()))}
+    parser.add_argument('command', nargs='?', choices=commands, help='print paths of the libraries, or options of g++')
+    if command := parser.parse_args(argv).command:
+        commands[command]()
         return 0
     try:
         target = build.library()
@@ -40,6 +43,26 @@ def libraries() -> list[Path]:
     """The libraries for this Caffe and these sources that exist."""
     wanted = [build.library(), *([build_cudnn.library()] if 'cuda' in build.facts() else [])]
     return [path for path in wanted if path.is_file()]
+
+
+def flags() -> list[str]:
+    """Options of g++ that compile and link a C++ program against this Caffe.
+
+    Raises
+    ------
+    cli.BadInput
+        It came without its headers.
+    """
+    try:
+        options = [*build.caffe_headers(), *build.caffe_libraries()]
+    except RuntimeError as problem:
+        raise cli.BadInput(str(problem)) from None
+    ours = ('-ffile-prefix-map', '-Wl,')    # of a library that lies in Caffe's folder
+    python = sysconfig.get_config_vars()    # which Caffe's Python layer calls, also in a program without one
+    python_folder = python['LIBDIR'] if python['Py_ENABLE_SHARED'] else python['LIBPL']
+    return [*(option for option in options if not option.startswith(ours)),
+            f'-L{python_folder}', f'-lpython{python["LDVERSION"]}', *python['LIBS'].split(), *python['SYSLIBS'].split(),
+            *(f'-Wl,-rpath,{folder}' for folder in (build.caffe_folder() / build.facts()['lib'], python_folder))]
 
 
 def build_for_cudnn() -> None:

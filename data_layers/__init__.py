@@ -10,7 +10,7 @@ To read a data set:
 
 - `dataset`: the base of all of them, its checks, and the training stream
 - `reading`: one file, and its values as the nets take them
-- `voc`, `sbd`, `nyud`, `siftflow`, `pascalcontext`: the published data sets, as their authors distribute them
+- `voc`, `sbd`, `nyud`, `siftflow`, `pascalcontext`, `cityscapes`: the published data sets, as they are distributed
 - `own`: your own data, described by a dataset.json
 
 To feed a net:
@@ -31,6 +31,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cli import BadInput
+from data_layers.cityscapes import Cityscapes
 from data_layers.dataset import Dataset, data_home, draw, is_training, warn_overlap
 from data_layers.nyud import NYUD
 from data_layers.own.folder import CARD, Folder
@@ -44,7 +45,8 @@ __all__ = ['DATASETS', 'VOID', 'Dataset', 'data_home', 'dataset_type', 'draw', '
            'warn_overlap']
 
 DATASETS: dict[str, type[Dataset]] = {dataset.name: dataset for dataset in
-                                       (VOC, VOC2012, SBD, NYUD, SIFTFlow, PASCALContext, Folder)}
+                                       (VOC, VOC2012, SBD, NYUD, SIFTFlow, PASCALContext,
+                                        Cityscapes, Folder)}
 
 
 def dataset_type(name: str, root: str | Path | None = None) -> type[Dataset]:

@@ -32,8 +32,8 @@ def parser() -> cli.Parser:
     one.add_argument('--json', action='store_true', help='print the whole report as JSON')
     one = commands.add_parser('prepare', help='bring a download into the layout that the data layers read')
     one.add_argument('dataset', metavar='DATASET', help=', '.join(DATASETS))
-    one.add_argument('--from', dest='source', metavar='PATH', required=True,
-                     help='the folder with the download, packed or unpacked, or one archive')
+    one.add_argument('--from', dest='sources', metavar='PATH', required=True, nargs='+', type=Path,
+                     help='the folder with the download, packed or unpacked, or its archives')
     one.add_argument('--to', metavar='DIR', help="the data set's folder (default: its place in $FCN_DATA)")
     one = commands.add_parser('bench', help='images per second from a data set, and how long a solver waits for one')
     add_dataset(one)
@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_check(options)
     if options.command == 'bench':
         return run_bench(options)
-    cli.show(*prepare(options.dataset, Path(options.source), options.to and Path(options.to)).split('\n'))
+    cli.show(*prepare(options.dataset, *options.sources, target=options.to and Path(options.to)).split('\n'))
     return 0
 
 

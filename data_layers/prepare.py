@@ -14,6 +14,7 @@ import tarfile
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import IO, Self
 
@@ -23,17 +24,18 @@ import scipy.io
 import files
 from cli import BadInput, printable, progress
 from data_layers import DATASETS, Dataset, data_home
+from data_layers.cityscapes import LABEL_ENDING, LABELS, PHOTOGRAPHS, Cityscapes
 from data_layers.nyud import NUM_CLASSES
 from data_layers.reading import LARGE, VOID, read_lines, read_mat, to_integers
 from data_layers.siftflow import CATEGORIES, SIFTFlow
 from data_layers.voc import sbd_train, seg11valid
 
 # Data set -> names of its archives, and what is taken: {folder or file in the download: its place in the data set}.
-# A folder or file is recognised wherever it lies in the download.
+# A folder or file is recognised wherever it lies in the download; one with * in its name keeps the place that it has.
 VOC_PARTS = ('JPEGImages', 'SegmentationClass', 'ImageSets/Segmentation')
 ARCHIVES = {'voc': ('*VOC*2011*',), 'voc2012': ('*VOC*2012*',), 'sbd': ('*benchmark*',),
             'nyud': ('*nyud*', '*eccv14*'), 'siftflow': ('*[Ss]ift*[Ff]low*',),
-            'pascalcontext': ('trainval*', '*[Cc]ontext*', '*VOC*2010*')}
+            'pascalcontext': ('trainval*', '*[Cc]ontext*', '*VOC*2010*'), 'cityscapes': ('leftImg8bit*', 'gtFine*')}
 PARTS: dict[str, dict[str, str]] = {
     'voc': {f'VOC2011/{part}': part for part in VOC_PARTS},
     'voc2012': {f'VOC2012/{part}': part for part in VOC_PARTS},
@@ -47,6 +49,8 @@ PARTS: dict[str, dict[str, str]] = {
                       'VOC2010/JPEGImages': 'VOC2010/JPEGImages',
                       **{f'VOC2010/ImageSets/Main/{split}.txt': f'VOC2010/ImageSets/Main/{split}.txt'
                          for split in ('train', 'val', 'trainval')}},
+    'cityscapes': {f'{folder}/{split}/*/*{ending}': '' for split in Cityscapes.published
+                   for folder, ending in ((PHOTOGRAPHS, f'_{PHOTOGRAPHS}.png'), (LABELS, LABEL_ENDING))},
 }
 # What precedes a member of a tar file, long names for example, and how many bytes of it are possible.
 HEADERS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE,
@@ -55,15 +59,15 @@ MOST_HEADERS = 1 << 20
 PACKED = ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz', '.zip')
 
 
-def prepare(name: str, source: Path, target: Path | None = None) -> str:
+def prepare(name: str, *sources: Path, target: Path | None = None) -> str:
     """Bring a download into place and compute the split files that it lacks.
 
     Parameters
     ----------
     name : str
         The data set.
-    source : path
-        A folder with archives or unpacked files, or one archive.
+    *sources : path
+        Folders with archives or unpacked files, or archives.
     target : path, optional
         The data set's folder; by default its place under `$FCN_DATA`.
 
@@ -75,7 +79,7 @@ def prepare(name: str, source: Path, target: Path | None = None) -> str:
     Raises
     ------
     BadInput
-        Nothing of the data set is there, or an archive is corrupt or points outside the folder.
+        One has nothing of the data set, or an archive is corrupt or points outside the folder.
     """
     if name not in PARTS:
         raise BadInput(f'nothing is to be prepared of {name!r}: choose from {", ".join(PARTS)}')
@@ -83,12 +87,13 @@ def prepare(name: str, source: Path, target: Path | None = None) -> str:
     target = target or data_home() / kind.home
     done: Counter[str] = Counter()
     with files.whole_folder(target) as aside:
-        for path in archives(name, source):
-            done += unpack(path, PARTS[name], target, aside)
-        if source.is_dir():
-            done += copy_tree(source, PARTS[name], target, aside)
-        if not done:
-            raise BadInput(f'{source} has nothing of {kind.title}: download {kind.source}')
+        for source in sources:
+            found = sum((unpack(path, PARTS[name], target, aside) for path in archives(name, source)), Counter[str]())
+            if source.is_dir():
+                found += copy_tree(source, PARTS[name], target, aside)
+            if not found:
+                raise BadInput(f'{source} has nothing of {kind.title}: download {kind.source}')
+            done += found
     notes = (FINISH[name](target) if name in FINISH else [])
     notes = [printable(line) for line in (f'{target}: {done["new"]} files new, {done["kept"]} already there', *notes)]
     return '\n'.join([*notes, kind.describe(), f'now run: python -m data_layers check {name}'])
@@ -141,6 +146,8 @@ def place(parts: tuple[str, ...], wanted: dict[str, str]) -> PurePosixPath | Non
     --------
     >>> place(('TrainVal', 'VOCdevkit', 'VOC2011', 'JPEGImages', '1.jpg'), {'VOC2011/JPEGImages': 'JPEGImages'})
     PurePosixPath('JPEGImages/1.jpg')
+    >>> place(('download', 'gtFine', 'val', 'ulm', '1_labelIds.png'), {'gtFine/*/*/*_labelIds.png': ''})
+    PurePosixPath('gtFine/val/ulm/1_labelIds.png')
     """
     if parts[-1].startswith('._') or parts[-1].endswith(files.PARTIAL):   # made by macOS, and by a stopped run
         return None
@@ -148,9 +155,13 @@ def place(parts: tuple[str, ...], wanted: dict[str, str]) -> PurePosixPath | Non
         anchored = tuple(anchor.split('/'))
         length = len(anchored)
         for start in range(len(parts) - length + 1):
-            rest = parts[start + length:]
+            there, rest = parts[start:start + length], parts[start + length:]
             # A folder is wanted with the files right in it, a file (with a suffix) itself.
-            if parts[start:start + length] == anchored and len(rest) == (not PurePosixPath(anchor).suffix):
+            if len(rest) != (not PurePosixPath(anchor).suffix):
+                continue
+            if '*' in anchor and all(map(fnmatchcase, there, anchored)):
+                return PurePosixPath(*there)
+            if there == anchored:
                 return PurePosixPath(here, *rest)
     return None
 

@@ -19,6 +19,7 @@ Net = Any      # caffe_pb2.NetParameter
 # Weights learn at the base rate with decay, biases at twice the rate without (PAMI 2017, section 4.3).
 LEARNED = [dict(lr_mult=1, decay_mult=1), dict(lr_mult=2, decay_mult=0)]
 FIXED = [dict(lr_mult=0)]
+LEARNED_UPSAMPLING = [dict(lr_mult=1)]
 CHANNELS = {'depth': 1}  # of an input; 3 for all others
 
 
@@ -145,8 +146,8 @@ def score(bottom: Top, classes: int) -> Top:
     return L.Convolution(bottom, num_output=classes, kernel_size=1, pad=0, param=LEARNED)
 
 
-def upsample(bottom: Top, factor: int, kernel_size: int | None = None) -> Top:
-    """Upsample scores by a deconvolution that `surgery.fill_bilinear` fills and training leaves alone.
+def upsample(bottom: Top, factor: int, kernel_size: int | None = None, learned: bool = False) -> Top:
+    """Upsample scores by a deconvolution that `surgery.fill_bilinear` fills.
 
     Parameters
     ----------
@@ -156,8 +157,10 @@ def upsample(bottom: Top, factor: int, kernel_size: int | None = None) -> Top:
         The stride: by how much height and width grow.
     kernel_size : int, optional
         2 `factor` by default.
+    learned : bool
+        Whether training changes its kernels, which it leaves alone by default.
     """
-    return L.Deconvolution(bottom, param=FIXED, convolution_param=dict(
+    return L.Deconvolution(bottom, param=LEARNED_UPSAMPLING if learned else FIXED, convolution_param=dict(
         num_output=_classes(bottom), kernel_size=kernel_size or 2 * factor, stride=factor, bias_term=False))
 
 

@@ -8,8 +8,25 @@ STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolut
 INPUT_PAD = 100  # so that even a tiny image gives the 7x7 of fc6 something to look at, and the crop has room
 
 
-def _stages(n: NetSpec, bottom: str, input_pad: int, suffix: str, first_conv: str) -> Top:
-    """conv1_1 ... pool5: five stages of 3x3 convolutions, each halved by its pool."""
+def stages(n: NetSpec, bottom: str = 'data', input_pad: int = INPUT_PAD, suffix: str = '',
+           first_conv: str = 'conv1_1') -> Top:
+    """Add conv1_1 ... pool5 to `n`: five stages of 3x3 convolutions, each halved by its pool.
+
+    Parameters
+    ----------
+    n : NetSpec
+    bottom : str
+        The image blob.
+    input_pad : int
+        Zeros around the image, in pixels a side.
+    suffix, first_conv : str
+        As of `vgg16`.
+
+    Returns
+    -------
+    Top
+        pool5: 512 channels at stride 32.
+    """
     top = n[bottom]
     for stage, (channels, depth) in enumerate(STAGES, 1):
         for i in range(1, depth + 1):
@@ -40,7 +57,7 @@ def vgg16(n: NetSpec, bottom: str = 'data', suffix: str = '', first_conv: str = 
     Top
         Its last feature: 4096 channels at stride 32.
     """
-    top = _stages(n, bottom, INPUT_PAD, suffix, first_conv)
+    top = stages(n, bottom, INPUT_PAD, suffix, first_conv)
     for fc, kernel_size in (('6', 7), ('7', 1)):  # once fully connected, now convolutions
         conv, relu = conv_relu(top, 4096, kernel_size=kernel_size, pad=0)
         n[f'fc{fc}{suffix}'], n[f'relu{fc}{suffix}'] = conv, relu
@@ -52,4 +69,4 @@ def classifier() -> Net:
     """The ILSVRC classifier that the trunk's weights come from: 224x224 images, 1000 classes, no padding of 100."""
     n = NetSpec()
     n.data = L.Input(shape=dict(dim=[1, 3, 224, 224]))
-    return inner_products(n, _stages(n, 'data', 1, '', 'conv1_1'))
+    return inner_products(n, stages(n, input_pad=1))

@@ -3,6 +3,7 @@
     python -m report RUN ... [--out FILE]               one HTML file on runs: scores, curves, confusions, pictures
     python -m report serve --net NET --weights FILE     a page on 127.0.0.1 that segments the photographs dropped on it
     python -m report upper-bound DATASET                the best mean IU at coarse resolution, from the labels alone
+    python -m report fcn-score RESULTS --truth DIR      what pix2pix and CycleGAN report, and what that hides
     python -m report results                            docs/results.md: the papers' tables, and ours beside them
 
 A RUN is a folder of solve.py; several are compared, and the slider of the pictures goes from the first to the last.
@@ -24,6 +25,9 @@ def main(argv: list[str] | None = None) -> None:
     elif arguments[:1] == ['upper-bound']:
         from report import upper_bound
         upper_bound.main(arguments[1:])
+    elif arguments[:1] == ['fcn-score']:
+        from report import fcn_score
+        fcn_score.main(arguments[1:])
     elif arguments[:1] == ['results']:
         from report import results
         results.main(arguments[1:])

@@ -35,6 +35,9 @@ OPTIMISATION: dict[str, Row] = {'20 images a step, momentum 0.9': (86.0, 66.5, 5
                                 'one image, momentum 0.9': (89.3, 76.2, 60.7, 81.8),
                                 'one image, momentum 0.99': (90.5, 76.5, 63.6, 83.5)}
 
+# FCN-scores (pix2pix, CVPR 2017, labels -> photograph): per-pixel accuracy, per-class accuracy, class IU; remembered.
+FCN_SCORE = {'real photographs': (0.80, 0.26, 0.21), 'L1+cGAN of pix2pix': (0.66, 0.23, 0.17)}
+
 # CVPR 2015, Table 1: mean IU on VOC 2011 val, forward time in ms for 500x500 on a Tesla K40c, millions of parameters.
 CLASSIFIERS = {'voc-fcn-alexnet': (39.8, 50, 57), 'voc-fcn32s': (56.0, 210, 134), 'voc-fcn-googlenet': (42.5, 59, 6)}
 WITH_SBD = {'voc-fcn-alexnet': 48.0, 'voc-fcn32s': 59.4}        # the same, trained on SBD too

@@ -20,13 +20,16 @@ CLASSIFIERS = {
     'caffenet': ('bvlc_reference_caffenet.caffemodel', f'{PUBLISHED_HOST}/bvlc_reference_caffenet.caffemodel, 233 MB'),
 }
 
-# Released weights of the papers' nets.
+# Released weights, of the papers' nets and of the Cityscapes net.
 PUBLISHED = {
     'voc-fcn32s': 'fcn32s-heavy-pascal', 'voc-fcn16s': 'fcn16s-heavy-pascal', 'voc-fcn8s': 'fcn8s-heavy-pascal',
     'voc-fcn8s-atonce': 'fcn8s-atonce-pascal', 'voc-fcn-alexnet': 'fcn-alexnet-pascal',
     **{f'nyud-fcn32s-{kind}': f'nyud-fcn32s-{kind}-heavy' for kind in ('color', 'hha', 'color-hha')},
     **{f'{data}-fcn{s}s': f'{data}-fcn{s}s-heavy' for data in ('siftflow', 'pascalcontext') for s in (32, 16, 8)},
+    'cityscapes-fcn8s': 'fcn-8s-cityscapes',
 }
+# Where those lie that are not on PUBLISHED_HOST.
+ELSEWHERE = {'cityscapes-fcn8s': 'people.eecs.berkeley.edu/~tinghuiz/projects/pix2pix/fcn-8s-cityscapes'}
 
 
 def runs_folder() -> Path:
@@ -45,8 +48,13 @@ def candidates(name: str) -> list[Path]:
         return [weights_folder() / CLASSIFIERS[name][0]]
     paths = [runs_folder() / name / 'weights.caffemodel', weights_folder() / f'{name}.caffemodel']
     if name in PUBLISHED:
-        paths.append(weights_folder() / f'{PUBLISHED[name]}.caffemodel')
+        paths.append(released(name))
     return paths
+
+
+def released(name: str) -> Path:
+    """Where the released weights of a net of `PUBLISHED` lie once they are here."""
+    return weights_folder() / f'{PUBLISHED[name]}.caffemodel'
 
 
 def existing(name: str) -> Path | None:
@@ -90,11 +98,12 @@ def fetch(name: str, check: Callable[[Path], object]) -> Path:
     """
     if name not in PUBLISHED:
         raise cli.BadInput(f'no weights of {name} were released; there are those of {", ".join(sorted(PUBLISHED))}')
-    path = weights_folder() / f'{PUBLISHED[name]}.caffemodel'
+    path = released(name)
     if not path.exists():
         partial = path.with_suffix('.partial')
         path.parent.mkdir(parents=True, exist_ok=True)
-        url = f'{os.environ.get("FCN_WEIGHTS_URL") or "http://" + PUBLISHED_HOST}/{path.name}'
+        host = ELSEWHERE.get(name, PUBLISHED_HOST)
+        url = f'{os.environ.get("FCN_WEIGHTS_URL") or "http://" + host}/{path.name}'
         try:
             _download(url, partial)
         except (OSError, http.client.HTTPException) as problem:

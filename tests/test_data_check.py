@@ -17,6 +17,7 @@ from tests.helpers.datasets import (
     save_lines,
     save_mat,
     save_png,
+    write_cityscapes,
     write_nyud,
     write_pascalcontext,
     write_sbd,
@@ -25,7 +26,7 @@ from tests.helpers.datasets import (
 )
 
 WRITERS = {'voc': write_voc, 'voc2012': write_voc, 'sbd': write_sbd, 'nyud': write_nyud, 'siftflow': write_siftflow,
-           'pascalcontext': write_pascalcontext}
+           'pascalcontext': write_pascalcontext, 'cityscapes': write_cityscapes}
 
 
 @pytest.mark.parametrize('name', WRITERS)
@@ -174,7 +175,7 @@ def test_list_says_where_all_comes_from(capsys):
     assert main(['list']) == 0
     out = capsys.readouterr().out
     assert Counter(line.split()[0] for line in out.splitlines() if line.startswith('  ')) == {
-        'from': 7, 'licence': 7, 'folder': 7, 'layout': 7}
+        'from': 8, 'licence': 8, 'folder': 8, 'layout': 8}
 
 
 def test_siftflow_files_of_one_image(tmp_path):

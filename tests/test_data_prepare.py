@@ -18,6 +18,7 @@ from data_layers.siftflow import CATEGORIES
 from tests.helpers.datasets import (
     save_lines,
     save_mat,
+    write_cityscapes,
     write_nyud,
     write_pascalcontext,
     write_sbd,
@@ -257,6 +258,24 @@ def test_nyud_as_gupta_et_al_distribute_it(home, tmp_path):
         # numbers 1 ... 894 -> classes 0 ... 39, 0 -> void
         expected = np.where(raw[id] == 0, 255, class_of[raw[id] - 1] - 1)
         np.testing.assert_array_equal(dataset.load(id)[1][0], expected)
+
+
+def test_cityscapes_from_its_two_archives(home, tmp_path, capsys):
+    written = write_cityscapes(tmp_path / 'city', splits={'train': ['ulm_000000_000019'], 'val': ['bonn_000001_000019'],
+                                                           'test': ['berlin_000000_000019']})
+    archives = [pack(tmp_path / 'city' / name, tmp_path / f'downloads/{name}_trainvaltest.zip', name)
+                for name in ('leftImg8bit', 'gtFine')]
+    assert cli.run(main, ['prepare', 'cityscapes', '--from', *map(str, archives)]) == 0
+    assert '6 files new, 0 already there' in capsys.readouterr().out
+    assert 'instanceIds' not in ' '.join(map(str, home.rglob('*')))
+    assert open_dataset('cityscapes', 'test', tops=['data']).load('berlin_000000_000019')[0].shape == (3, 40, 56)
+    label = open_dataset('cityscapes', 'val').load('bonn_000001_000019')[1][0]
+    np.testing.assert_array_equal(label == 0, written['bonn_000001_000019']['label'] == 7)
+    assert check('cityscapes', workers=1)['problems'] == []
+    assert '0 files new, 6 already there' in prepare('cityscapes', tmp_path / 'downloads')      # finds both in a folder
+    with pytest.raises(BadInput, match='voc.zip has nothing of Cityscapes'):
+        write_voc(tmp_path / 'voc')
+        prepare('cityscapes', archives[0], pack(tmp_path / 'voc', tmp_path / 'voc.zip', 'VOC2011'))
 
 
 def test_siftflow_splits_leave_out_what_has_no_annotation(home, tmp_path):

@@ -1,4 +1,4 @@
-"""NYUDv2, SIFT Flow and PASCAL-Context: what is read back, above all which value becomes which class."""
+"""NYUDv2, SIFT Flow, PASCAL-Context and Cityscapes: what is read back, above all which value becomes which class."""
 import math
 
 import numpy as np
@@ -13,6 +13,7 @@ from tests.helpers.datasets import (
     save_lines,
     save_mat,
     save_png,
+    write_cityscapes,
     write_nyud,
     write_pascalcontext,
     write_siftflow,
@@ -167,11 +168,57 @@ def test_voc_2012_has_its_own_place_and_splits(tmp_path, monkeypatch):
         open_dataset('voc2012', 'seg11valid')
 
 
+# Their definition of labels: number -> class for training. All others are not scored.
+TRAIN_IDS = {7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11, 25: 12, 26: 13, 27: 14,
+             28: 15, 31: 16, 32: 17, 33: 18}
+
+
+def test_cityscapes_numbers_become_the_classes_for_training(tmp_path):
+    write_cityscapes(tmp_path)
+    path = tmp_path / 'gtFine/val/frankfurt/frankfurt_000000_000294_gtFine_labelIds.png'
+    stored = np.resize(np.r_[np.arange(34), 255].astype(np.uint8), (40, 56))
+    save_png(path, stored)
+    save_png(tmp_path / 'leftImg8bit/val/frankfurt/frankfurt_000000_000294_leftImg8bit.png',
+             np.zeros((40, 56, 3), np.uint8))
+    dataset = open_dataset('cityscapes', 'val', tmp_path)
+    expected = [[TRAIN_IDS.get(number, 255) for number in row] for row in stored.tolist()]
+    np.testing.assert_array_equal(dataset.load('frankfurt_000000_000294')[1][0], expected)
+    assert dataset.classes['label'][18] == 'bicycle' and dataset.classes['label'][19] == 'unused'
+    for wrong in (34, 254):
+        stored[3, 4] = wrong
+        save_png(path, stored)
+        with pytest.raises(BadInput, match=f'frankfurt_000000_000294: .*label value {wrong} .*row 3, column 4'):
+            dataset.load('frankfurt_000000_000294')
+    save_png(path, np.zeros((40, 56, 3), np.uint8))
+    with pytest.raises(BadInput, match='RGB picture, not class indices'):
+        dataset.load('frankfurt_000000_000294')
+
+
+def test_cityscapes_splits_are_its_folders(tmp_path):
+    write_cityscapes(tmp_path, splits={'train': ['ulm_000000_000019', 'bonn_000001_000019'],
+                                       'val': ['ulm_000001_000019'], 'test': ['berlin_000000_000019']})
+    (tmp_path / 'leftImg8bit/demo').mkdir()
+    save_png(tmp_path / 'leftImg8bit/val/ulm/bonn_000001_000019_leftImg8bit.png', np.zeros((3, 3, 3), np.uint8))
+    assert DATASETS['cityscapes'].splits(tmp_path) == ['train', 'val', 'test']
+    train = open_dataset('cityscapes', 'train', tmp_path)
+    assert train.ids == ['bonn_000001_000019', 'ulm_000000_000019']
+    assert open_dataset('cityscapes', 'val', tmp_path).ids == ['ulm_000001_000019']     # another city's is not its
+    assert train.load('ulm_000001_000019')[0].shape == (3, 40, 56)      # of another split, as `check` reads them
+    for split in ('dev', '..', '../leftImg8bit', ''):
+        with pytest.raises(BadInput, match='no split .*present: demo, test, train, val'):
+            open_dataset('cityscapes', split, tmp_path)
+    with pytest.raises(BadInput, match='demo .* is empty'):
+        open_dataset('cityscapes', 'demo', tmp_path)
+
+
 @pytest.mark.parametrize('name, split, path, mean', [
+    ('cityscapes', 'val', 'leftImg8bit/val/frankfurt/frankfurt_000000_000294_leftImg8bit.png',
+     (72.78044, 83.21195, 73.45286)),
     ('siftflow', 'test', f'Images/{CATEGORIES}/street_par177.jpg', (114.578, 115.294, 108.353)),
     ('pascalcontext', 'val', 'pascal/VOC2010/JPEGImages/2008_000007.jpg', (104.007, 116.669, 122.679))])
 def test_photographs_are_bgr_with_the_mean_of_the_recipe(tmp_path, name, split, path, mean):
-    {'siftflow': write_siftflow, 'pascalcontext': write_pascalcontext}[name](tmp_path, sizes=[(36, 36)])
+    {'siftflow': write_siftflow, 'pascalcontext': write_pascalcontext, 'cityscapes': write_cityscapes}[name](
+        tmp_path, sizes=[(36, 36)] * 2)
     save_jpeg(tmp_path / path, np.full((36, 36, 3), (200, 90, 10), np.uint8))   # R, G, B
     dataset = open_dataset(name, split, tmp_path)
     image = dataset.load(dataset.ids[0])[0]
@@ -181,7 +228,7 @@ def test_photographs_are_bgr_with_the_mean_of_the_recipe(tmp_path, name, split, 
 
 
 @pytest.mark.parametrize('name, classes', [('nyud', 40), ('pascalcontext', 60), ('sbd', 21), ('siftflow', 33),
-                                           ('voc', 21), ('voc2012', 21)])
+                                           ('voc', 21), ('voc2012', 21), ('cityscapes', 20)])
 def test_every_data_set_says_where_it_comes_from(name, classes, monkeypatch, tmp_path):
     monkeypatch.setenv('FCN_DATA', str(tmp_path))
     with pytest.raises(BadInput, match=f'download .*http.*prepare {name} --from'):

@@ -29,6 +29,7 @@ def data(tmp_path_factory):
     datasets.write_nyud(root / 'nyud', sizes=SIZES)
     datasets.write_siftflow(root / 'sift-flow', sizes=SIZES)
     datasets.write_pascalcontext(root / 'pascal-context', sizes=SIZES)
+    datasets.write_cityscapes(root / 'cityscapes', sizes=SIZES)
     return root
 
 
@@ -89,3 +90,35 @@ def test_late_fusion_starts_from_both_nets():
     color_hha.initialise(net, *trained)
     for suffix, weights in zip(('color', 'hha'), trained, strict=True):
         np.testing.assert_array_equal(net.params[f'score_fr{suffix}'][0].data, weights['score_fr'][0])
+
+
+def test_the_classifiers_fc6_and_fc7_get_the_names_of_the_cityscapes_net():
+    from nets.cityscapes_fcn8s import solve as cityscapes
+    from solvers.instance import instantiate
+    rng = np.random.default_rng(0)
+    vgg = {'conv1_1': [rng.standard_normal((64, 3, 3, 3), np.float32), np.ones(64, 'f')],
+           'fc6': [rng.standard_normal((8, 512 * 7 * 7), np.float32), np.ones(8, 'f')],
+           'fc7': [rng.standard_normal((8, 8), np.float32), np.ones(8, 'f')], 'fc8': [np.ones((1000, 8), 'f')]}
+    net = instantiate(narrow(cityscapes.training.fcn('deploy'), 8))
+    report, = cityscapes.initialise(net, vgg)
+    assert {entry.source for entry in report.dropped} == {'fc8'}
+    for fc in ('fc6', 'fc7'):
+        np.testing.assert_array_equal(net.params[f'{fc}_cs'][0].data.ravel(), vgg[fc][0].ravel())
+    np.testing.assert_array_equal(net.params['conv1_1'][0].data, vgg['conv1_1'][0])
+
+
+def test_the_cityscapes_net_learns_its_upsampling_from_bilinear_kernels(data, tmp_path, monkeypatch):
+    from surgery import bilinear_kernel
+    monkeypatch.setenv('FCN_DATA', str(data))
+    write_weights(tmp_path / 'w', {'conv1_1': [np.ones((64, 3, 3, 3), 'f') / 50, np.ones(64, 'f')]})
+    training = light(nets.load('cityscapes-fcn8s'))
+    training = replace(training, recipe=replace(training.recipe, base_lr=1e-7))
+    solve(training, tmp_path / 'run', [tmp_path / 'w'])
+    learnt = read_weights(tmp_path / 'run/weights.caffemodel')
+    for name, size in (('upscore2', 4), ('upscore_pool4', 4), ('upscore8', 16)):
+        kernels = learnt[name][0]
+        assert kernels.shape == (20, 20, size, size)
+        np.testing.assert_allclose(kernels[range(20), range(20)].mean(0), bilinear_kernel(size), atol=0.1)
+    start = np.zeros((20, 20, 16, 16), 'f')
+    start[range(20), range(20)] = bilinear_kernel(16)
+    assert (learnt['upscore8'][0] != start).any()

@@ -82,6 +82,26 @@ def test_learning_rates_and_padding_of_the_trunk():
     assert list(layers['score'].bottom) == ['upscore8', 'data']
 
 
+def test_the_cityscapes_net_is_fcn8s_with_other_names_no_dropout_and_learned_upsampling():
+    voc, cityscapes = (by_name(nets.load(name).fcn('train')) for name in ('voc-fcn8s', 'cityscapes-fcn8s'))
+    renamed = {f'{kind}{fc}': f'{kind}{fc}_cs' for kind in ('fc', 'relu') for fc in '67'}
+    assert list(cityscapes) == [renamed.get(name, name) for name in voc if not name.startswith('drop')]
+    for name, layer in voc.items():
+        if name.startswith('drop') or name == 'data':
+            continue
+        for field in (layer.bottom, layer.top):
+            field[:] = [renamed.get(blob, blob) for blob in field]
+        layer.name = renamed.get(name, name)
+        if layer.convolution_param.num_output == 21:
+            layer.convolution_param.num_output = 20
+        if layer.type == 'Deconvolution':
+            layer.param[0].lr_mult = 1
+        assert cityscapes[layer.name] == layer
+    assert {name: layer.crop_param.offset[0] for name, layer in cityscapes.items() if layer.type == 'Crop'} == {
+        'score_pool4c': 5, 'score_pool3c': 9, 'score': 31}
+    assert "'dataset': 'cityscapes'" in cityscapes['data'].python_param.param_str
+
+
 def test_alexnet_has_no_rates_of_its_own_but_for_the_score():
     layers = by_name(nets.load('voc-fcn-alexnet').fcn('train'))
     assert {name: len(layer.param) for name, layer in layers.items() if layer.type == 'Convolution'} == {
@@ -118,6 +138,7 @@ SOLVERS = {  # base_lr, momentum, iter_size, max_iter, snapshot, test_iter; step
     'voc-fcn8s': (1e-14, 0.99, 1, 100_000, 4_000, 736, 100_000, 4_000),
     'voc-fcn8s-atonce': (1e-10, 0.99, 1, 300_000, 4_000, 736, 300_000, 4_000),
     'voc-fcn-alexnet': (1e-4, 0.9, 20, 100_000, 4_000, 736, 100_000, 4_000),
+    'cityscapes-fcn8s': (1e-12, 0.99, 1, 300_000, 4_000, 500, 300_000, 4_000),
 }
 
 

@@ -209,7 +209,7 @@ def test_splits_of_a_data_set():
     """VOC's seg11valid is for nets that learn from SBD; a head learns from the one data set and has all of val."""
     assert {name: splits_of(kind) for name, kind in DATASETS.items()} == {
         'nyud': ('trainval', 'test'), 'siftflow': ('trainval', 'test'),
-        **dict.fromkeys(('voc', 'voc2012', 'sbd', 'pascalcontext', 'folder'), ('train', 'val'))}
+        **dict.fromkeys(('voc', 'voc2012', 'sbd', 'pascalcontext', 'cityscapes', 'folder'), ('train', 'val'))}
 
 
 def test_classes_must_be_those_of_the_data_set(tmp_path, capsys):

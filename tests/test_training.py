@@ -9,8 +9,8 @@ pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 import nets  # noqa: E402
 from cli import BadInput  # noqa: E402
 from data_layers import param_str  # noqa: E402
+from nets import cityscapes, nyud, pascalcontext, siftflow, voc  # noqa: E402
 from nets import data as interface  # noqa: E402
-from nets import nyud, pascalcontext, siftflow, voc  # noqa: E402
 from nets.edits import weigh  # noqa: E402
 from solvers import training  # noqa: E402
 from solvers.prototxts import check_net, read_net, read_training  # noqa: E402
@@ -54,7 +54,7 @@ def test_a_program_with_imports_of_another_version_is_one_line(tmp_path):
     assert '\n' not in str(caught.value)
 
 
-@pytest.mark.parametrize('module', [voc, nyud, siftflow, pascalcontext])
+@pytest.mark.parametrize('module', [voc, nyud, siftflow, pascalcontext, cityscapes])
 def test_every_data_module_offers_the_same(module):
     wanted = [name for name in vars(interface.Data) if not name.startswith('_')] + list(interface.Data.__annotations__)
     assert {'feed', 'recipe', 'NUM_CLASSES', 'PHASES'} == set(wanted) and all(hasattr(module, name) for name in wanted)

@@ -93,6 +93,23 @@ def test_a_host_that_does_not_answer(monkeypatch):
         weights.fetch('voc-fcn8s', read_weights)
 
 
+@pytest.mark.parametrize('name, url', [
+    ('voc-fcn8s', 'http://dl.caffe.berkeleyvision.org/fcn8s-heavy-pascal.caffemodel'),
+    ('cityscapes-fcn8s', 'http://people.eecs.berkeley.edu/~tinghuiz/projects/pix2pix/fcn-8s-cityscapes/'
+                         'fcn-8s-cityscapes.caffemodel')])
+def test_each_file_comes_from_its_own_host(name, url, monkeypatch):
+    asked = []
+
+    def download(url, _):
+        asked.append(url)
+        raise ConnectionError('no network in this test')
+    monkeypatch.delenv('FCN_WEIGHTS_URL', raising=False)
+    monkeypatch.setattr(weights, '_download', download)
+    with pytest.raises(cli.BadInput, match='does not answer'):
+        weights.fetch(name, read_weights)
+    assert asked == [url]
+
+
 def test_nothing_was_released():
     with pytest.raises(cli.BadInput, match='voc-fcn-googlenet.*were released'):
         weights.fetch('voc-fcn-googlenet', read_weights)

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from cli import BadInput
+from data_layers import cityscapes
 from data_layers.own import classlist
 from data_layers.own.classlist import ClassList
 from data_layers.reading import IMAGES, read_lines
@@ -32,9 +33,6 @@ SPLIT_FOLDER = re.compile(r'(training|train|validation|valid|val|testing|test)($
 SPLITS = {'train': ('train', 'training'), 'val': ('val', 'valid', 'validation'), 'test': ('test', 'testing')}
 LISTS = ('', 'splits', 'lists', 'ImageSets/Segmentation', 'ImageSets')
 
-CITYSCAPES = {7: 'road', 8: 'sidewalk', 11: 'building', 12: 'wall', 13: 'fence', 17: 'pole', 19: 'traffic light',
-              20: 'traffic sign', 21: 'vegetation', 22: 'terrain', 23: 'sky', 24: 'person', 25: 'rider', 26: 'car',
-              27: 'truck', 28: 'bus', 31: 'train', 32: 'motorcycle', 33: 'bicycle'}
 CAMVID = ('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence', 'car', 'pedestrian', 'bicyclist')
 
 Pair = tuple[str, str]      # photograph and mask, below the folder
@@ -354,10 +352,10 @@ def recognise(folder: Path, layout: Layout) -> None:
         layout.name = "labelme's polygons"
     elif mask.stem.lower().endswith('gtfine_labelids'):
         layout.name, layout.closed = 'Cityscapes', layout.classes is None
-        layout.classes = layout.classes or known(folder, CITYSCAPES)
+        layout.classes = layout.classes or known(folder, cityscapes.NUMBERS)
     elif mask.stem.lower().endswith('gtfine_labeltrainids'):
         layout.name = 'Cityscapes, numbered for training'
-        layout.classes = layout.classes or known(folder, dict(enumerate(CITYSCAPES.values())))
+        layout.classes = layout.classes or known(folder, dict(enumerate(cityscapes.SCORED)))
     elif mask.parent.name.lower() in ('trainannot', 'valannot', 'testannot'):
         layout.name, layout.closed = 'CamVid with 11 classes', layout.classes is None
         layout.classes = layout.classes or known(folder, dict(enumerate(CAMVID)))

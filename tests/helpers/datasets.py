@@ -125,6 +125,21 @@ def write_siftflow(root, ids=('coast_natu975', 'highway_gre37', 'street_par177')
     return written
 
 
+def write_cityscapes(root, ids=('aachen_000000_000019', 'bochum_000000_000313', 'frankfurt_000000_000294'), sizes=SIZES,
+                     splits=None, seed=5):
+    """Cityscapes: PNGs in folders of splits and cities, labels as numbers 0 to 33 of kinds of things."""
+    root, rng, written = Path(root), np.random.default_rng(seed), {}
+    for split, members in (splits or {'train': ids[:-1], 'val': ids[-1:]}).items():
+        for id, size in zip(members, cycle(sizes), strict=False):
+            label, photo = scene(rng, size, np.arange(34), void=3)
+            place = f'{split}/{id.partition("_")[0]}/{id}'
+            save_png(root / f'leftImg8bit/{place}_leftImg8bit.png', photo)
+            save_png(root / f'gtFine/{place}_gtFine_labelIds.png', label.astype(np.uint8))
+            save_png(root / f'gtFine/{place}_gtFine_instanceIds.png', (label * 1000).astype(np.uint16))
+            written[id] = {'data': photo, 'label': label.astype(np.uint8)}
+    return written
+
+
 # Where the task's names stand among the 459 of labels.txt, by the names used there; other numbers get made-up names.
 CONTEXT_NUMBERS = {
     'aeroplane': 2, 'bicycle': 23, 'bird': 25, 'boat': 31, 'bottle': 34, 'bus': 45, 'car': 59, 'cat': 65, 'chair': 72,
