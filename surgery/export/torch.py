@@ -13,6 +13,7 @@ import files
 from cli import BadInput
 
 from ..caffemodel import Weights, by
+from ..layers import Shape
 from ..preparation import GREY, Preparation
 from ..safetensors import write_safetensors
 from ..shapes import Shapes, infer
@@ -22,6 +23,7 @@ from .torch_names import python_names
 from .torch_page import CHANNELS, HEAD, HELPERS, LOADING, PREPARING
 
 PAGE, WEIGHTS = 'net.py', 'weights.safetensors'
+LARGER = 64             # pixels; a multiple of most nets' strides
 
 
 def write_torch(net: Any, weights: Weights, folder: Path, preparation: Preparation | None = None,
@@ -57,9 +59,26 @@ def write_torch(net: Any, weights: Weights, folder: Path, preparation: Preparati
     return outputs_of(net)
 
 
-def describe(net: Any, weights: Weights, preparation: Preparation | None = None,
-             classes: Sequence[str] = ()) -> tuple[str, dict[str, np.ndarray]]:
-    """The page's text, and the tensors that its module loads; parameters as of `write_torch`."""
+def describe(net: Any, weights: Weights, preparation: Preparation | None = None, classes: Sequence[str] = (),
+             more: Sequence[str] = ()) -> tuple[str, dict[str, np.ndarray]]:
+    """The page's text, and the tensors that its module loads.
+
+    Parameters
+    ----------
+    net, weights, preparation, classes
+        As of `write_torch`.
+    more : sequence of str
+        Blobs that the module gives after its outputs.
+
+    Returns
+    -------
+    (str, dict of str to ndarray)
+
+    Raises
+    ------
+    BadInput
+        As of `write_torch`.
+    """
     shapes = infer(net)
     modules = python_names(layer.name for layer in net.layer if layer.type != 'Input')
     blobs = python_names(name for layer in net.layer for name in layer.top)
@@ -83,7 +102,8 @@ def describe(net: Any, weights: Weights, preparation: Preparation | None = None,
     outputs = outputs_of(net)
     parts = [_heading(net, shapes, inputs, outputs), HEAD + _constants(preparation, classes),
              *(HELPERS[name] for name in helpers),
-             _module(made, called, [blobs[name] for name in inputs], [blobs[name] for name in outputs]), LOADING]
+             _module(made, called, [blobs[name] for name in inputs], [blobs[name] for name in (*outputs, *more)]),
+             LOADING]
     if preparation is not None:
         parts.append(PREPARING % CHANNELS[preparation.order])
     return parts[0] + '\n\n'.join(f'{part}' for part in parts[1:]), tensors
@@ -121,16 +141,28 @@ def _lines(layer: Any, i: int, shapes: Shapes, weights: Weights, module: str, bl
 
 def _heading(net: Any, shapes: Shapes, inputs: list[str], outputs: list[str]) -> str:
     """The page's docstring; names are literals within it."""
-    takes = ', '.join(f'{_literal(name)} {by(shapes.blobs[name])}' for name in inputs)
+    sizes = [shapes.blobs[name] for name in inputs]
+    free = _grows(net, shapes, dict(zip(inputs, sizes, strict=True)))
+    takes = ', '.join(f'{_literal(name)} {f"N x {shape[1]} x H x W" if free else by(shape)}'
+                      for name, shape in zip(inputs, sizes, strict=True))
     gives = ', '.join(_literal(name) for name in outputs)
     return f'''"""The Caffe net {_literal(net.name)} as a torch module.
 
     import net
     scores = net.load()(blob)
 
-It takes {takes} (other sizes too, unless it has inner products) and gives {gives}.
+It takes {takes} and gives {gives}.
 """
 '''
+
+
+def _grows(net: Any, shapes: Shapes, inputs: dict[str, Shape]) -> bool:
+    """Whether the same parameters do for larger images."""
+    try:
+        larger = infer(net, {name: (*shape[:2], *(n + LARGER for n in shape[2:])) for name, shape in inputs.items()})
+    except BadInput:
+        return False
+    return larger.params == shapes.params
 
 
 def _literal(text: str) -> str:

@@ -20,7 +20,7 @@ from ..layers import Shape
 from ..proof import TOLERANCE, Mismatch, difference, in_child, machine, memory, set_device
 from ..prototxt import write_prototxt
 from ..shapes import infer
-from .torch import PAGE, outputs_of
+from .torch import PAGE, WEIGHTS, describe, outputs_of
 
 SIZES = 3               # that are compared
 AGREEING = 0.999        # of all positions, whose best class must be the same: equal scores may fall either way
@@ -42,9 +42,9 @@ def prove_torch(net: Any, weights: Weights, folder: Path, gpu: int | None = None
     Returns
     -------
     dict
-        `sizes`, and `outputs`: for each the largest difference, `max_absolute` and, relative to the largest number,
-        `max_relative`, and the share of positions whose best class is the same, `argmax_equal`. Where torch is
-        missing, `not_compared` says so instead.
+        `sizes`, and `outputs`: for each, and for the scores that a Softmax or ArgMax makes one of, the largest
+        difference, `max_absolute` and, relative to the largest number, `max_relative`, and the share of positions whose
+        best class is the same, `argmax_equal`. Where torch is missing, `not_compared` says so instead.
 
     Raises
     ------
@@ -59,13 +59,17 @@ def prove_torch(net: Any, weights: Weights, folder: Path, gpu: int | None = None
     numbers = sum(blob.size for blobs in weights.values() for blob in blobs)
     if max(memory(net, feed) for feed in feeds) + HELD * 4 * numbers > machine():
         raise BadInput('the comparison with torch would take more memory than this machine has')
-    writers = {name: layer.type for layer in net.layer for name in layer.top}
+    outputs = outputs_of(net)
+    last = [layer for layer in net.layer if layer.type in ('Softmax', 'ArgMax') and layer.top[0] in outputs]
+    scores = [layer.bottom[0] for layer in last if layer.bottom[0] != layer.top[0]]     # probabilities hide differences
+    compared = list(dict.fromkeys([*outputs, *scores]))
     with files.scratch() as place:
         write_prototxt(place / 'deploy.prototxt', net)
         write_weights(place / 'weights.caffemodel', weights)
+        files.write(place / PAGE, describe(net, weights, more=compared[len(outputs):])[0])
         job = {'new': [str(place / 'deploy.prototxt'), str(place / 'weights.caffemodel')], 'feeds': feeds,
-               'page': str((folder / PAGE).resolve()), 'outputs': outputs_of(net), 'gpu': gpu, 'engine': 'caffe',
-               'labels': [name for name in outputs_of(net) if writers[name] == 'ArgMax']}
+               'page': str(place / PAGE), 'tensors': str((folder / WEIGHTS).resolve()), 'outputs': compared,
+               'labels': [layer.top[0] for layer in last if layer.type == 'ArgMax'], 'gpu': gpu, 'engine': 'caffe'}
         in_child('surgery.export.torch_proof', job, place)
         result: dict[str, Any] = in_child('surgery.export.torch_proof', job | {'engine': 'torch'}, place)
     if 'not_compared' not in result:
@@ -77,19 +81,21 @@ def _feeds(net: Any) -> Iterator[dict[str, Shape]]:
     """Shapes for the inputs, at which the net fits together: its own first; the second of two images where it can."""
     inputs = {name: shape for layer in net.layer if layer.type == 'Input'
               for name, shape in zip(layer.top, _stated(layer), strict=True)}
+    params = infer(net).params
     (height, width), found = next(iter(inputs.values()))[2:], 0
     sizes = [(height, width), (height * 2 // 3 | 1, width * 3 // 4), (height // 2, width // 2 + 1 | 1),
              *((height + a, width + b) for step in (1, 8, 16, 32, 64) for a, b in ((step, 0), (0, step), (step, step)))]
     for size in dict.fromkeys(sizes):
         for batch in (2, 1) if found == 1 else (1,):
-            feed = {name: (batch * shape[0], shape[1], *size) for name, shape in inputs.items()}
+            feed: dict[str, Shape] = {name: (batch * shape[0], shape[1], *size) for name, shape in inputs.items()}
             try:
-                infer(net, feed)
+                fits = infer(net, feed).params == params
             except BadInput:
                 continue
-            found += 1
-            yield feed
-            break
+            if fits:
+                found += 1
+                yield feed
+                break
         if found == SIZES:
             return
 
@@ -150,7 +156,7 @@ def _torch(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     assert spec is not None and spec.loader is not None
     page = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(page)
-    net = page.load()
+    net = page.load(job['tensors'])
     rows: dict[str, Any] = {name: {'max_absolute': 0.0, 'max_relative': 0.0, 'argmax_equal': 1.0, 'finite': False}
                             for name in job['outputs']}
     for i, feed in enumerate(job['feeds']):

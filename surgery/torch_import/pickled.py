@@ -14,7 +14,7 @@ from cli import BadInput
 from ..caffemodel import MOST_AXES
 from ..untrusted import shortened
 
-MOST_STEPS = 2_000_000          # of a pickle's program; a state dict takes a few dozen for each tensor
+MOST_STEPS = 1_000_000          # of a pickle's program; a state dict takes a few dozen for each tensor
 BFLOAT16 = 'bfloat16'
 STORAGES = {'DoubleStorage': 'f8', 'FloatStorage': 'f4', 'HalfStorage': 'f2', 'BFloat16Storage': BFLOAT16,
             'LongStorage': 'i8', 'IntStorage': 'i4', 'ShortStorage': 'i2', 'CharStorage': 'i1', 'ByteStorage': 'u1',

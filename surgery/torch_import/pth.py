@@ -134,10 +134,10 @@ def _legacy(file: BinaryIO, size: int) -> tuple[Any, Storages]:
 
 
 class _Stream:
-    """A file that asks for no more memory than it has bytes."""
+    """A file that asks for no more memory than it has bytes; without `tell`, which would be called at every step."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
-        self.file, self.size, self.tell = file, size, file.tell
+        self.file, self.size = file, size
 
     def read(self, count: int) -> bytes:
         """At most so many bytes."""
