@@ -61,7 +61,8 @@ def test_statistics_stay_as_they_are_and_names_are_torchs(tmp_path):
     names = {layer.name: layer.type for layer in net.layer}
     assert names['layer1.0.conv3'] == 'Convolution' and names['layer1.0.bn3_scale'] == 'Scale'
     assert names['layer4.0.downsample.0'] == 'Convolution' and net.name == f'ResNet-{2 + 3 * 6}'
-    assert all([param.lr_mult for param in layer.param] == [0, 0, 0] for layer in net.layer if layer.type == 'BatchNorm')
+    norms = [layer for layer in net.layer if layer.type == 'BatchNorm']
+    assert norms and all([param.lr_mult for param in layer.param] == [0, 0, 0] for layer in norms)
     assert facts['outputs'] == {'fc': 'fc'}
 
 

@@ -436,7 +436,7 @@ def test_alexnet_state_dict(tmp_path):
 
 def test_other_state_dicts_are_refused(tmp_path):
     state = vgg11_bn()
-    for change, says in (({'layer1.0.conv1.weight': np.ones((4, 3, 3, 3), 'f')}, 'not a state dict of ResNet .* it has no conv1.weight'),
+    for change, says in (({'layer1.0.conv1.weight': np.ones((4, 3, 3, 3), 'f')}, 'it has no conv1.weight'),
                          ({'classifier.0.weight': np.ones((16, 7), 'f')}, 'takes 7 numbers'),
                          ({'features.0.weight': np.ones((4, 3, 5, 5), 'f')}, '5x5 convolution')):
         path = save_safetensors(tmp_path / 'x.safetensors', state | change)

@@ -52,7 +52,8 @@ def test_tensors_of_every_kind(tmp_path, form, order):
 @pytest.mark.parametrize('form', SAVERS)
 @pytest.mark.parametrize('wrap', [
     lambda state: {'state_dict': state, 'epoch': 3, 'best': 0.5, 'args': ('x', [1, None, True], {'lr': 1e-3})},
-    lambda state: {'model': {'model_state_dict': state}}, lambda state: {'net': state, 'optimizer': {'state': {0: ROW}}}])
+    lambda state: {'model': {'model_state_dict': state}},
+    lambda state: {'net': state, 'optimizer': {'state': {0: ROW}}}])
 def test_checkpoints(tmp_path, form, wrap):
     state = read_pth(SAVERS[form](tmp_path / 'a.pth', wrap({'w': ROW})))
     assert list(state) == ['w'] and (state['w'] == ROW).all()
@@ -150,7 +151,8 @@ def test_tensors_that_share_too_much(tmp_path):
 BOMBS = {
     'nested tuples as a key': b'}(' + b'N' + b'2\x86' * 60 + b'Nu',
     'steps': b']' + b'N0' * 550_000,
-    'one list copied for ever': b'](' + b'K\1K\1\x86' * 20_000 + b'eq\0' + b'0ccollections\nOrderedDict\nh\0\x85R' * 5000,
+    'one list copied for ever': b'](' + b'K\1K\1\x86' * 20_000 + b'eq\0' +
+                                b'0ccollections\nOrderedDict\nh\0\x85R' * 5000,
     'a list of itself': b']q\0(' + b'h\0' * 1000 + b'e' + b'\x85' * 200_000,
     'a name of many lists': b']' + b'(2e' * 30 + b'2\x93', 'a number of many digits': b'I' + b'9' * 5000 + b'\n',
     'no stack': b'0', 'no mark': b't', 'marks': b'(((', 'a text that is cut': b'X\xff\xff\xff\x7fa',
@@ -205,7 +207,8 @@ def test_storages_of_one_place(tmp_path):
     refused(path, 'make no sense')
 
 
-@pytest.mark.parametrize('content', [b'', b'\0', b'PK\3\4', b'PK', b'\x93NUMPY', b'name: "x"', b'\x80\2N.', b'x' * 4096])
+@pytest.mark.parametrize('content', [b'', b'\0', b'PK\3\4', b'PK', b'\x93NUMPY', b'name: "x"', b'\x80\2N.',
+                                     b'x' * 4096])
 def test_files_of_other_kinds(tmp_path, content):
     (tmp_path / 'a.pth').write_bytes(content)
     refused(tmp_path / 'a.pth', 'not a file of torch.save|make no sense')

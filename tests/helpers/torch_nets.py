@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 
 class Twin:
-    """A net being written down; each call names torch's module, adds its parameters and its nodes, and gives a value."""
+    """A net being written down; a call names torch's module, adds its parameters and nodes, and gives a value."""
 
     def __init__(self, size, seed=0):
         self.rng, self.state, self.nodes, self.constants, self.size = np.random.default_rng(seed), {}, [], [], size
@@ -56,7 +56,7 @@ class Twin:
         n = self.channels[x]
         weights = self.rng.normal(size=(out, n)) / np.sqrt(n)
         return self.node('Gemm', self.node('Flatten', x), self.parameter(f'{name}.weight', weights),
-                         self.parameter(f'{name}.bias', self.rng.normal(size=out)), transB=1)
+                         self.parameter(f'{name}.bias', self.rng.normal(size=out)), transB=1, channels=out)
 
     def model(self, output):
         graph = helper.make_graph(self.nodes, 'g', [helper.make_tensor_value_info(
