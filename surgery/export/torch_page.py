@@ -31,7 +31,7 @@ class Pool(nn.Module):
             starts = torch.arange(count, device=x.device) * s - p
             counts.append((starts + k).clamp(max=n + p) - starts)
         if not self.average:
-            return F.max_pool2d(F.pad(x, margins, value=-3.4028235e38), kernel, stride)
+            return F.max_pool2d(F.pad(x, margins, value=torch.finfo(x.dtype).min), kernel, stride)
         total = F.avg_pool2d(F.pad(x, margins), kernel, stride, divisor_override=1)
         return total / (counts[0][:, None] * counts[1])
 ''',
@@ -64,7 +64,7 @@ class Bias(nn.Module):
     'argmax': '''\
 def argmax(x, axis, count):
     """The largest numbers along an axis, and where they are; of equal ones the later is first, as in Caffe."""
-    values, places = x.flip(axis).sort(axis, descending=True, stable=True)
+    values, places = x.flip(axis).sort(dim=axis, descending=True, stable=True)
     places = x.shape[axis] - 1 - places
     return values.narrow(axis, 0, count), places.narrow(axis, 0, count).to(x.dtype)
 ''',
