@@ -1,5 +1,6 @@
 """State dicts of torch's classifiers as Caffe nets: onnxruntime, on the graph of the same net, says what they give."""
 import json
+import random
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from surgery import __main__ as command  # noqa: E402
 from surgery import import_model, read_net  # noqa: E402
 from surgery.net_input import RANGES  # noqa: E402
 from surgery.safetensors import write_safetensors  # noqa: E402
+from surgery.torch_import import build_classifier  # noqa: E402
 from tests.helpers import torch_nets  # noqa: E402
 from tests.helpers.torch_files import save_legacy, save_zip  # noqa: E402
 
@@ -128,6 +130,34 @@ def test_made_fully_convolutional(tmp_path):
     call = ['convolutionalize', '--prototxt', str(tmp_path / 'out/deploy.prototxt'), '--weights',
             str(tmp_path / 'out/weights.caffemodel'), '--grid', '0', '--cpu', '--out']
     assert run(command.main, [*call, str(tmp_path / 'fcn'), '--head', '8', '--classes', '4']) == 0
+
+
+@pytest.mark.parametrize('build', ['resnet', 'mobilenet', 'googlenet', 'efficientnet'])
+def test_mutants_give_a_net_or_one_line(build):
+    """Parameters that are missing, renamed, of other shapes: BadInput, and nothing else."""
+    rng, refused = random.Random(7), 0
+    twin, _ = getattr(torch_nets, build)()
+    for _ in range(30):
+        state = dict(twin.state)
+        for _ in range(rng.choice((1, 1, 2))):
+            name, how = rng.choice(list(state)), rng.randrange(5)
+            array = state.pop(name)
+            if how == 1:
+                state[rng.choice((name + '.0', name.replace('0', '1'), name.replace('1', '77'), 'x' * 5000,
+                                  name.replace('.', '.9999.', 1), '\x1b[2J\n'))] = array
+            elif how == 2:
+                state[name] = array.reshape(array.shape[::-1])
+            elif how == 3:
+                state[name] = np.zeros(rng.choice(((), (0,), (3, 0, 3, 3), (1,) * 30, (0, 10 ** 9))), 'f')
+            elif how == 4:
+                state[name] = np.repeat(array, rng.choice((2, 3)), axis=0) if array.ndim else array
+        try:
+            net = build_classifier(state, twin.size)
+            net.builder.finish([net.top])
+        except BadInput as problem:
+            refused += 1
+            assert len(str(problem)) < 3000
+    assert refused > 15
 
 
 TORCHVISION = ('resnet18', 'resnet50', 'resnext50_32x4d', 'mobilenet_v2', 'squeezenet1_0', 'squeezenet1_1', 'googlenet')

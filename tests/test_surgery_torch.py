@@ -132,6 +132,23 @@ def test_single_layers_are_sound(tmp_path, at):
         known |= {node.id for node in ast.walk(line) if isinstance(node, ast.Name)}
 
 
+@pytest.mark.parametrize('text, line', [
+    (conv('l', 'data', 'y', num_output=4, kernel_size=3, pad=1, stride=2, dilation=2, group=2),
+     'nn.Conv2d(6, 4, 3, stride=2, padding=1, dilation=2, groups=2)'),
+    (of('Deconvolution', 'convolution_param', 'num_output: 6 kernel_h: 4 kernel_w: 2 stride: 2 group: 3 '
+        'bias_term: false'), 'nn.ConvTranspose2d(6, 6, (4, 2), stride=2, groups=3, bias=False)'),
+    (pool('p', 'data', kernel_size=3, stride=2) + of('Crop', 'crop_param', 'offset: 3 offset: 5', ('data', 'p')),
+     'y = data[:, :, 3:3 + p.shape[2], 5:5 + p.shape[3]]'),
+    (layer('a', 'TanH', 'data') + of('Eltwise', 'eltwise_param', 'coeff: 0.5 coeff: 1', ('data', 'a')),
+     'y = data * 0.5 + a'),
+    (of('Pooling', 'pooling_param', 'pool: AVE kernel_size: 3 stride: 2 pad: 1'),
+     'nn.AvgPool2d(3, stride=2, padding=1, ceil_mode=True)'),
+    (of('Power', 'power_param', 'power: 2 scale: 3 shift: 1'), 'y = (data * 3.0 + 1.0) ** 2.0')])
+def test_lines_as_a_reader_would_write_them(tmp_path, text, line):
+    classifier = made(D6 + text, tmp_path)
+    assert line in describe(classifier.net, classifier.weights)[0]
+
+
 @needs_torch
 def test_single_layers_give_what_caffe_gives(tmp_path):
     """All in one process each way would be one net: here each alone, its own page and comparison."""

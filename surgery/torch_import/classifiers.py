@@ -7,13 +7,14 @@ import re
 
 from cli import BadInput
 
-from ..untrusted import sensible
+from ..untrusted import sensible, shortened
 from . import efficientnet, googlenet, mobilenet, resnet, squeezenet, vgg
 from .layers import Imported
 from .reading import State
 
 ARCHITECTURES = (resnet, mobilenet, squeezenet, googlenet, efficientnet, vgg)
 KNOWN = 'ResNet, MobileNetV2, SqueezeNet, GoogLeNet, VGG and AlexNet of torchvision, EfficientNet and EfficientNet-lite'
+SHOWN = 120             # characters of names in a message
 WRAPPERS = re.compile(r'((module|model|_orig_mod)\.)+')      # of parallel and compiled modules, and of checkpoints
 
 
@@ -37,10 +38,11 @@ def build_classifier(state: State, size: tuple[int, int] | None) -> Imported:
         The parameters are of another net.
     """
     state = {WRAPPERS.sub('', name, count=1) if WRAPPERS.match(name) else name: array for name, array in state.items()}
-    found = next((module for module in ARCHITECTURES if module.recognised(state)), None)
-    if found is None:
-        raise BadInput(f'not a state dict that is known here (it has {", ".join(list(state)[:3])} ...): known are '
-                       f'{KNOWN}; a state dict has no graph, so export other nets as ONNX')
     with sensible('', 'its parameters'):
+        found = next((module for module in ARCHITECTURES if module.recognised(state)), None)
+        if found is None:
+            names = shortened(', '.join(list(state)[:3]), SHOWN)
+            raise BadInput(f'not a state dict that is known here (it has {names} ...): known are {KNOWN}; a state dict '
+                           'has no graph, so export other nets as ONNX')
         net: Imported = found.build(state, size)
         return net

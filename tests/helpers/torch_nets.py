@@ -174,7 +174,7 @@ def efficientnet(size=(64, 64), lite=True):
 
 
 NETS = {
-    'ResNet of two convolutions a block': resnet, 'ResNet-50-like': lambda: resnet(bottleneck=True),
+    'ResNet of two convolutions a block': resnet, 'ResNet-50-like': lambda: resnet((71, 90), bottleneck=True),
     'ResNeXt-like': lambda: resnet((71, 64), bottleneck=True, group=2), 'MobileNetV2': mobilenet,
     'MobileNetV2 even': lambda: mobilenet((64, 64), 0.4), 'SqueezeNet 1.0': lambda: squeezenet('1.0'),
     'SqueezeNet 1.1': lambda: squeezenet('1.1'), 'SqueezeNet 1.1 odd': lambda: squeezenet('1.1', (75, 71)),
