@@ -257,9 +257,10 @@ def test_mutants(tmp_path, form):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings('ignore:invalid escape')
 @pytest.mark.parametrize('form', SAVERS)
 def test_many_mutants(tmp_path, form):
-    assert fuzz(tmp_path, form, 20_000, 6) > 5000
+    assert fuzz(tmp_path, form, 5000, 6) > 2500
 
 
 @pytest.mark.parametrize('legacy', [False, True])
