@@ -19,6 +19,7 @@ from .convolutionalize import Dense, convolutionalize
 from .expand import expand_score
 from .head import Data, Plan, Upsampling, add_head, open_data, plan, smallest_pad
 from .importers import import_model
+from .net_input import RANGES
 from .pictures import load
 from .proof import MEAN_SQUARE, Mismatch, prove
 from .prototxt import read_net, write_prototxt
@@ -70,12 +71,12 @@ def _parser() -> cli.Parser:
     c.set_defaults(do=_convolutionalize)
 
     c = commands.add_parser('import', help='a torch or ONNX classifier as prototxt and caffemodel')
-    c.add_argument('model', metavar='MODEL', help='.onnx, .safetensors, or .pth with a state dict')
+    c.add_argument('model', metavar='MODEL', help='.onnx; .safetensors, .pth, .pt or .bin with a state dict')
     c.add_argument('--out', required=True, type=Path, metavar='DIR')
     c.add_argument('--size', type=_size, metavar='HxW', help='image size, where the model does not say it')
-    c.add_argument('--input', choices=('imagenet', 'unit', 'symmetric', 'raw'), help='what the model takes: pixels '
-                   'less ImageNet\'s mean over its deviation, 0 to 1, -1 to 1, 0 to 255 '
-                   '[imagenet for state dicts, raw for ONNX]')
+    c.add_argument('--input', choices=tuple(RANGES), help='what the model takes: pixels less ImageNet\'s mean '
+                   'over its deviation, 0 to 1, -1 to 1, (pixels-127)/128 as EfficientNet-lite does, 0 to 255 '
+                   '[as a state dict\'s architecture does, raw for ONNX]')
     c.add_argument('--order', choices=('rgb', 'bgr'), default='rgb', help='the channels of the model\'s input [rgb]')
     cli.add_device_arguments(c)
     c.set_defaults(do=_import)

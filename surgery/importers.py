@@ -21,7 +21,7 @@ class ModelInput(NamedTuple):
     size : (int, int) or None
         Height and width of its images, where the model does not say it.
     input_range : str
-        One of `RANGES`.
+        One of `RANGES`; '' where the model's architecture says it.
     order : str
         'rgb' or 'bgr'.
     """
@@ -38,13 +38,13 @@ def import_model(path: str | os.PathLike[str], folder: Path, size: tuple[int, in
     Parameters
     ----------
     path : path
-        `.onnx`, `.safetensors`, or `.pth` with a state dict (VGG and AlexNet as in torchvision).
+        `.onnx`, `.safetensors`, or `.pth` with a state dict of an architecture that `torch_import` knows.
     folder : Path
         Gets `deploy.prototxt`, `weights.caffemodel` and `report.json`.
     size : (int, int), optional
         Height and width of the images in pixels, where the model does not say it.
     input_range : str, optional
-        What the model takes, one of `RANGES`: 'imagenet' for state dicts, else 'raw'.
+        What the model takes, one of `RANGES`; by default what the architecture of a state dict does, else 'raw'.
     order : str
         'rgb' or 'bgr': the channels of the model's input.
     gpu : int, optional
@@ -67,9 +67,9 @@ def import_model(path: str | os.PathLike[str], folder: Path, size: tuple[int, in
         if kind == '.onnx':
             facts = _onnx(path, folder, ModelInput(size, input_range or 'raw', order), gpu)
         elif kind in ('.safetensors', '.pth', '.pt', '.bin'):
-            facts = _state(path, folder, ModelInput(size, input_range or 'imagenet', order))
+            facts = _state(path, folder, ModelInput(size, input_range or '', order))
         else:
-            raise BadInput('neither .onnx nor .safetensors nor .pth')
+            raise BadInput('neither .onnx nor .safetensors nor .pth, .pt or .bin')
     except (BadInput, Mismatch) as problem:
         text = str(problem)
         raise type(problem)(text if text.startswith(str(path)) else f'{path}: {text}') from None
@@ -102,9 +102,11 @@ def _onnx(path: Path, folder: Path, takes: ModelInput, gpu: int | None) -> dict[
 
 def _state(path: Path, folder: Path, takes: ModelInput) -> dict[str, Any]:
     from .torch_import import build_classifier, read_state
-    builder, top = build_classifier(read_state(path), takes.size)
-    facts, _, names = _write(builder, [top], folder, takes, path.name)
+    net = build_classifier(read_state(path), takes.size)
+    facts, _, names = _write(net.builder, [net.top], folder,
+                             takes._replace(input_range=takes.input_range or net.input_range), path.name)
     facts['outputs'] = {names[0]: names[0]}
+    facts['notes'] = list(net.notes)
     return facts
 
 
@@ -132,6 +134,7 @@ def _readable(facts: dict[str, Any]) -> str:
     lines = [f'{facts["source"]}: {", ".join(f"{n} {kind}" for kind, n in kinds.items() if kind != "Input")}',
              f'input data {by(facts["input"])}: {facts["takes"]}', f'outputs: {", ".join(facts["outputs"].values())}']
     lines = [*map(printable, lines)]
+    lines += map(printable, facts.get('notes', ()))
     checked = facts.get('onnxruntime')
     if checked and 'not_compared' in checked:
         lines.append(f'not compared with another engine ({checked["not_compared"]})')

@@ -34,6 +34,6 @@ def sensible(where: str, what: str) -> Iterator[None]:
     raise BadInput(shortened(f'{where}: {text}' if where else text))
 
 
-def shortened(text: str) -> str:
+def shortened(text: str, most: int = LONGEST) -> str:
     """A message, without its middle where that is too long to read."""
-    return cli.shortened(text, LONGEST)
+    return cli.shortened(text, most)

@@ -436,11 +436,11 @@ def test_alexnet_state_dict(tmp_path):
 
 def test_other_state_dicts_are_refused(tmp_path):
     state = vgg11_bn()
-    for change, says in (({'layer1.0.conv1.weight': np.ones((4, 3, 3, 3), 'f')}, 'not a state dict of VGG'),
+    for change, says in (({'layer1.0.conv1.weight': np.ones((4, 3, 3, 3), 'f')}, 'it has no conv1.weight'),
                          ({'classifier.0.weight': np.ones((16, 7), 'f')}, 'takes 7 numbers'),
                          ({'features.0.weight': np.ones((4, 3, 5, 5), 'f')}, '5x5 convolution')):
         path = save_safetensors(tmp_path / 'x.safetensors', state | change)
-        folder = tmp_path / says.split()[0]
+        folder = tmp_path / says.split()[-1]
         refused(path, folder, says)
 
 
@@ -456,22 +456,6 @@ def test_damaged_safetensors(tmp_path, header):
         assert read_safetensors(path) == {}
     except BadInput as problem:
         assert 'x.safetensors' in str(problem)
-
-
-def test_pth_never_runs_code(tmp_path):
-    torch = pytest.importorskip('torch', reason='torch is not a dependency of this project')
-    import pickle
-
-    class Evil:
-        def __reduce__(self):
-            return os.mkdir, (str(tmp_path / 'ran'),)
-
-    (tmp_path / 'evil.pth').write_bytes(pickle.dumps({'features.0.weight': Evil()}))
-    refused(tmp_path / 'evil.pth', tmp_path / 'out', 'not loaded')
-    assert not (tmp_path / 'ran').exists()
-    torch.save({k: torch.from_numpy(v) for k, v in vgg11_bn().items()}, tmp_path / 'vgg.pth')
-    (tmp_path / 'out2').mkdir()
-    import_model(tmp_path / 'vgg.pth', tmp_path / 'out2')
 
 
 # ----------------------------------------------------------------------------------------------------- command

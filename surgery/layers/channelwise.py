@@ -74,7 +74,8 @@ def _factor_dense(p: Any, bottoms: list[DenseBlob]) -> Converted:
     if len(bottoms) == 2:
         if canonical(p.axis, bottom.old) == 0 and bottoms[1].new == bottom.new:
             return Converted([bottom.new])
-        raise BadInput(f'it applies one {by(bottoms[1].old)} blob, made of the whole image, to each position')
+        raise BadInput(f'it applies {by(bottoms[1].old)} numbers made of the whole image to each position (squeeze and '
+                       'excitation), and a position of a dense net has no whole image; take a net without it')
     axis = canonical(p.axis, bottom.old)
     count = len(bottom.old) - axis if p.num_axes == -1 else p.num_axes
     if count == 0:

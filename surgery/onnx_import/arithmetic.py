@@ -101,7 +101,10 @@ def _eltwise(node: Node) -> Value:
 
 def _gate(node: Node, value: Value, gate: Value) -> Value:
     """A map times one number per channel, each computed from the image."""
-    if gate.dims != (*value.dims[:2], 1, 1):
+    apart = len(value.axes) - len(gate.axes)
+    aligned = apart >= 0 and all(not gate.runs_over(i) or gate.runs_over(i) == value.runs_over(i + apart)
+                                 for i in range(len(gate.axes)))
+    if gate.dims != (*value.dims[:2], 1, 1) or not aligned:
         raise BadInput(f'its inputs differ: {by(value.shape)} and {by(gate.shape)}')
     flat = gate
     if len(node.state.builder.shapes[gate.blob]) == 4:

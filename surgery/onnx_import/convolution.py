@@ -1,11 +1,8 @@
 """Convolutions."""
-import math
-
-import numpy as np
-
 from cli import BadInput
 
 from ..caffemodel import by
+from ..padding import pad_alike
 from .node import MAP, Node, Operator, Value
 from .windows import field, pads, steps
 
@@ -19,23 +16,13 @@ def _conv(node: Node) -> Value:
     if before != after:
         if dilation != [1, 1]:
             raise BadInput(f'dilated, and padded by {before} before and {after} after: Caffe pads both sides alike')
-        weights, before = _pad_alike(node, weights, before, after)
+        weights, before = pad_alike(node.state.builder, weights, before, after)
     blobs = [weights] + ([node.array(2).reshape(-1)] if node.given(2) else [])
     group = node.attribute('group', 1)
     return node.add('Convolution', [value], blobs, axes=MAP, num_output=weights.shape[0],
                     **field('kernel', weights.shape[2:]), **field('pad', before), **field('stride', stride),
                     dilation=_dilation(dilation), bias_term=None if len(blobs) > 1 else False,
                     group=group if group > 1 else None)
-
-
-def _pad_alike(node: Node, weights: np.ndarray, before: list[int],
-               after: list[int]) -> tuple[np.ndarray, list[int]]:
-    """Pad both sides by the larger number, and let rows of zeros in the kernel stand on the surplus."""
-    both = [max(a, b) for a, b in zip(before, after, strict=True)]
-    margins = [(p - a, p - b) for p, a, b in zip(both, before, after, strict=True)]
-    size = [k + a + b for k, (a, b) in zip(weights.shape[2:], margins, strict=True)]
-    node.state.builder.reserve(math.prod((*weights.shape[:2], *size)))
-    return np.pad(weights, [(0, 0), (0, 0), *margins]), both
 
 
 def _dilation(values: list[int]) -> list[int]:

@@ -107,6 +107,16 @@ def _unsqueeze(node: Node) -> Value:
     return value._replace(axes=MAP if len(axes) == 4 and in_order else tuple(axes))
 
 
+def _expand(node: Node) -> Value:
+    """One number per channel, to be multiplied with a map, stays one: the product repeats it."""
+    value, target = node.value(), tuple(node.array(1).ravel().tolist())
+    shape = np.broadcast_shapes(value.shape, target)
+    repeated = [i for i, n in enumerate(shape) if n != ((1,) * (len(shape) - len(value.shape)) + value.shape)[i]]
+    if repeated and (value.dims[2:] != (1, 1) or len(shape) != len(value.axes) or 0 in repeated):
+        raise BadInput(f'{by(value.shape)} to {by(shape)}: not one number per channel over height and width')
+    return value
+
+
 # ------------------------------------------------------------------------------------------- padding, joining
 
 def _pad(node: Node) -> Value:
@@ -201,6 +211,6 @@ def _split(node: Node) -> list[Value]:
 
 OPERATORS: dict[str, Operator] = {
     'Identity': _identity, 'Cast': _identity, 'Transpose': _transpose, 'Flatten': _flatten, 'Reshape': _reshape,
-    'Squeeze': _squeeze, 'Unsqueeze': _unsqueeze, 'Pad': _pad, 'Concat': _concat, 'Gather': _gather,
+    'Squeeze': _squeeze, 'Unsqueeze': _unsqueeze, 'Expand': _expand, 'Pad': _pad, 'Concat': _concat, 'Gather': _gather,
     'Slice': _slice, 'Split': _split,
 }

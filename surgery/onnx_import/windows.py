@@ -4,6 +4,7 @@ from typing import Any
 
 from cli import BadInput
 
+from ..padding import same
 from .node import Node, Value
 
 
@@ -35,8 +36,7 @@ def pads(node: Node, value: Value, kernel: Sequence[int], stride: Sequence[int],
     if auto in ('SAME_UPPER', 'SAME_LOWER'):
         before, after = [], []
         for n, k, s, d in zip(value.dims[2:], kernel, stride, dilation, strict=True):
-            total = max(0, (-(-n // s) - 1) * s + (k - 1) * d + 1 - n)
-            small, large = total // 2, total - total // 2
+            small, large = same(n, k, s, d)
             before.append(small if auto == 'SAME_UPPER' else large)
             after.append(large if auto == 'SAME_UPPER' else small)
         given = before + after

@@ -31,6 +31,7 @@ from surgery import write_weights
 from tests.helpers import datasets, own, tiny
 from tests.helpers.surgery_models import a_classifier, a_state, save_safetensors
 from tests.helpers.surgery_nets import LENET, randomise
+from tests.helpers.torch_files import save_legacy, save_zip
 
 from .harness import Call
 from .mats import undated
@@ -81,6 +82,11 @@ def build_onnx(world):
 
 def build_state(world):
     save_safetensors(world / 'in/m.safetensors', a_state())
+
+
+def build_pth(world):
+    save_zip(world / 'in/m.pth', a_state())
+    save_legacy(world / 'in/old.pt', {'state_dict': a_state(), 'epoch': 3})
 
 
 def build_weights(world):
@@ -246,6 +252,8 @@ RESUMED = commands(nets_main.main, 'train tiny --run @in/run --resume --iteratio
 SURFACES = {
     'onnx': Surface(build_onnx, commands(surgery_main.main, 'import @in/m.onnx --out @out/net --cpu')),
     'state': Surface(build_state, commands(surgery_main.main, 'import @in/m.safetensors --out @out/net --cpu')),
+    'pth': Surface(build_pth, commands(surgery_main.main, 'import @in/m.pth --out @out/net --cpu',
+                                       'import @in/old.pt --out @out/net --cpu')),
     'weights': Surface(build_weights, commands(
         surgery_main.main, 'show @in/a.caffemodel',
         'transplant --from @in/a.caffemodel --to @in/b.caffemodel --out @out/c.caffemodel',

@@ -1,0 +1,1 @@
+"""Caffe nets for other engines."""
