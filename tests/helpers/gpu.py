@@ -20,6 +20,8 @@ DEVICES = [*(pytest.param(name, marks=pytest.mark.gpu) for name in ('caffe', 'cu
 
 def why_not(name):
     """Why nothing can run on a device here, or nothing."""
+    if name in LOOPS and 'include' not in build.facts():
+        return 'this Caffe came in a wheel, without headers'
     if name == 'reference':
         return '' if accel.status().startswith('accelerated') else accel.status()
     if not device.has_cuda():
@@ -27,8 +29,7 @@ def why_not(name):
     if not device.cards():
         return 'no CUDA card answers'
     if name == 'stand-in':
-        built = emulated() and 'include' in build.facts()
-        return '' if built else 'needs the build of an emulated card: make test-gpu EMULATED=1'
+        return '' if emulated() else 'needs the build of an emulated card: make test-gpu EMULATED=1'
     return '' if name == 'caffe' or cudnn.status().startswith('cuDNN') else cudnn.status()
 
 
