@@ -148,7 +148,8 @@ def initial_weights(training: Training, given: Sequence[Path] | None) -> Sequenc
     """
     paths = given or [weights.find(name) for name in training.init]
     if len(paths) != len(training.init):
-        raise cli.BadInput(f'{training.net} starts from {len(training.init)} caffemodels ({", ".join(map(str, training.init))}), '
+        names = ', '.join(map(str, training.init))
+        raise cli.BadInput(f'{training.net} starts from {len(training.init)} caffemodels ({names}), '
                            f'but --weights was given {len(paths)} times')
     for path in paths:
         if not path.is_file():

@@ -194,7 +194,8 @@ def keep_classes(new_net: Any, net: Any, kept: Mapping[int, int], layers: Mappin
     for entry, values in done:
         np.copyto(target[str(entry.target)][entry.blob], values)
     entries = [entry for entry, _ in done]
-    return Report(copied=tuple(e for e in entries if e.old == e.new), coerced=tuple(e for e in entries if e.old != e.new))
+    return Report(copied=tuple(e for e in entries if e.old == e.new),
+                  coerced=tuple(e for e in entries if e.old != e.new))
 
 
 def _kept(name: str, shape: Shape, old: np.ndarray, kept: Mapping[int, int], axes: tuple[int, ...],

@@ -148,14 +148,13 @@ def transplant(new_net: Any, net: Any, suffix: str = '', rename: Mapping[str, st
     for name, blobs in source.items():
         to = rename.get(name, name + suffix)
         for i, blob in enumerate(blobs):
-            there = i < len(target.get(to, ()))
+            new = target[to][i] if i < len(target.get(to, ())) else None
+            if new is None:
+                (skipped if name in left else dropped).append(Entry(name, None, i, blob.shape, None))
+                continue
             if name in left:
-                skipped.append(Entry(name, to if there else None, i, blob.shape, target[to][i].shape if there else None))
+                skipped.append(Entry(name, to, i, blob.shape, new.shape))
                 continue
-            if not there:
-                dropped.append(Entry(name, None, i, blob.shape, None))
-                continue
-            new = target[to][i]
             if new.size != blob.size:
                 raise BadInput(f'layer {to}: blob {i} is {by(new.shape)} in the new net, '
                                f'{by(blob.shape)} in the weights' + (f' (layer {name})' if to != name else ''))
