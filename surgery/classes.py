@@ -161,7 +161,7 @@ def keep_classes(new_net: Any, net: Any, kept: Mapping[int, int], layers: Mappin
     Returns
     -------
     Report
-        Blobs of the same shape (copied) or of another number of classes (coerced).
+        Every blob as coerced, from the old number of classes to the new one.
 
     Raises
     ------
@@ -193,9 +193,7 @@ def keep_classes(new_net: Any, net: Any, kept: Mapping[int, int], layers: Mappin
                          _kept(name, new.shape, old, kept, axes, layer.upsamples and i == 0)))
     for entry, values in done:
         np.copyto(target[str(entry.target)][entry.blob], values)
-    entries = [entry for entry, _ in done]
-    return Report(copied=tuple(e for e in entries if e.old == e.new),
-                  coerced=tuple(e for e in entries if e.old != e.new))
+    return Report(coerced=tuple(entry for entry, _ in done))
 
 
 def _kept(name: str, shape: Shape, old: np.ndarray, kept: Mapping[int, int], axes: tuple[int, ...],

@@ -11,6 +11,8 @@ from data_layers.own.survey import Survey
 
 Content = str | Callable[[Path], object]    # of a file: its text, or what writes it to a path
 INIT = 'init.caffemodel'        # beside a net.py: the weights that the net starts from
+WIDE = 115                      # characters of a line
+INDENT = ' ' * len('training = Training(')
 NORMALIZE = {True: 'normalize=True', False: 'normalize=False'}
 
 NET = '''"""{about}
@@ -27,7 +29,7 @@ def fcn(split):
 SOLVE = '''"""{about}   python solve.py --help"""
 {imports}
 {constants}
-training = Training(net_name(__file__), fcn, {module}.recipe({recipe}), {start})
+{training}
 
 if __name__ == '__main__':
     main(training)
@@ -130,8 +132,10 @@ def solve_files(names: Names, kind: str, about: str, recipe: str, start: str, im
     more = [line for line in imports if line.startswith('from solvers.training import ')]
     if more:
         lines = lines - {'from solvers.training import Training, net_name'}
+    training = f'training = Training(net_name(__file__), fcn, {names.module}.recipe({recipe}),'
+    separator = ' ' if len(training) + len(start) < WIDE else '\n' + INDENT
     return {names.folder(kind) / 'solve.py': SOLVE.format(
-        about=about, module=names.module, recipe=recipe, start=start, constants=constants,
+        about=about, training=f'{training}{separator}{start})', constants=constants,
         imports=in_order(lines | {*imports}))}
 
 

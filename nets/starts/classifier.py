@@ -1,5 +1,5 @@
 """The papers' nets over your own classes, started from a classifier."""
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from data_layers.own.survey import Survey
@@ -48,7 +48,7 @@ def chain(first: int, last: int) -> list[str]:
 
 
 def paper_net(names: Names, kind: str, found: Survey, balanced: bool, width: int | None,
-              rates: str = '') -> dict[Path, Content]:
+              rates: Mapping[str, float] | None = None) -> dict[Path, Content]:
     """`net.py` of a net that is one of VOC's but for the classes.
 
     Parameters
@@ -61,14 +61,14 @@ def paper_net(names: Names, kind: str, found: Survey, balanced: bool, width: int
         Whether its loss weighs the classes.
     width : int, optional
         Outputs of fc6 and fc7, where it is not 4096.
-    rates : str
-        More arguments of `nets.edits.slow`, if some layers learn slower.
+    rates : mapping of str to float, optional
+        Layers that learn slower, as for `nets.edits.slow`.
     """
     net, edits = f'net.fcn(split, data={names.module})', []
     if width:
         net, edits = f'narrow({net}, {width})', ['narrow']
     if rates:
-        net, edits = f'slow({net}, {rates})', [*edits, 'slow']
+        net, edits = f'slow({net}, {", ".join(f"{layer}={rate:g}" for layer, rate in rates.items())})', [*edits, 'slow']
     about = f'{title(kind)} for {names.data}: the net of voc-{kind} over {len(found.card.classes)} classes.'
     imports = [f'from nets.voc_{module_of(kind)} import net',
                *([f'from nets.edits import {", ".join(edits)}'] if edits else [])]

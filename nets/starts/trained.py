@@ -3,7 +3,9 @@
 Everything but the scores is copied, of the scores the rows of classes with the same name; all others start at zero.
 """
 import importlib
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,8 +18,8 @@ import nets
 from cli import BadInput
 from data_layers.own.survey import Survey
 from nets import blocks
-from nets.edits import narrow
-from nets.starts import INIT, NORMALIZE, Content, Names, net_files, plain, solve_files, title
+from nets.edits import narrow, slow
+from nets.starts import INDENT, INIT, NORMALIZE, Content, Names, net_files, plain, solve_files, title
 from nets.starts.classifier import chain, paper_net, recipe
 from solvers import weights as places
 from solvers.foreign import rehearse
@@ -36,7 +38,7 @@ from surgery.shapes import infer
 
 PAPER = ('fcn32s', 'fcn16s', 'fcn8s', 'fcn8s-atonce', 'fcn-alexnet', 'fcn-googlenet')
 # Skips learn at the rates of the stages that brought them, while new scores of the last feature learn as in FCN-32s.
-SLOWER = {'fcn16s': 'score_pool4=1e-2', 'fcn8s': 'score_pool4=1e-2, score_pool3=1e-4'}
+SLOWER = {'fcn16s': {'score_pool4': 1e-2}, 'fcn8s': {'score_pool4': 1e-2, 'score_pool3': 1e-4}}
 ODD = (97, 130)             # height and width of an image that a fully convolutional net takes too
 OTHERWISE = Recipe(base_lr=1e-4, iterations=1, score_every=1, snapshot=1, test_iter=1, momentum=0.9)
 USUAL = Recipe(base_lr=1, iterations=1, score_every=1, snapshot=1, test_iter=1)
@@ -126,7 +128,7 @@ class Trained:
     def files(self, names: Names, found: Survey, balanced: bool) -> dict[Path, Content]:
         first, result = self.kinds[0], dict[Path, Content]()
         if self.paper:
-            result |= paper_net(names, first, found, balanced, self.narrow, SLOWER.get(first, ''))
+            result |= paper_net(names, first, found, balanced, self.narrow, SLOWER.get(first))
         else:
             result |= self._net_beside(names, first, found, balanced)
         result |= self._solve(names, first, found)
@@ -159,7 +161,6 @@ class Trained:
         """A net whose deploy.prototxt lies beside it."""
         classes = len(found.card.classes)
         deploy = with_classes(self.source.deploy, self.layers, classes)
-        rehearse(deploy, f'{self.source.name} over {classes} classes')
         about = (f'{title(kind)} for {names.data}: the net of {self.source.short} over {classes} classes, in '
                  'deploy.prototxt beside this file.')
         return beside(names, kind, about, deploy, self.source.normalize, balanced)
@@ -167,7 +168,7 @@ class Trained:
     def _solve(self, names: Names, kind: str, found: Survey) -> dict[Path, Content]:
         source, folder = self.source, names.folder(kind)
         kept = same_names(found.card.classes, source.classes)
-        rows = ''.join(f'    {number}: {old},'.ljust(16) + comment(found.card.classes[number]) + '\n'
+        rows = ''.join(f'    {f"{number}: {old},":<12}{comment(found.card.classes[number])}'.rstrip() + '\n'
                        for number, old in kept.items())
         constants = KEPT.format(source=source.short, rows=rows) if kept else NONE_KEPT
         init = repr(source.name) if source.known else f"Path(__file__).with_name('{INIT}')"
@@ -175,7 +176,7 @@ class Trained:
                  stated(source.recipe))
         result = solve_files(
             names, kind, f'Train {title(kind)} on {names.data} from {source.short}.', steps,
-            f'init=({init},),\n                    initialise=partial(keep_classes, fcn, KEPT)',
+            f'init=({init},),\n{INDENT}initialise=partial(keep_classes, fcn, KEPT)',
             ['from functools import partial', 'from solvers.training import Training, keep_classes, net_name',
              *([] if source.known else ['from pathlib import Path'])], constants)
         if not source.known:
@@ -202,7 +203,7 @@ def stated(recipe: Recipe) -> str:
     """The rate of a recipe, and what else a step depends on, as arguments of a data module's `recipe`."""
     other = ''.join(f', {name}={value:g}' for name, value in (
         ('momentum', recipe.momentum), ('weight_decay', recipe.weight_decay), ('iter_size', recipe.iter_size))
-        if value != getattr(USUAL, name))
+        if not math.isclose(value, getattr(USUAL, name), rel_tol=1e-6))    # float32 in a solver's file
     return f'{recipe.base_lr:g}{other}'
 
 
@@ -232,6 +233,8 @@ def open_trained(text: str) -> Net:
     else:
         raise BadInput(f'--from {text}: neither a folder nor a net; the nets are {", ".join(nets.names())}')
     check_source(found, text)
+    if not found.known:
+        rehearse(found.deploy, text)
     return found
 
 
@@ -264,7 +267,7 @@ def _net_of_folder(folder: Path) -> Net:
 
 
 def _deploy_of(folder: Path) -> Any:
-    """The deploy net of a folder, of any generation, once it is seen that Caffe can make it."""
+    """The deploy net of a folder, of any generation, once it is seen to fit together."""
     path = folder / 'deploy.prototxt'
     deploy = read_net(folder, 'deploy')
     try:
@@ -272,7 +275,6 @@ def _deploy_of(folder: Path) -> Any:
     except BadInput as problem:
         raise BadInput(f'{path}: {problem}') from None
     check_net(deploy, str(path))
-    rehearse(deploy, str(path))
     return deploy
 
 
@@ -293,11 +295,12 @@ class _Stated:
 
 
 def _recipe(folder: Path) -> Recipe:
-    """The recipe of a folder's solver, or another where it is not one of SGD at a fixed rate."""
-    try:
-        return Recipe.of_solver(read_solver(folder))
-    except BadInput:
+    """What the solver of a folder says about a step; something usual where it is not one of SGD at a fixed rate."""
+    solver = read_solver(folder)
+    if solver.lr_policy != 'fixed' or solver.type not in ('', 'SGD') or not 0 < solver.base_lr < 1:
         return OTHERWISE
+    return replace(OTHERWISE, base_lr=solver.base_lr, momentum=solver.momentum, weight_decay=solver.weight_decay,
+                   iter_size=solver.iter_size)
 
 
 def _task(training: Any, name: str, classes: tuple[str, ...]) -> tuple[str, str, tuple[str, ...]]:
@@ -409,7 +412,8 @@ def recognised(deploy: Any, normalize: bool, width: int | None) -> str:
         train, own = fcn('train', data=data), fcn('deploy', data=data)
         if width not in (None, FULL):
             own = narrow(own, width)
-        if list(own.layer)[1:] == list(deploy.layer)[1:] and deploy.layer[0].top[0] == 'data' and normalize == any(
-                layer.loss_param.normalize for layer in train.layer):
+        same = any(list(layers)[1:] == list(deploy.layer)[1:] for layers in (
+            own.layer, slow(own, **SLOWER.get(kind, {})).layer)) and deploy.layer[0].top[0] == 'data'
+        if same and normalize == any(layer.loss_param.normalize for layer in train.layer):
             return kind
     return ''
