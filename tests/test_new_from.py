@@ -2,6 +2,7 @@
 import importlib
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
@@ -90,7 +91,7 @@ def test_the_papers_nets_are_known_by_what_they_are(kind):
 # ---------------------------------------------------------------------------------------------- from a net of nets/
 
 def test_from_a_net_of_nets(photos, checkout, capsys):
-    """What is written is the paper's net at the source's width; what it starts from, every number, is as numpy has it."""
+    """The paper's net is written, at the source's width; every number that it starts from is as numpy has it."""
     write('cats', photos / 'photos', checkout, '--width', 8)
     source = random_weights(nets.load('cats-fcn8s').fcn('deploy'), photos / 'runs/cats-fcn8s/weights.caffemodel')
     text = write('more', photos / 'others', checkout, '--from', 'cats-fcn8s')
@@ -287,7 +288,7 @@ def test_hostile_folders(run, photos, checkout):
         'has no weights.caffemodel; if it is a run': weights.unlink,
         'solver.prototxt.*not a prototxt': lambda: (run / 'solver.prototxt').write_text('nonsense: 3'),
         'no data layer': lambda: (run / 'val.prototxt').write_text(text),
-        "'label'|called label": lambda: prototxt.write_text(text.replace('"fc7"', '"label"')),
+        'called label': lambda: prototxt.write_text(re.sub('(top|bottom): "fc7"', r'\1: "label"', text)),
         'net.json': lambda: (run / 'net.json').write_text('[' * 100_000),
     }
     before = contents(photos / 'data') | contents(checkout)
