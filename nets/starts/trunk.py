@@ -11,7 +11,6 @@ from data_layers.own.survey import Survey
 from data_layers.reading import read_json
 from nets.starts import INIT, Content, Names, plain, solve_files, title
 from nets.starts.trained import beside, check_free_names
-from solvers.foreign import rehearse
 from surgery import (
     Mismatch,
     convolutionalize,
@@ -78,7 +77,6 @@ class Trunk:
         except BadInput as problem:
             raise BadInput(f'--trunk {self.folder}: {problem}') from None
         check_free_names(net, f'--trunk {self.folder}')
-        rehearse(net, str(self.folder))
         origin = plain(self.folder.resolve().name)
         about = (f'{title(f"fcn{self.plan.finest}s")} for {names.data} on the trunk of {origin}, {classes} classes: '
                  'deploy.prototxt beside this file.')
