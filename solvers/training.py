@@ -20,33 +20,6 @@ def transplant_all(net: Any, *sources: Any) -> list[Report]:
     return [transplant(net, source) for source in sources]
 
 
-def keep_classes(fcn: Callable[[str], Any], kept: Mapping[int, int], net: Any, source: Any) -> list[Report]:
-    """Initialise `net` from the parameters of one with other classes: all layers, but of the scores what is kept.
-
-    Parameters
-    ----------
-    fcn : callable
-        Split -> `NetParameter` of the new net, as of `Training`.
-    kept : mapping of int to int
-        Number of a class -> its number in the source; the scores of all others start at zero.
-    net, source
-        As of `surgery.transplant`.
-
-    Returns
-    -------
-    list of Report
-        Of the layers that do not count classes, and of those that do.
-
-    Raises
-    ------
-    BadInput
-        The parameters do not fit.
-    """
-    layers = {name: layer for name, layer in class_layers(fcn('deploy')).items()
-              if name in source or not layer.upsamples}     # of which a file may lack those that are bilinear
-    return [transplant(net, source, skip=layers), keep_rows(net, source, kept, layers)]
-
-
 @dataclass(frozen=True)
 class Training:
     """A net and how it is trained.
@@ -84,6 +57,33 @@ class Training:
         folder.mkdir(parents=True, exist_ok=True)
         for stem, message in self.prototxts().items():
             files.write(folder / f'{stem}.prototxt', str(message))
+
+
+def keep_classes(fcn: Callable[[str], Any], kept: Mapping[int, int], net: Any, source: Any) -> list[Report]:
+    """Initialise `net` from the parameters of one with other classes: all layers, but of the scores what is kept.
+
+    Parameters
+    ----------
+    fcn : callable
+        Split -> `NetParameter` of the new net, as of `Training`.
+    kept : mapping of int to int
+        Number of a class -> its number in the source; the scores of all others start at zero.
+    net, source
+        As of `surgery.transplant`.
+
+    Returns
+    -------
+    list of Report
+        Of the layers that do not count classes, and of those that do.
+
+    Raises
+    ------
+    BadInput
+        The parameters do not fit.
+    """
+    layers = {name: layer for name, layer in class_layers(fcn('deploy')).items()
+              if name in source or not layer.upsamples}     # of which a file may lack those that are bilinear
+    return [transplant(net, source, skip=layers), keep_rows(net, source, kept, layers)]
 
 
 def net_name(program: str) -> str:

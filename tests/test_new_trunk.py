@@ -139,7 +139,7 @@ def first_as_it_was(training, folder):
 
 
 def test_folders_that_surgery_writes(photos, checkout, tmp_path):
-    """An imported ONNX model, a dense net, and one with a head: each is a trunk."""
+    """An imported ONNX model and its dense net are a trunk; what has a head already is not."""
     rng = np.random.default_rng(0)
     constants = [(name, rng.normal(size=shape).astype('f') * np.float32(0.2)) for name, shape in (
         ('w1', (4, 3, 4, 4)), ('w2', (6, 4, 2, 2)), ('w3', (6, 5)), ('b3', 5))]
@@ -152,13 +152,15 @@ def test_folders_that_surgery_writes(photos, checkout, tmp_path):
     for name, more in (('dense', []), ('headed', ['--head', '8', '--classes', '4'])):
         dense(tmp_path / 'imported', tmp_path / name, *more)
     made = []
-    for name in ('imported', 'dense', 'headed'):
+    for name in ('imported', 'dense'):
         write(f'by-{name}', photos, checkout, '--trunk', tmp_path / name)
         training = nets.load(f'by-{name}-fcn8s-{name}')
         made.append((training.fcn('deploy').layer, read_weights(training.init[0]), training.recipe))
     for layers, weights, recipe in made[1:]:
         assert layers == made[0][0] and recipe == made[0][2] and weights.keys() == made[0][1].keys()
         assert all(np.array_equal(a, b) for x in weights for a, b in zip(weights[x], made[0][1][x], strict=True))
+    with pytest.raises(BadInput, match='has a head already; name the folder of the classifier'):
+        write('by-headed', photos, checkout, '--trunk', tmp_path / 'headed')
 
 
 def test_strides(photos, checkout, tmp_path):

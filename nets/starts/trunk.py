@@ -37,8 +37,7 @@ class Trunk:
     Parameters
     ----------
     folder : Path
-        With deploy.prototxt (or dense.prototxt beside one with a head) and weights.caffemodel, as
-        `python -m surgery import` and `convolutionalize` write it.
+        With deploy.prototxt and weights.caffemodel, as `python -m surgery import` and `convolutionalize` write it.
     stride : int, optional
         Of the finest prediction; by default 8, or the finest above that the trunk has.
 
@@ -52,10 +51,13 @@ class Trunk:
 
     def __init__(self, folder: Path, stride: int | None = None) -> None:
         self.folder, self.takes = folder, takes_of(folder)
-        path = next((path for path in (folder / 'dense.prototxt', folder / 'deploy.prototxt') if path.exists()), None)
-        if path is None:
+        path = folder / 'deploy.prototxt'
+        if not path.exists():
             raise BadInput(f'--trunk {folder} has no deploy.prototxt; make it with python -m surgery import or '
                            'python -m surgery convolutionalize')
+        if (folder / 'dense.prototxt').exists():
+            raise BadInput(f'--trunk {folder} has a head already; name the folder of the classifier that it was made '
+                           'of, or go on from the trained net with --from')
         try:
             classifier = prepare(read_net(path), read_weights(folder / WEIGHTS))
             if classifier.missing:
