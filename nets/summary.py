@@ -40,7 +40,8 @@ def _details(layer: Any, bottoms: list[tuple[int, ...]]) -> str:
     if layer.type in ('Convolution', 'Deconvolution'):
         p, window = layer.convolution_param, conv_window(layer, bottoms[0])
         facts = [f'k{_side(window.kernel)}', f's{_side(window.stride)}', f'p{_side(window.pad)}',
-                 f'd{_side(window.dilation)}' if window.dilation != (1, 1) else '', f'g{p.group}' if p.group > 1 else '']
+                 f'd{_side(window.dilation)}' if window.dilation != (1, 1) else '',
+                 f'g{p.group}' if p.group > 1 else '']
     elif layer.type == 'Pooling':
         p, window = layer.pooling_param, pooling_window(layer, bottoms[0])
         facts = [p.PoolMethod.Name(p.pool).lower(), f'k{_side(window.kernel)}', f's{_side(window.stride)}',

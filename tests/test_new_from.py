@@ -186,6 +186,9 @@ def test_a_net_with_the_same_width_may_be_asked_for(photos, checkout):
 
 def test_from_the_folder_of_a_run(run, photos, checkout):
     """A net of its own shape is written down beside net.py; trained, interrupted, it goes on to the same bytes."""
+    deploy = run / 'deploy.prototxt'        # which need not say how layers learn
+    deploy.write_text(re.sub(r'^  param \{\n.*?^  \}\n', '', deploy.read_text(), flags=re.MULTILINE | re.DOTALL))
+    assert 'lr_mult' not in deploy.read_text()
     write('more', photos / 'others', checkout, '--from', run)
     shutil.rmtree(run)                      # what is written stands alone
     name = next(name for name in nets.names() if name.startswith('more'))

@@ -15,6 +15,7 @@ caffe = pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 import cli  # noqa: E402
 import nets  # noqa: E402
 from cli import BadInput  # noqa: E402
+from data_layers.own.folder import Card  # noqa: E402
 from solvers.instance import instantiate, load  # noqa: E402
 from solvers.loop import solve  # noqa: E402
 from solvers.prototxts import read_solver  # noqa: E402
@@ -233,6 +234,21 @@ def test_hostile_folders(photos, checkout, tmp_path):
     with pytest.raises(cli.Failed, match='not finite, so nothing is proved'):
         write('roads', photos, checkout, '--trunk', folder)
     assert not contents(checkout) and not (tmp_path / 'data').exists()
+
+
+def test_what_fails_in_the_end_leaves_nothing(photos, checkout, tmp_path, monkeypatch):
+    """The disk is full when dataset.json is written, after the prototxt and the weights of the net."""
+    written = []
+
+    def full(card, path):
+        written.extend(sorted(path.name for path in contents(checkout / 'roads_fcn8s_small')))
+        raise BadInput(f'{path}: cannot write: No space left on device')
+
+    monkeypatch.setattr(Card, 'write', full)
+    with pytest.raises(BadInput, match='No space left'):
+        write('roads', photos, checkout, '--trunk', classifier(tmp_path / 'small', SMALL))
+    assert written == ['__init__.py', 'deploy.prototxt', 'init.caffemodel', 'net.py', 'solve.py']
+    assert not list(checkout.iterdir()) and not (tmp_path / 'data').exists()
 
 
 def test_by_command(tmp_path):
