@@ -1,8 +1,9 @@
 """Small edits of an emitted net, for demonstrations, studies and your own data: each returns an edited copy."""
 from collections.abc import Iterable
 
-from data_layers import param_str
+from data_layers import VOID, param_str
 from nets.blocks import Net
+from nets.data import Data
 
 
 def _copy(net: Net) -> Net:
@@ -55,6 +56,55 @@ def freeze(net: Net, prefixes: Iterable[str]) -> Net:
             for param in layer.param:
                 param.lr_mult = 0
                 param.decay_mult = 0
+    return net
+
+
+def slow(net: Net, **rates: float) -> Net:
+    """The net with layers that learn slower than they did.
+
+    Parameters
+    ----------
+    net : caffe_pb2.NetParameter
+    **rates : float
+        Layer -> what its rate is multiplied by.
+
+    Returns
+    -------
+    caffe_pb2.NetParameter
+    """
+    net = _copy(net)
+    for layer in net.layer:
+        for param in layer.param:
+            param.lr_mult *= rates.get(layer.name, 1)
+    return net
+
+
+def trained_on(data: Data, split: str, deploy: Net, normalize: bool) -> Net:
+    """A net that is known as a deploy net, with the images, the labels and the loss of one split of a data set.
+
+    Parameters
+    ----------
+    data : Data
+        A data module, such as `nets.voc`.
+    split : str
+        One of its phases, or 'deploy'.
+    deploy : caffe_pb2.NetParameter
+        From an Input layer, the first one, to a blob of scores for every pixel.
+    normalize : bool
+        Whether the loss is the mean over the labelled pixels, or their sum.
+
+    Returns
+    -------
+    caffe_pb2.NetParameter
+    """
+    if split == 'deploy':
+        return _copy(deploy)
+    net = data.feed(split).to_proto()
+    net.layer[0].top[0] = deploy.layer[0].top[0]
+    net.layer.extend(list(deploy.layer)[1:])
+    loss = net.layer.add(name='loss', type='SoftmaxWithLoss', bottom=[net.layer[-1].top[0], net.layer[0].top[1]],
+                         top=['loss'])
+    loss.loss_param.normalize, loss.loss_param.ignore_label = normalize, VOID
     return net
 
 

@@ -26,6 +26,7 @@ from solvers.run import Run, alone, evaluation_of, publish_weights, snapshots_of
 from solvers.source import facts, open_source, tasks
 from solvers.training import Training
 from surgery import fill_bilinear, read_weights
+from surgery.bilinear import deconvolutions
 
 CHANCE_AFTER = 200  # steps after which a loss that has not left that of random guessing is worth a warning
 
@@ -152,14 +153,15 @@ class Loop:
         """Bring the solver to the beginning of the run: weights transplanted, deconvolutions filled; 0 images seen."""
         net = self.solver.net
         reports = self.training.initialise(net, *(read_weights(path) for path in initial))
-        filled = f'filled with bilinear kernels: {", ".join(fill_bilinear(net))}'
+        zero = [name for name in deconvolutions(net) if not net.params[name][0].data.any()]     # none has learnt them
+        filled = f'filled with bilinear kernels: {", ".join(fill_bilinear(net, zero)) or "none"}'
         self.ranks.broadcast(net)
         if self.ranks.first:
             files.write(self.run / 'init.txt', '\n\n'.join(map(str, [*reports, filled])) + '\n')
-            zero = preflight.unlearnable(net, self.trained)
+            dead = preflight.unlearnable(net, self.trained)
             kept = self.keep or -(-self.recipe.iterations // self.recipe.snapshot)
-            warn(f'no weights for {", ".join(zero)}, which stay at zero: nothing passes them (see init.txt of the run)'
-                 if zero else None, preflight.rate(self.trained, self.recipe.base_lr),
+            warn(f'no weights for {", ".join(dead)}, which stay at zero: nothing passes them (see init.txt of the run)'
+                 if dead else None, preflight.rate(self.trained, self.recipe.base_lr),
                  preflight.disk(net, self.run, kept))
         return 0
 

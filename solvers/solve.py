@@ -131,7 +131,7 @@ def train_chain(name: str, find: Callable[[str], Training], args: argparse.Names
         cli.show(f'{name} is trained: {weights.existing(name)}')
         return
     for source in () if args.weights else training.init:
-        if source not in weights.CLASSIFIERS:
+        if isinstance(source, str) and source not in weights.CLASSIFIERS:
             train_chain(source, find, argparse.Namespace(**vars(args) | dict(run=None, weights=None)))
             if not weights.existing(source):    # a signal ended it
                 return
@@ -148,7 +148,8 @@ def initial_weights(training: Training, given: Sequence[Path] | None) -> Sequenc
     """
     paths = given or [weights.find(name) for name in training.init]
     if len(paths) != len(training.init):
-        raise cli.BadInput(f'{training.net} starts from {len(training.init)} caffemodels ({", ".join(training.init)}), '
+        names = ', '.join(map(str, training.init))
+        raise cli.BadInput(f'{training.net} starts from {len(training.init)} caffemodels ({names}), '
                            f'but --weights was given {len(paths)} times')
     for path in paths:
         if not path.is_file():

@@ -1,6 +1,6 @@
 """A net and how it is trained, as data: what the `solve.py` of a net's folder states."""
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,8 @@ import files
 from cli import BadInput
 from solvers.recipe import Recipe
 from surgery import Report, transplant
+from surgery.classes import class_layers
+from surgery.classes import keep_classes as keep_rows
 
 PROGRAM = 'solve.py'    # of a net's folder
 
@@ -30,8 +32,8 @@ class Training:
         Split -> `NetParameter`: a phase, or 'deploy'.
     recipe : Recipe
         The schedule.
-    init : tuple of str
-        Whose weights it starts from: classifiers or nets, as `solvers.weights.find` knows them.
+    init : tuple of str or Path
+        Whose weights it starts from: classifiers or nets, as `solvers.weights.find` knows them, or caffemodels.
     initialise : callable
         (caffe.Net, weights of each in `init`) -> reports of what was copied.
     phases : tuple of str
@@ -40,7 +42,7 @@ class Training:
     net: str
     fcn: Callable[[str], Any]
     recipe: Recipe
-    init: Sequence[str]
+    init: Sequence[str | Path]
     initialise: Callable[..., list[Report]] = transplant_all
     phases: tuple[str, str] = ('train', 'val')
 
@@ -55,6 +57,33 @@ class Training:
         folder.mkdir(parents=True, exist_ok=True)
         for stem, message in self.prototxts().items():
             files.write(folder / f'{stem}.prototxt', str(message))
+
+
+def keep_classes(fcn: Callable[[str], Any], kept: Mapping[int, int], net: Any, source: Any) -> list[Report]:
+    """Initialise `net` from the parameters of one with other classes: all layers, but of the scores what is kept.
+
+    Parameters
+    ----------
+    fcn : callable
+        Split -> `NetParameter` of the new net, as of `Training`.
+    kept : mapping of int to int
+        Number of a class -> its number in the source; the scores of all others start at zero.
+    net, source
+        As of `surgery.transplant`.
+
+    Returns
+    -------
+    list of Report
+        Of the layers that do not count classes, and of those that do.
+
+    Raises
+    ------
+    BadInput
+        The parameters do not fit.
+    """
+    layers = {name: layer for name, layer in class_layers(fcn('deploy')).items()
+              if name in source or not layer.upsamples}     # of which a file may lack those that are bilinear
+    return [transplant(net, source, skip=layers), keep_rows(net, source, kept, layers)]
 
 
 def net_name(program: str) -> str:

@@ -42,8 +42,10 @@ def weights_folder() -> Path:
     return Path(os.environ.get('FCN_WEIGHTS') or ROOT / 'weights')
 
 
-def candidates(name: str) -> list[Path]:
-    """The files that may hold the weights of a classifier or net, the preferred one first."""
+def candidates(name: str | Path) -> list[Path]:
+    """The files that may hold the weights of a classifier or net, the preferred one first; a path is its own."""
+    if isinstance(name, Path):
+        return [name]
     if name in CLASSIFIERS:
         return [weights_folder() / CLASSIFIERS[name][0]]
     paths = [runs_folder() / name / 'weights.caffemodel', weights_folder() / f'{name}.caffemodel']
@@ -57,13 +59,13 @@ def released(name: str) -> Path:
     return weights_folder() / f'{PUBLISHED[name]}.caffemodel'
 
 
-def existing(name: str) -> Path | None:
-    """The file with the weights of a classifier or net, or None."""
+def existing(name: str | Path) -> Path | None:
+    """The file with the weights of a classifier or net, or at a path, or None."""
     return next((path for path in candidates(name) if path.is_file()), None)
 
 
-def find(name: str) -> Path:
-    """The file with the weights of a classifier or net.
+def find(name: str | Path) -> Path:
+    """The file with the weights of a classifier or net, or at a path.
 
     Raises
     ------
@@ -73,6 +75,8 @@ def find(name: str) -> Path:
     path = existing(name)
     if path:
         return path
+    if isinstance(name, Path):
+        raise cli.BadInput(f'{name} is missing: put the caffemodel there that the net starts from')
     if name in CLASSIFIERS:
         file, source = CLASSIFIERS[name]
         raise cli.BadInput(f'weights of {name} are missing: get {file} ({source}) and put it at '

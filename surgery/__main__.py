@@ -87,6 +87,8 @@ def _parser() -> cli.Parser:
     c.add_argument('--out', required=True, metavar='FILE')
     c.add_argument('--suffix', default='', help='layer conv1 goes to conv1SUFFIX')
     c.add_argument('--map', action='append', default=[], metavar='OLD=NEW', help='a layer with another name there')
+    c.add_argument('--skip', action='append', default=[], metavar='LAYER', help='a layer of the first that is not '
+                   'copied, such as the scores of other classes; may be given several times')
     c.set_defaults(do=_transplant)
 
     c = commands.add_parser('expand', help='grow a score layer to more classes; the new ones start at zero')
@@ -251,7 +253,7 @@ def _transplant(args: argparse.Namespace) -> int:
         rename[old] = new
     cli.check_output(Path(args.out), [Path(args.source), Path(args.to)], BEGINS)
     target = read_weights(args.to)
-    moved = transplant(target, read_weights(args.source), args.suffix, rename)
+    moved = transplant(target, read_weights(args.source), args.suffix, rename, args.skip)
     if not moved.copied and not moved.coerced:
         raise BadInput(f'{args.source}: none of its layers is in {args.to}; the names may differ by a --suffix or '
                        'a --map')

@@ -72,7 +72,7 @@ def fill_bilinear(net: Any, layers: Iterable[str] | None = None) -> dict[str, tu
     With one output channel every input channel is written to it, with one input channel it is written to every output.
     """
     params = parameters(net)
-    names = list(layers) if layers is not None else _deconvolutions(net)
+    names = list(layers) if layers is not None else deconvolutions(net)
     shapes: dict[str, tuple[int, ...]] = {}
     for name in names:
         if not params.get(name):
@@ -91,7 +91,8 @@ def fill_bilinear(net: Any, layers: Iterable[str] | None = None) -> dict[str, tu
     return shapes
 
 
-def _deconvolutions(net: Any) -> list[str]:
+def deconvolutions(net: Any) -> list[str]:
+    """The Deconvolutions of a `caffe.Net`; TypeError for a mapping, which does not say its layers' types."""
     try:
         return [str(name) for name, layer in zip(net._layer_names, net.layers, strict=True)
                 if layer.type == 'Deconvolution']

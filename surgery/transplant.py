@@ -3,7 +3,7 @@
 An inner product with `O` outputs over an `I x H x W` bottom and an `O x I x H x W` convolution hold the same numbers
 in the same order, so a classifier's layer becomes a convolution by a copy that disregards shape.
 """
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -53,19 +53,22 @@ class Report:
         In the source only: its layer, or this blob of it, is not in the new net.
     untouched : tuple of Entry
         In the new net only: as it was before.
+    skipped : tuple of Entry
+        In the source, and not copied because the caller said so; where the new net has it too, it is as it was before.
     """
 
     copied: tuple[Entry, ...] = field(default=())
     coerced: tuple[Entry, ...] = field(default=())
     dropped: tuple[Entry, ...] = field(default=())
     untouched: tuple[Entry, ...] = field(default=())
+    skipped: tuple[Entry, ...] = field(default=())
 
     def __str__(self) -> str:
         rows = [('', 'layer', 'blob', 'shape')]
-        for what in ('copied', 'coerced', 'dropped', 'untouched'):
+        kinds = ('copied', 'coerced', *(['skipped'] if self.skipped else []), 'dropped', 'untouched')
+        for what in kinds:
             rows += [_row(what, entry) for entry in getattr(self, what)]
-        counts = ', '.join(f'{len(getattr(self, what))} {what}'
-                           for what in ('copied', 'coerced', 'dropped', 'untouched'))
+        counts = ', '.join(f'{len(getattr(self, what))} {what}' for what in kinds)
         return f'{table(rows)}\nblobs: {counts}'
 
 
@@ -93,7 +96,8 @@ def parameters(net: Any) -> Weights:
             for name, blobs in params.items()}
 
 
-def transplant(new_net: Any, net: Any, suffix: str = '', rename: Mapping[str, str] | None = None) -> Report:
+def transplant(new_net: Any, net: Any, suffix: str = '', rename: Mapping[str, str] | None = None,
+               skip: Iterable[str] = ()) -> Report:
     """Copy the parameters of `net` into the layers of `new_net` that have the same names.
 
     Nothing is copied unless all of it can be.
@@ -106,16 +110,18 @@ def transplant(new_net: Any, net: Any, suffix: str = '', rename: Mapping[str, st
         Layer `conv1` of `net` goes to `conv1<suffix>` of `new_net`: one trunk among several.
     rename : mapping of str to str, optional
         Layers of `net` that have another name in `new_net`; the suffix is not added to these.
+    skip : iterable of str
+        Layers of `net` that are not copied, whatever their shapes: scores of other classes, say.
 
     Returns
     -------
     Report
-        Copied, coerced, dropped and untouched blobs, with their shapes.
+        Copied, coerced, skipped, dropped and untouched blobs, with their shapes.
 
     Raises
     ------
     BadInput
-        A blob has another count of numbers than its namesake, or `rename` names a layer that is not there.
+        A blob has another count of numbers than its namesake, or `rename` or `skip` names a layer that is not there.
 
     Examples
     --------
@@ -129,19 +135,26 @@ def transplant(new_net: Any, net: Any, suffix: str = '', rename: Mapping[str, st
     untouched  score  0     5x2x1x1
     blobs: 1 copied, 1 coerced, 1 dropped, 1 untouched
     """
-    source, target, rename = parameters(net), parameters(new_net), rename or {}
+    source, target, rename, left = parameters(net), parameters(new_net), rename or {}, frozenset(skip)
     _known(rename, source, target)
+    if strange := sorted(left - source.keys()):
+        raise BadInput(f'cannot skip {strange[0]}: the weights have no layer {strange[0]!r} with parameters; they have '
+                       f'{", ".join(source)}')
     copied: list[Entry] = []
     coerced: list[Entry] = []
     dropped: list[Entry] = []
+    skipped: list[Entry] = []
     reached: set[tuple[str, int]] = set()
     for name, blobs in source.items():
         to = rename.get(name, name + suffix)
         for i, blob in enumerate(blobs):
-            if i >= len(target.get(to, ())):
-                dropped.append(Entry(name, None, i, blob.shape, None))
+            new = target[to][i] if i < len(target.get(to, ())) else None
+            if new is None:
+                (skipped if name in left else dropped).append(Entry(name, None, i, blob.shape, None))
                 continue
-            new = target[to][i]
+            if name in left:
+                skipped.append(Entry(name, to, i, blob.shape, new.shape))
+                continue
             if new.size != blob.size:
                 raise BadInput(f'layer {to}: blob {i} is {by(new.shape)} in the new net, '
                                f'{by(blob.shape)} in the weights' + (f' (layer {name})' if to != name else ''))
@@ -151,9 +164,10 @@ def transplant(new_net: Any, net: Any, suffix: str = '', rename: Mapping[str, st
             (copied if new.shape == blob.shape else coerced).append(Entry(name, to, i, blob.shape, new.shape))
     for origin, to_layer, i, _, shape in copied + coerced:
         np.copyto(target[str(to_layer)][i], source[str(origin)][i].reshape(shape))
+    reached |= {(entry.target, entry.blob) for entry in skipped if entry.target}
     untouched = [Entry(None, name, i, None, blob.shape) for name, blobs in target.items()
                  for i, blob in enumerate(blobs) if (name, i) not in reached]
-    return Report(tuple(copied), tuple(coerced), tuple(dropped), tuple(untouched))
+    return Report(tuple(copied), tuple(coerced), tuple(dropped), tuple(untouched), tuple(skipped))
 
 
 def _known(rename: Mapping[str, str], source: Weights, target: Weights) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
@@ -14,6 +15,7 @@ from surgery import write_weights  # noqa: E402
 from tests.helpers import own  # noqa: E402
 from tests.helpers.datasets import save_lines  # noqa: E402
 from tests.helpers.own_nets import convolutions  # noqa: E402
+from tests.helpers.surgery_models import chain  # noqa: E402
 
 pytestmark = [pytest.mark.caffe, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,15 +38,29 @@ def copy(tmp_path):
         shutil.copy(ROOT / name, folder)
     own.write(tmp_path / 'home/balloons', count=3, classes=2)
     save_lines(tmp_path / 'home/balloons/classes.txt', ['background', 'balloon'])
+    own.write(tmp_path / 'home/kites', count=3)
+    save_lines(tmp_path / 'home/kites/classes.txt', ['kite', 'Balloon', 'background'])
+    (folder / 'resnet50.onnx').write_bytes(classifier().SerializeToString())
     (folder / 'weights').mkdir()
     write_weights(folder / 'weights/vgg16-convolutions.caffemodel', convolutions())
     return folder
 
 
+def classifier():
+    """A small one, of stride 16."""
+    rng = np.random.default_rng(0)
+    constants = [(name, rng.normal(size=shape).astype('f') * np.float32(0.2)) for name, shape in (
+        ('w1', (4, 3, 4, 4)), ('w2', (6, 4, 2, 2)), ('w3', (6, 6, 2, 2)), ('w4', (6, 5)), ('b4', 5))]
+    return chain(('Conv', 'x w1', 'a', {'strides': [4, 4]}), ('Relu', 'a', 'b', {}),
+                 ('Conv', 'b w2', 'c', {'strides': [2, 2]}), ('Relu', 'c', 'd', {}),
+                 ('Conv', 'd w3', 'e', {'strides': [2, 2]}), ('GlobalAveragePool', 'e', 'f', {}),
+                 ('Flatten', 'f', 'g', {}), ('Gemm', 'g w4 b4', 'y', {}), shape=(1, 3, 64, 64), constants=constants)
+
+
 def test_own_data_as_written(copy, tmp_path):
     text = (ROOT / 'docs/own-data.md').read_text()
     commands = [line for block in blocks(text, 'sh') for line in block.splitlines()]
-    assert len(commands) == 6 and blocks(text, 'python') == [
+    assert len(commands) == 11 and blocks(text, 'python') == [
         "VARIED = {'mirror': True, 'scale': (0.5, 2), 'crop': 400}\n"]
     environment = {key: value for key, value in os.environ.items() if not key.startswith('FCN_')}
     environment |= {'HOME': str(tmp_path / 'home'), 'PYTHONPATH': str(copy), 'FCN_WORKERS': '0',
@@ -63,7 +79,10 @@ def test_own_data_as_written(copy, tmp_path):
     assert 'balloon' in said[3]     # scores of every class
     assert {path.name for path in (copy / 'overlays').iterdir()} == {
         f'photo{number}{end}' for number in range(3) for end in ('.png', '_overlay.jpg')}
-    assert 'no problems' in said[5]
+    assert 'kept, of balloon' in said[5] and 'kept, of background' in said[5] and 'new, from zero' in said[5]
+    assert (copy / 'runs/kites-fcn8s/weights.caffemodel').is_file()
+    assert (copy / 'runs/balloons-resnet-fcn8s-resnet50/weights.caffemodel').is_file()
+    assert 'no problems' in said[-1]
 
 
 def test_the_variations_shown_are_taken(copy, tmp_path):

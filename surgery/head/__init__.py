@@ -6,11 +6,12 @@ cropped to the image. Where a crop begins follows from the coordinates of the tw
 just so much that the upsampled scores cover an image of any size.
 """
 from .alignment import Upsampling
-from .data import Data, open_data
-from .folder import add_head
+from .data import Data, open_data, phases
+from .folder import Segmenter, add_head, build
 from .padding import smallest_pad
 from .segmenter import segmenter
-from .start import balance
+from .start import adapt_input, balance
 from .trunk import Plan, plan
 
-__all__ = ['Data', 'Plan', 'Upsampling', 'add_head', 'balance', 'open_data', 'plan', 'segmenter', 'smallest_pad']
+__all__ = ['Data', 'Plan', 'Segmenter', 'Upsampling', 'adapt_input', 'add_head', 'balance', 'build', 'open_data',
+           'phases', 'plan', 'segmenter', 'smallest_pad']

@@ -1,7 +1,7 @@
 """The folder of a segmentation net: train, val, deploy and solver prototxt, and the weights to start from."""
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cli import printable, table
 
@@ -15,6 +15,35 @@ from .data import Data, phases
 from .segmenter import segmenter
 from .start import adapt_input, balance, initial_weights
 from .trunk import Plan
+
+
+class Segmenter(NamedTuple):
+    """A segmentation net on a trunk, and what its training starts from.
+
+    Attributes
+    ----------
+    net : caffe_pb2.NetParameter
+        From image to `score`.
+    weights : dict of str to list of ndarray
+        To start from; scores start at zero and have none.
+    scales : dict of str to float
+        Skip blob -> constant that it is multiplied by.
+    base_lr : float
+        For a loss that is the mean over the pixels.
+    """
+
+    net: Any
+    weights: Weights
+    scales: dict[str, float]
+    base_lr: float
+
+
+def build(dense: Dense, trunk: Plan, classes: int, pad: int, upsamplings: list[Upsampling],
+          mean_square: Mapping[str, float]) -> Segmenter:
+    """The segmentation net of a planned head, with its skips in balance; parameters as of `add_head`."""
+    scales, rate = balance(mean_square, trunk)
+    net = segmenter(trunk, classes, pad, scales, upsamplings)
+    return Segmenter(net, initial_weights(dense, net, infer(net)), scales, rate)
 
 
 def add_head(dense: Dense, trunk: Plan, classes: int, pad: int, upsamplings: list[Upsampling],
@@ -49,9 +78,7 @@ def add_head(dense: Dense, trunk: Plan, classes: int, pad: int, upsamplings: lis
     BadInput
         The data set's images are not what the classifier takes.
     """
-    scales, rate = balance(mean_square, trunk)
-    net = segmenter(trunk, classes, pad, scales, upsamplings)
-    weights = initial_weights(dense, net, infer(net))
+    net, weights, scales, rate = build(dense, trunk, classes, pad, upsamplings, mean_square)
     if data is not None:
         adapt_input(net, weights, scale)
     name = f'{dense.net.name or "classifier"}-fcn{trunk.finest}s'

@@ -76,19 +76,21 @@ def initial_weights(dense: Dense, net: Any, shapes: Shapes) -> Weights:
     return weights
 
 
-def adapt_input(net: Any, weights: Weights, scale: float) -> None:
-    """Fold what the classifier did to pixels into its first convolutions: a factor, and grey made of blue, green, red.
+def adapt_input(net: Any, weights: Weights, scale: float, order: str = 'bgr') -> None:
+    """Fold what a net wants of pixels into its first convolutions: a factor, and red, green, blue or grey.
 
     The data layers give blue, green and red less the mean, from 0 to 255.
 
     Parameters
     ----------
     net : caffe_pb2.NetParameter
-        From `segmenter`; its Input layer gets 3 channels.
+        With one input, whose Input layer gets 3 channels.
     weights : dict of str to list of ndarray
-        From `initial_weights`; changed.
+        Its parameters, as far as they are known; changed.
     scale : float
-        What the classifier multiplied pixels by.
+        What it takes pixels multiplied by.
+    order : str
+        Of its input's channels where it has three: 'bgr' or 'rgb'.
 
     Raises
     ------
@@ -98,13 +100,15 @@ def adapt_input(net: Any, weights: Weights, scale: float) -> None:
     data = input_layer(net)
     channels = data.input_param.shape[0].dim[1]
     readers = [layer for layer in net.layer if data.top[0] in layer.bottom and layer.type != 'Crop']
-    if channels == 3 and scale == 1:
+    if channels == 3 and scale == 1 and order == 'bgr':
         return
     if channels not in (1, 3) or any(x.type != 'Convolution' or x.convolution_param.group > 1 for x in readers):
-        raise BadInput(f'its input, {channels} channels times {scale}, is not what the data layers give')
+        raise BadInput(f'its input, {channels} channels {order} times {scale}, is not what the data layers give')
     for layer in readers:
         if layer.name in weights:
             blob = weights[layer.name][0] * np.float32(scale)
+            if channels == 3 and order == 'rgb':
+                blob = np.ascontiguousarray(blob[:, ::-1])
             if channels == 1:
                 blob = blob * np.reshape(np.array(GREY, np.float32), (1, 3, 1, 1))
             weights[layer.name] = [blob, *weights[layer.name][1:]]
