@@ -3,7 +3,7 @@
 Both are found by asking `infer` for the shapes at other sizes: where Caffe would refuse the net, or its parameters would
 have other shapes, as those of an inner product over a map, the net is bound to the size that it states.
 """
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cli import BadInput
@@ -58,9 +58,9 @@ def free_sizes(net: Any, shapes: Shapes, bound: Sequence[str] = ()) -> FreeSizes
     """
     inputs = {name: shapes.blobs[name] for layer in net.layer if layer.type == 'Input' for name in layer.top}
     own = [layer for layer in net.layer if layer.type in bound]
-    samples = {name: [] if name != 'batch' and own else
-               [more for more in ((1, 2) if name == 'batch' else OTHERS)
-                if _at(net, shapes, enlarged(inputs, **{name: more}))] for name in NAMES}
+    samples = {name: [more for more in ((1, 2) if name == 'batch' else () if own else OTHERS)
+                      if (larger := enlarged(inputs, **{name: more})) != inputs and fits(net, shapes, larger)]
+               for name in NAMES}
     free = {name: bool(found) for name, found in samples.items()}
     seen = [(name, _at(net, shapes, enlarged(inputs, **{name: more})), more)
             for name, found in samples.items() for more in dict.fromkeys([*found[:3], *found[-3:]])]
@@ -106,7 +106,7 @@ def _follows(base: Mapping[str, int], size: int, seen: Sequence[tuple[str, int, 
 
 
 def some_sizes(net: Any, shapes: Shapes, sizes: FreeSizes, multiple: int = 1,
-               largest: int = 500) -> Iterator[tuple[int, int]]:
+               largest: int = 500) -> list[dict[str, Shape]]:
     """Three sizes, or fewer, at which to try a net: its own or one of `largest` pixels a side, and two odd ones.
 
     Where nothing but its own size has a net, that alone.
@@ -116,36 +116,32 @@ def some_sizes(net: Any, shapes: Shapes, sizes: FreeSizes, multiple: int = 1,
     net, shapes, sizes
         As of `free_sizes`.
     multiple : int
-        Of which the sides are to be multiples.
+        Of which the sides are to be multiples, where they are free.
     largest : int
         Pixels.
 
-    Yields
-    ------
-    (int, int)
-        Height and width, each time others.
+    Returns
+    -------
+    list of dict of str to shape
+        The inputs' shapes, each time others.
     """
-    height, width = next(iter(sizes.inputs.values()))[2:]
-    given: set[tuple[int, int]] = set()
-    for odd, *parts in ((0, 1.0, 1.0), (1, 2 / 3, 0.45), (1, 0.3, 0.55)):
-        found = [side if not sizes.free[name] else _side(net, shapes, sizes, name, side,
-                                                         int(min(side, largest) * part), odd, multiple)
-                 for name, side, part in zip(NAMES[1:], (height, width), parts, strict=True)]
-        size = (found[0], found[1])
-        if size not in given and fits(net, shapes, enlarged(sizes.inputs, 0, size[0] - height, size[1] - width)):
-            given.add(size)
-            yield size
-    if not given:
-        yield height, width
+    first = next((shape for shape in sizes.inputs.values() if len(shape) == 4), None)
+    given: list[dict[str, Shape]] = []
+    for odd, *parts in ((0, 1.0, 1.0), (1, 2 / 3, 0.45), (1, 0.3, 0.55)) if first else ():
+        more = {name: _more(net, shapes, sizes, name, side, int(min(side, largest) * part), odd, multiple)
+                for name, side, part in zip(NAMES[1:], first[2:], parts, strict=True) if sizes.free[name]}
+        inputs = enlarged(sizes.inputs, **more)
+        if inputs not in given and fits(net, shapes, inputs):
+            given.append(inputs)
+    return given or [dict(sizes.inputs)]
 
 
-def _side(net: Any, shapes: Shapes, sizes: FreeSizes, name: str, own: int, least: int, odd: int,
+def _more(net: Any, shapes: Shapes, sizes: FreeSizes, name: str, own: int, least: int, odd: int,
           multiple: int) -> int:
-    """The first side from `least` on that fits, of odd ones if they are asked for and there are any; or else the own."""
-    reach = range(least, own + OTHERS[-1])
+    """To the first side from `least` on that fits, of odd ones if they are asked for and there are any."""
     for wanted in ([True, False] if odd else [False]):
-        for side in reach:
+        for side in range(max(least, 1), own + OTHERS[-1]):
             if side % multiple == 0 and (not wanted or side % 2) and fits(
                     net, shapes, enlarged(sizes.inputs, **{name: side - own})):
-                return side
-    return own
+                return side - own
+    return 0

@@ -5,12 +5,10 @@ ceil((n + 2p - k) / s) + 1 of them, or floor with `round_mode: FLOOR`; where the
 it would begin at n + p or later. A window has the maximum of what it has of the map, or the mean over what it has of
 the map and its padding.
 
-If s + p <= k, no window is ever left out or begins beyond the map, and ONNX says the same with `ceil_mode`: of the
-maximum with its own padding; of the mean, since ONNX's takes what a window has of the *map*, with zeros that were added
-before. Otherwise the map is enlarged until all windows lie in it, and what is too much is cut off.
+If s + p <= k, no window is ever left out or begins beyond the map, and ONNX says the same of a maximum with `ceil_mode`;
+of a mean too without padding, where it takes what a window has of the map. Otherwise the map is enlarged until all
+windows lie in it, and what is too much is cut off.
 """
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,7 +50,7 @@ def _spp(layer: Layer) -> str:
 
 def _pooled(layer: Layer, value: Value, w: Window, maximum: bool, floor: bool) -> str:
     ceil = not floor and w.stride != (1, 1)
-    if ceil and not _fits(w):
+    if ceil and (not _fits(w) or any(w.pad) and not maximum):
         return _enlarged(layer, value, w, maximum)
     if maximum:
         return layer.add('MaxPool', value.name, kernel_shape=w.kernel, strides=w.stride, pads=w.pad * 2,
@@ -60,8 +58,7 @@ def _pooled(layer: Layer, value: Value, w: Window, maximum: bool, floor: bool) -
     if not ceil:
         return layer.add('AveragePool', value.name, kernel_shape=w.kernel, strides=w.stride, pads=w.pad * 2,
                          count_include_pad=1)
-    padded = _padded(layer, value, w.pad, w.pad, 0) if any(w.pad) else value.name
-    return layer.add('AveragePool', padded, kernel_shape=w.kernel, strides=w.stride, ceil_mode=1)
+    return layer.add('AveragePool', value.name, kernel_shape=w.kernel, strides=w.stride, ceil_mode=1)
 
 
 def _fits(w: Window) -> bool:
@@ -83,8 +80,11 @@ def _maxima(layer: Layer, value: Value, w: Window, floor: bool) -> list[str]:
 def _enlarged(layer: Layer, value: Value, w: Window, maximum: bool) -> str:
     """All windows within an enlarged map: s - 1 further positions round the number of windows up."""
     after = (w.pad[0] + w.stride[0] - 1, w.pad[1] + w.stride[1] - 1)
-    padded = _padded(layer, value, w.pad, after, LOWEST if maximum else 0)
-    pooled = layer.add('MaxPool' if maximum else 'AveragePool', padded, kernel_shape=w.kernel, strides=w.stride)
+    padded = layer.add('Pad', value.name, np.array([0, 0, *w.pad, 0, 0, *after]), number(LOWEST if maximum else 0))
+    # Whatever it is, a number is the larger one: this keeps engines from merging the Pad into the pooling's own padding,
+    # which is not as free and may count otherwise.
+    apart = layer.add('Max', padded, number(LOWEST))
+    pooled = layer.add('MaxPool' if maximum else 'AveragePool', apart, kernel_shape=w.kernel, strides=w.stride)
     counts = [_count(layer, layer.size(value, axis + 2), w, axis) for axis in (0, 1)]
     if any(w.pad):
         pooled = layer.add('Slice', pooled, np.array([0, 0]), layer.vector(counts), np.array([2, 3]))
@@ -93,10 +93,6 @@ def _enlarged(layer: Layer, value: Value, w: Window, maximum: bool) -> str:
     for axis in (0, 1):         # the mean was taken over the whole window
         pooled = layer.add('Mul', pooled, _share(layer, layer.size(value, axis + 2), counts[axis], w, axis))
     return pooled
-
-
-def _padded(layer: Layer, value: Value, before: Sequence[int], after: Sequence[int], fill: float) -> str:
-    return layer.add('Pad', value.name, np.array([0, 0, *before, 0, 0, *after]), number(fill))
 
 
 def _count(layer: Layer, n: Size, w: Window, axis: int) -> Size:
