@@ -34,10 +34,11 @@ def _tile(layer: Layer) -> str:
 def _reduction(layer: Layer) -> str:
     p, bottom = layer.proto.reduction_param, layer.bottoms[0]
     axes = list(range(canonical(p.axis, bottom.shape), len(bottom.shape)))
-    if p.operation == p.SUM:
-        top = layer.add('ReduceSum', bottom.name, np.array(axes), keepdims=0)
+    if p.operation in (p.SUM, p.ASUM):      # some engines keep the axes in ReduceL1
+        numbers = layer.add('Abs', bottom.name) if p.operation == p.ASUM else bottom.name
+        top = layer.add('ReduceSum', numbers, np.array(axes), keepdims=0)
     else:
-        kind = {p.ASUM: 'ReduceL1', p.SUMSQ: 'ReduceSumSquare', p.MEAN: 'ReduceMean'}[p.operation]
+        kind = 'ReduceMean' if p.operation == p.MEAN else 'ReduceSumSquare'
         top = layer.add(kind, bottom.name, axes=axes, keepdims=0)
     return layer.add('Mul', top, number(p.coeff)) if p.coeff != 1 else top
 
