@@ -86,8 +86,8 @@ def _parser() -> cli.Parser:
     c.set_defaults(do=_import)
 
     c = commands.add_parser('export', help='a net for another engine, proved equal to Caffe',
-                            description='Writes FILE and FILE\'s report; nothing if the export differs from Caffe. Height, '
-                            'width and batch stay free wherever the net allows it.')
+                            description='Writes FILE and its report; nothing if the export differs from Caffe. '
+                            'Height, width and batch stay free wherever the net allows it.')
     which = c.add_mutually_exclusive_group(required=True)
     which.add_argument('--prototxt', type=Path, metavar='P', help='the net: deploy or training, old or new form')
     which.add_argument('--net', metavar='NET', help='or a net of nets/, such as voc-fcn8s')

@@ -1,9 +1,9 @@
 """Which sizes of a net's images are free, and which axes of its blobs follow them.
 
-Both are found by asking `infer` for the shapes at other sizes: where Caffe would refuse the net, or its parameters would
-have other shapes, as those of an inner product over a map, the net is bound to the size that it states.
+Both are found by asking `infer` for the shapes at other sizes: where Caffe would refuse the net, or its parameters
+would have other shapes, as those of an inner product over a map, the net is bound to the size that it states.
 """
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cli import BadInput
@@ -15,7 +15,7 @@ NAMES = ('batch', 'height', 'width')
 OTHERS = (*range(1, 65), 96, 128, 192, 256)     # pixels that images are made larger by, to see what follows
 ELSEWHERE = ''          # a size that follows that of the images in another way
 
-Follows = tuple[str | None, ...]        # for each axis: one of NAMES if it is equal to that, ELSEWHERE, or None if fixed
+Follows = tuple[str | None, ...]        # for each axis: one of NAMES where it equals that, ELSEWHERE, or None if fixed
 
 
 class FreeSizes(NamedTuple):
@@ -40,7 +40,7 @@ class FreeSizes(NamedTuple):
     tops: list[list[Follows]]
 
 
-def free_sizes(net: Any, shapes: Shapes, bound: Sequence[str] = ()) -> FreeSizes:
+def free_sizes(net: Any, shapes: Shapes, bound: Collection[str] = ()) -> FreeSizes:
     """Find out what may change of a net's inputs.
 
     Parameters
@@ -49,7 +49,7 @@ def free_sizes(net: Any, shapes: Shapes, bound: Sequence[str] = ()) -> FreeSizes
         Its inputs are Input layers.
     shapes : Shapes
         At the sizes that it states.
-    bound : sequence of str
+    bound : collection of str
         Layer types that bind a net to its height and width.
 
     Returns
@@ -127,7 +127,9 @@ def some_sizes(net: Any, shapes: Shapes, sizes: FreeSizes, multiple: int = 1,
     """
     first = next((shape for shape in sizes.inputs.values() if len(shape) == 4), None)
     given: list[dict[str, Shape]] = []
-    for odd, *parts in ((0, 1.0, 1.0), (1, 2 / 3, 0.45), (1, 0.3, 0.55)) if first else ():
+    for odd, *parts in ((0, 1.0, 1.0), (1, 2 / 3, 0.45), (1, 0.3, 0.55)):
+        if first is None:
+            break
         more = {name: _more(net, shapes, sizes, name, side, int(min(side, largest) * part), odd, multiple)
                 for name, side, part in zip(NAMES[1:], first[2:], parts, strict=True) if sizes.free[name]}
         inputs = enlarged(sizes.inputs, **more)

@@ -264,7 +264,8 @@ def test_argmax(params):
 
 def test_argmax_of_two_axes():
     Exported(blobs((2, 6)) + layer('a', 'ArgMax', 'x0')).agree(batch=1)
-    Exported(blobs((2, 6)) + layer('a', 'ArgMax', 'x0', argmax_param={'top_k': 2, 'out_max_val': 'true'})).agree(batch=1)
+    Exported(blobs((2, 6)) + layer('a', 'ArgMax', 'x0', argmax_param={
+        'top_k': 2, 'out_max_val': 'true'})).agree(batch=1)
 
 
 # ------------------------------------------------------------------------------------------------------------ shapes
@@ -365,7 +366,8 @@ def test_eltwise(text):
 @pytest.mark.parametrize('params', ['', 'axis: 2 offset: 3 offset: 1', 'axis: 2 offset: 2', 'axis: 3 offset: 2',
                                     'axis: -2 offset: 0 offset: 4'])
 def test_crop_follows_the_size_of_the_moment(params):
-    text = IMAGE + layer('up', 'Deconvolution', 'data', convolution_param={'num_output': 2, 'kernel_size': 4, 'stride': 2})
+    text = IMAGE + layer('up', 'Deconvolution', 'data', convolution_param={
+        'num_output': 2, 'kernel_size': 4, 'stride': 2})
     if params == 'axis: 3 offset: 2':
         text += conv('like', 'up', num_output=2, kernel_h=1, kernel_w=5)
     else:
@@ -374,7 +376,8 @@ def test_crop_follows_the_size_of_the_moment(params):
 
 
 def test_crop_of_channels_and_batch():
-    check(blobs((1, 5, 9, 9), (1, 2, 4, 5)) + layer('c', 'Crop', ['x0', 'x1'], extra='crop_param { axis: 1 offset: 2 }'))
+    check(blobs((1, 5, 9, 9), (1, 2, 4, 5)) + layer(
+        'c', 'Crop', ['x0', 'x1'], extra='crop_param { axis: 1 offset: 2 }'))
     Exported(blobs((3, 5, 9, 9), (2, 2, 4, 5)) + layer(
         'c', 'Crop', ['x0', 'x1'], extra='crop_param { axis: 0 offset: 1 offset: 2 offset: 3 offset: 4 }')).agree()
 

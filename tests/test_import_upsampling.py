@@ -68,13 +68,13 @@ def test_upsample_of_old_models(tmp_path):
 
 
 @pytest.mark.parametrize('inputs, attributes, says', [
-    (['', np.float32([1, 1, 1.5, 2])], {'mode': 'linear'}, 'not by a whole factor'),
-    (['', np.float32([1, 1, 2, 2])], {'mode': 'cubic'}, 'mode cubic'),
-    (['', np.float32([1, 2, 2, 2])], {'mode': 'linear'}, 'more than height and width'),
-    (['', np.float32([1, 1, 2, 2])], {'nearest_mode': 'ceil'}, 'rounded by ceil'),
+    (['', np.array([1, 1, 1.5, 2], np.float32)], {'mode': 'linear'}, 'not by a whole factor'),
+    (['', np.array([1, 1, 2, 2], np.float32)], {'mode': 'cubic'}, 'mode cubic'),
+    (['', np.array([1, 2, 2, 2], np.float32)], {'mode': 'linear'}, 'more than height and width'),
+    (['', np.array([1, 1, 2, 2], np.float32)], {'nearest_mode': 'ceil'}, 'rounded by ceil'),
     (['', '', np.array([1, 3, 9, 9])], {'mode': 'linear', 'coordinate_transformation_mode': 'align_corners'},
      'not by a whole factor'),
-    (['', np.float32([1, 1, np.nan, 2])], {}, 'scales'), (['', np.float32([2, 2])], {}, 'scales')])
+    (['', np.array([1, 1, np.nan, 2], np.float32)], {}, 'scales'), (['', np.array([2, 2], np.float32)], {}, 'scales')])
 def test_other_resizing_is_refused(tmp_path, inputs, attributes, says):
     g = Graph((1, 3, 4, 4))
     g.add('Resize', *inputs, **attributes)
@@ -177,6 +177,6 @@ def test_every_net_there_and_back(tmp_path, name):
 def test_resizing_of_a_hostile_graph(tmp_path):
     """More numbers than the file could ask for."""
     g = Graph((1, 3, 4, 4))
-    g.add('Resize', '', np.float32([1, 1, 1e6, 1e6]), mode='linear')
+    g.add('Resize', '', np.array([1, 1, 1e6, 1e6], np.float32), mode='linear')
     with pytest.raises(BadInput, match='cannot import node'):
         import_model(g.save(tmp_path / 'm.onnx'), tmp_path)

@@ -46,7 +46,7 @@ def _onnxruntime(path: Path, names: Sequence[str]) -> Run:
     options.log_severity_level = 4
     source = str(path) if known.issuperset(names) else model.SerializeToString()
     session = onnxruntime.InferenceSession(source, options, providers=['CPUExecutionProvider'])
-    return lambda feed: session.run(list(names), feed)      # type: ignore[no-any-return]
+    return lambda feed: session.run(list(names), feed)
 
 
 def _openvino(path: Path, names: Sequence[str]) -> Run:
@@ -90,7 +90,8 @@ def main(folder: str) -> None:
         path = Path(job['new'][0])
         run, deeper = engine.load(path, names), engine.load(path, inner) if inner else None
         for i in range(job['runs']):
-            feed, expected = load(folder, f'feed-{i}', job['inputs']), load(folder, f'caffe-{i}', [*names, *job['inner']])
+            feed = load(folder, f'feed-{i}', job['inputs'])
+            expected = load(folder, f'caffe-{i}', [*names, *job['inner']])
             ties = load(folder, f'ties-{i}', job['labels'])
             found = dict(zip(names, run(feed), strict=True))
             found |= dict(zip(inner, deeper(feed), strict=True)) if deeper else {}
@@ -138,7 +139,8 @@ def compared(found: NDArray[Any], expected: NDArray[Any], ties: NDArray[Any] | N
     if expected.ndim > 1 and expected.shape[1] > 1:
         here, there = (np.argmax(scores, 1, keepdims=True) for scores in (found, expected))
         gap = np.take_along_axis(expected, there, 1) - np.take_along_axis(expected, here, 1)
-        differ = int((~(gap <= TOLERANCE * np.abs(expected[np.isfinite(expected)]).max(initial=0)) & (here != there)).sum())
+        near = gap <= TOLERANCE * np.abs(expected[np.isfinite(expected)]).max(initial=0)
+        differ = int((~near & (here != there)).sum())
     return {'max_absolute': absolute, 'max_relative': relative, 'labels_differ': differ}
 
 

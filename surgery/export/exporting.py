@@ -111,4 +111,4 @@ def readable(facts: dict[str, Any]) -> str:
     some = '; of some sizes only, as in Caffe' if facts['some_sizes_only'] else ''
     lines.append(f'free to change: {free}{some}{bound}')
     lines += [f'left out: {entry["layer"]} ({entry["why"]})' for entry in facts['left_out']]
-    return '\n'.join([*map(cli.printable, lines), table(facts['proof'], list(facts['outputs']))])
+    return '\n'.join([*map(cli.printable, lines), table(facts['proof'])])

@@ -1,5 +1,4 @@
 """Parameters that a weights file lacks and that the net itself states: by constant and bilinear fillers."""
-import math
 from typing import Any
 
 import numpy as np
@@ -7,6 +6,7 @@ from numpy.typing import NDArray
 
 from cli import BadInput
 
+from ..bilinear import bilinear_kernel
 from ..caffemodel import Weights
 from ..classifier import Classifier
 from ..layers import Shape
@@ -44,16 +44,8 @@ def _filled(layer: Any, i: int, shape: Shape) -> NDArray[np.float32]:
         if filler.type == 'constant':
             return np.full(shape, filler.value, np.float32)
         if filler.type == 'bilinear' and len(shape) == 4 and shape[2] == shape[3]:
-            return np.broadcast_to(_bilinear(shape[3]), shape).astype(np.float32)
+            return np.broadcast_to(bilinear_kernel(shape[3]), shape).astype(np.float32)
     elif filler is not None and i and name == 'bias_filler':
         return np.zeros(shape, np.float32)
     raise BadInput(f'layer {layer.name} ({layer.type}): the weights have no parameters for it; are prototxt and '
                    'weights of one net?')
-
-
-def _bilinear(size: int) -> NDArray[np.float64]:
-    """Caffe's filler: like `bilinear_kernel` for all but some odd sizes."""
-    factor = math.ceil(size / 2)
-    centre = (2 * factor - 1 - factor % 2) / (2 * factor)
-    side = 1 - np.abs(np.arange(size) / factor - centre)
-    return np.outer(side, side)

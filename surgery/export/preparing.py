@@ -73,13 +73,14 @@ def _of_our_data_layer(net: Any, layer: Any) -> Known:
     """That a data set of `data_layers` has a mean for its photographs, and names for what the losses compare."""
     options = param_str.parse(layer.python_param.param_str)
     dataset = dataset_type(options['dataset'], options.get('root'))
-    labels = {loss.bottom[0]: loss.bottom[1] for loss in net.layer if loss.type.endswith('Loss') and len(loss.bottom) > 1}
+    labels = {loss.bottom[0]: loss.bottom[1] for loss in net.layer
+              if loss.type.endswith('Loss') and len(loss.bottom) > 1}
     classes = {score: tuple(dataset.classes[label]) for score, label in labels.items() if label in dataset.classes}
     photograph = next(iter(dataset.means))
     tops = list(options.get('tops', ()))
     if [top for top in tops if top in dataset.means] != [photograph]:       # depth, say, or several images
         return Known(Preparation(), False, classes)
-    return Known(Preparation(tuple(map(float, dataset.mean))), True, classes)
+    return Known(Preparation(tuple(map(float, dataset.means[photograph]))), True, classes)
 
 
 def check_photograph(inputs: Mapping[str, Shape], facts: Known) -> Known:

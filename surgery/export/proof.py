@@ -1,7 +1,6 @@
 """Prove that an export gives what Caffe gives: at three sizes, by every engine that is there."""
 import importlib.util
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +41,9 @@ def prove(source: Source, form: Format, path: Path, seed: int = 0) -> dict[str, 
     Returns
     -------
     dict
-        As in the report: the inputs' shapes of each run in `sizes`; for each of the `engines` its `version` and for each
-        run and output the largest difference, or why it has `refused` the export; engines that are `not_installed`;
-        outputs that are `constant`, and prove nothing.
+        As in the report: the inputs' shapes of each run in `sizes`; for each of the `engines` its `version` and for
+        each run and output the largest difference, or why it has `refused` the export; engines that are
+        `not_installed`; outputs that are `constant`, and prove nothing.
 
     Raises
     ------
@@ -57,8 +56,8 @@ def prove(source: Source, form: Format, path: Path, seed: int = 0) -> dict[str, 
     if form.engines[0] in missing:
         raise BadInput(f'the proof needs {form.engines[0]}: pip install {form.engines[0]}')
     runs = _runs(source)
-    need = max(memory(source.net, run) for run in runs) + 3 * sum(b.nbytes for bs in source.weights.values() for b in bs)
-    if need > machine():
+    parameters = sum(blob.nbytes for blobs in source.weights.values() for blob in blobs)
+    if max(memory(source.net, run) for run in runs) + 3 * parameters > machine():
         raise BadInput('the comparison with Caffe would take more memory than this machine has')
     with files.scratch() as folder:
         write_prototxt(folder / 'net.prototxt', source.net)
@@ -159,18 +158,21 @@ def _judged(name: str, found: dict[str, Any], needed: bool) -> dict[str, Any]:
     return found
 
 
-def table(proof: Mapping[str, Any], outputs: Sequence[str]) -> str:
+def table(proof: Mapping[str, Any]) -> str:
     """A proof, to read."""
     rows = [('same as Caffe', 'images', 'largest difference', 'relative')]
     for name, found in proof['engines'].items():
         for run, shapes in zip(found['runs'], proof['sizes'], strict=False):
             size = ' and '.join(dict.fromkeys(by(shape) for shape in shapes.values()))
             worst = max(run.values(), key=lambda row: row['max_relative'])
-            rows.append((f'{name} {found["version"]}', size, f'{worst["max_absolute"]:.2g}', f'{worst["max_relative"]:.2g}'))
+            rows.append((f'{name} {found["version"].split("-")[0]}', size, f'{worst["max_absolute"]:.2g}',
+                         f'{worst["max_relative"]:.2g}'))
     lines = [cli.table(rows)]
-    lines += [f'{name} refuses it: {found["refused"]}' for name, found in proof['engines'].items() if 'refused' in found]
+    lines += [cli.printable(f'{name} refuses it: {found["refused"]}') for name, found in proof['engines'].items()
+              if 'refused' in found]
     if proof['not_installed']:
         lines.append(f'not compared, for they are not installed: {", ".join(proof["not_installed"])}')
     if proof['constant']:
-        lines.append(f'constant whatever the image, which proves nothing: {", ".join(proof["constant"])}')
-    return '\n'.join(map(str, lines))
+        constant = ', '.join(map(cli.printable, proof['constant']))
+        lines.append(f'constant whatever the image, which proves nothing: {constant}')
+    return '\n'.join(lines)

@@ -39,7 +39,7 @@ def _ties(scores: np.ndarray) -> np.ndarray:
     if scores.shape[1] < 2:
         return np.zeros((scores.shape[0], 1, *scores.shape[2:]), bool)
     best = np.sort(scores, axis=1)[:, -2:]
-    return best[:, 1:] - best[:, :1] <= TOLERANCE * np.abs(scores).max()
+    return np.asarray(best[:, 1:] - best[:, :1] <= TOLERANCE * np.abs(scores).max())
 
 
 if __name__ == '__main__':

@@ -23,7 +23,8 @@ def _line(layer: Layer, name: str, scale: float, shift: float) -> str:
 
 def _relu(layer: Layer) -> str:
     slope = layer.proto.relu_param.negative_slope
-    return layer.add('LeakyRelu', layer.bottoms[0].name, alpha=slope) if slope else _node('Relu')(layer)
+    name = layer.bottoms[0].name
+    return layer.add('LeakyRelu', name, alpha=slope) if slope else layer.add('Relu', name)
 
 
 def _elu(layer: Layer) -> str:

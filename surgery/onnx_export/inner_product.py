@@ -14,9 +14,8 @@ def _inner_product(layer: Layer) -> str:
                          transB=int(not p.transpose))
     rows = bottom.name
     if len(bottom.shape) != axis + 1:
-        inputs = math.prod(bottom.shape[axis:])
-        flat = Value('', (*bottom.shape[:axis], inputs), (*bottom.free[:axis], False))
-        rows = layer.reshape(bottom.name, flat, [*((bottom, i) for i in range(axis)), None])
+        matrix = Value('', (*bottom.shape[:axis], math.prod(bottom.shape[axis:])), (*bottom.free[:axis], False))
+        rows = layer.reshape(bottom.name, matrix, [*((bottom, i) for i in range(axis)), None])
     if not p.transpose:
         layer.blobs[0] = layer.blobs[0].T
     top = layer.add('MatMul', rows, layer.parameter(0))

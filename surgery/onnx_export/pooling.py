@@ -5,9 +5,9 @@ ceil((n + 2p - k) / s) + 1 of them, or floor with `round_mode: FLOOR`; where the
 it would begin at n + p or later. A window has the maximum of what it has of the map, or the mean over what it has of
 the map and its padding.
 
-If s + p <= k, no window is ever left out or begins beyond the map, and ONNX says the same of a maximum with `ceil_mode`;
-of a mean too without padding, where it takes what a window has of the map. Otherwise the map is enlarged until all
-windows lie in it, and what is too much is cut off.
+If s + p <= k, no window is ever left out or begins beyond the map, and ONNX says the same of a maximum with
+`ceil_mode`; of a mean too without padding, where it takes what a window has of the map. Otherwise the map is enlarged
+until all windows lie in it, and what is too much is cut off.
 """
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from ..layers.one_size import pyramid
 from ..layers.window import Window, pooling_window
 from .graph import Layer, Operator, Size, Value, number
 
-LOWEST = np.finfo(np.float32).min       # what Caffe begins a maximum with
+LOWEST = float(np.finfo(np.float32).min)       # what Caffe begins a maximum with
 
 
 def _pool(layer: Layer) -> list[str]:
@@ -81,8 +81,8 @@ def _enlarged(layer: Layer, value: Value, w: Window, maximum: bool) -> str:
     """All windows within an enlarged map: s - 1 further positions round the number of windows up."""
     after = (w.pad[0] + w.stride[0] - 1, w.pad[1] + w.stride[1] - 1)
     padded = layer.add('Pad', value.name, np.array([0, 0, *w.pad, 0, 0, *after]), number(LOWEST if maximum else 0))
-    # Whatever it is, a number is the larger one: this keeps engines from merging the Pad into the pooling's own padding,
-    # which is not as free and may count otherwise.
+    # Any number is the larger one of the two: this keeps engines from merging the Pad into the pooling's own padding,
+    # which may not be as wide and may count otherwise.
     apart = layer.add('Max', padded, number(LOWEST))
     pooled = layer.add('MaxPool' if maximum else 'AveragePool', apart, kernel_shape=w.kernel, strides=w.stride)
     counts = [_count(layer, layer.size(value, axis + 2), w, axis) for axis in (0, 1)]

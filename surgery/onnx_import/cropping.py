@@ -40,8 +40,8 @@ def cut_map(node: Node, value: Value, axis: int, chosen: range, starts: str, end
              and state.values[name].axes == MAP and state.values[name].dims[axis] == len(chosen)
              and not any(state.values[name].pad) and len(state.builder.shapes[state.values[name].blob]) == 4]
     if chosen.step != 1 or any(value.pad) or not likes or chosen.start and state.origins.get(starts):
-        raise BadInput(f'it keeps {len(chosen)} of {value.dims[axis]} positions of axis {axis} of {by(value.shape)}, and '
-                       'no other map says so')
+        raise BadInput(f'it keeps {len(chosen)} of {value.dims[axis]} positions of axis {axis} of {by(value.shape)}, '
+                       'and no other map says so')
     dims = (*value.dims[:axis], len(chosen), *value.dims[axis + 1:])
     earlier = value.cut
     if earlier:
