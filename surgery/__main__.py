@@ -1,4 +1,4 @@
-"""Surgery on Caffe nets: make classifiers fully convolutional, import them, move their parameters."""
+"""Surgery on Caffe nets: make classifiers fully convolutional, import and export nets, move their parameters."""
 import argparse
 import json
 import sys
@@ -17,10 +17,14 @@ from .caffemodel import BEGINS, LARGEST, by, read_layers, read_weights, summary,
 from .classifier import Classifier, prepare
 from .convolutionalize import Dense, convolutionalize
 from .expand import expand_score
+from .export import FORMATS, export, open_net
+from .export.exporting import check_out, report_path
+from .export.preparing import PHOTOGRAPHS
 from .head import Data, Plan, Upsampling, add_head, open_data, plan, smallest_pad
 from .importers import import_model
 from .net_input import RANGES
 from .pictures import load
+from .preparation import ORDERS
 from .proof import MEAN_SQUARE, Mismatch, prove
 from .prototxt import read_net, write_prototxt
 from .transplant import transplant
@@ -30,6 +34,7 @@ EXAMPLES = """examples:
   python -m surgery convolutionalize --prototxt deploy.prototxt --weights caffenet.caffemodel --out dense
   python -m surgery convolutionalize --prototxt vgg.prototxt --weights vgg.caffemodel --out fcn --head 8 --classes 21
   python -m surgery import vgg16.safetensors --out vgg16
+  python -m surgery export --net voc-fcn8s --weights fcn8s.caffemodel --input rgb --to onnx --out fcn8s.onnx
   python -m surgery transplant --from vgg16.caffemodel --to rgbd.caffemodel --suffix _depth --out start.caffemodel
   python -m surgery expand --weights fcn.caffemodel --layer score_fr --classes 34 --out more.caffemodel
   python -m surgery show fcn.caffemodel
@@ -80,6 +85,26 @@ def _parser() -> cli.Parser:
     c.add_argument('--order', choices=('rgb', 'bgr'), default='rgb', help='the channels of the model\'s input [rgb]')
     cli.add_device_arguments(c)
     c.set_defaults(do=_import)
+
+    c = commands.add_parser('export', help='a net for another engine, proved equal to Caffe',
+                            description='Writes FILE and its report; nothing if the export differs from Caffe. '
+                            'Height, width and batch stay free wherever the net allows it.')
+    which = c.add_mutually_exclusive_group(required=True)
+    which.add_argument('--prototxt', type=Path, metavar='P', help='the net: deploy or training, old or new form')
+    which.add_argument('--net', metavar='NET', help='or a net of nets/, such as voc-fcn8s')
+    c.add_argument('--weights', required=True, type=Path, metavar='W', help='its binary caffemodel')
+    c.add_argument('--to', choices=list(FORMATS), default='onnx', help='the format [onnx]')
+    c.add_argument('--out', required=True, type=Path, metavar='FILE')
+    c.add_argument('--input', choices=('caffe', *PHOTOGRAPHS), default='caffe', help='what the model takes: prepared '
+                   'images, as Caffe does, or pixels from 0 to 255 in this order, which it prepares itself [caffe]')
+    c.add_argument('--mean', type=_numbers, metavar='B,G,R', help='to subtract from pixels [net.json beside the '
+                   'prototxt, or the data layer]')
+    c.add_argument('--scale', type=float, help='to multiply pixels by, after that [likewise]')
+    c.add_argument('--order', choices=list(ORDERS), help='the channels of the net\'s own input [likewise, or bgr]')
+    c.add_argument('--classes', type=Path, metavar='FILE', help='names of the classes, one a line [likewise]')
+    c.add_argument('--size', type=_size, metavar='HxW', help='image size, where the net does not say it')
+    c.add_argument('--stage', action='append', default=[], help='stage for its include rules')
+    c.set_defaults(do=_export)
 
     c = commands.add_parser('transplant', help='copy parameters by layer name from one net to another')
     c.add_argument('--from', required=True, dest='source', metavar='W', help='caffemodel to copy from')
@@ -241,6 +266,22 @@ def _import(args: argparse.Namespace) -> int:
         cli.say(shortened(f'{problem}; nothing was written'))
         return 1
     cli.show(*text.split('\n'), '', f'written to {args.out}')
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    inputs = [path for path in (args.prototxt, args.weights, args.classes) if path]
+    check_out(args.to, args.out, inputs)
+    classes = files.read_text(args.classes).split('\n') if args.classes else None
+    options = {'mean': args.mean, 'scale': args.scale, 'order': args.order,
+               'classes': [line.strip() for line in classes if line.strip()] if classes else None}
+    source = open_net(args.prototxt, args.net, args.weights, args.input, options, args.size, args.stage)
+    try:
+        text = export(source, args.to, args.out)
+    except Mismatch as problem:
+        cli.say(shortened(f'{problem}; nothing was written'))
+        return 1
+    cli.show(*text.split('\n'), '', f'written to {args.out}, the report to {report_path(args.to, args.out)}')
     return 0
 
 

@@ -16,7 +16,8 @@ from .shapes import LARGEST, infer, layer_shapes
 SPARE = 2 ** 28         # numbers that a net may take, besides those that its file has
 MOST_LAYERS = 10_000
 
-MESSAGES = {'Convolution': 'convolution_param', 'InnerProduct': 'inner_product_param', 'BatchNorm': 'batch_norm_param'}
+MESSAGES = {'Convolution': 'convolution_param', 'Deconvolution': 'convolution_param',
+            'InnerProduct': 'inner_product_param', 'BatchNorm': 'batch_norm_param'}
 
 
 class Builder:
@@ -137,6 +138,16 @@ class Builder:
             raise BadInput(f'layer {layer.name} ({layer.type}): its top would be {by(tops[0])}, more numbers than '
                            'Caffe can count')
         return tops[0]
+
+    def add_input(self, name: str, shape: Shape) -> str:
+        """Add a further input of a shape; its blob, which is called `name` but for characters that users avoid."""
+        if math.prod(shape) >= LARGEST:
+            raise BadInput(f'images of {by(shape)}, more numbers than Caffe can count')
+        name = self._unique(name)
+        layer = self.net.layer.add(name=name, type='Input', top=[name])
+        layer.input_param.shape.add(dim=shape)
+        self.shapes[name], self._layers[name] = shape, layer
+        return name
 
     def layer(self, name: str) -> Any:
         """The layer that makes a blob."""

@@ -58,8 +58,8 @@ class Classifier(NamedTuple):
     missing: list[Entry]
 
 
-def prepare(net: Any, weights: Weights, size: tuple[int, int] | None = None,
-            stages: Sequence[str] = ()) -> Classifier:
+def prepare(net: Any, weights: Weights, size: tuple[int, int] | None = None, stages: Sequence[str] = (),
+            images: bool = True) -> Classifier:
     """Cut a net down to what turns images into scores, and fit its parameters to it.
 
     Parameters
@@ -72,6 +72,8 @@ def prepare(net: Any, weights: Weights, size: tuple[int, int] | None = None,
         Height and width of the images, where the net does not say or another is wanted.
     stages : sequence of str
         Stages that its include rules ask for.
+    images : bool
+        Whether its inputs must be images, all of one size; others are left out, and all that needs them.
 
     Returns
     -------
@@ -85,11 +87,11 @@ def prepare(net: Any, weights: Weights, size: tuple[int, int] | None = None,
     net = at_phase(net, 'TEST', stages)
     _any_engine(net)
     removed: list[tuple[str, str]] = []
-    net, images, transform = _feed(net, weights, size, removed)
-    net, outputs = _cut(net, images, removed)
+    net, entries, transform = _feed(net, weights, size, removed, images)
+    net, outputs = _cut(net, entries, removed)
     shapes = _shapes(net)
     inputs = {name: shapes.blobs[name] for layer in net.layer if layer.type == 'Input' for name in layer.top}
-    if len({shape[2:] for shape in inputs.values()}) != 1:
+    if images and len({shape[2:] for shape in inputs.values()}) != 1:
         raise BadInput(f'inputs of different sizes: {", ".join(f"{n} {by(s)}" for n, s in inputs.items())}')
     params = {layer.name: shape for layer, shape in zip(net.layer, shapes.params, strict=True) if shape}
     fitted, unused, missing = _fit(params, weights)
@@ -107,8 +109,8 @@ def _any_engine(net: Any) -> None:
 
 # ------------------------------------------------------------------------------------------------------- inputs
 
-def _feed(net: Any, weights: Weights, size: tuple[int, int] | None,
-          removed: list[tuple[str, str]]) -> tuple[Any, list[str], Transform]:
+def _feed(net: Any, weights: Weights, size: tuple[int, int] | None, removed: list[tuple[str, str]],
+          images_only: bool) -> tuple[Any, list[str], Transform]:
     """Replace data layers by Input layers, one image a batch; also gives the image blobs and how they are prepared."""
     result = type(net)(name=net.name)
     images: list[str] = []
@@ -130,12 +132,12 @@ def _feed(net: Any, weights: Weights, size: tuple[int, int] | None,
             tops = [(layer.top[0], _image_shape(net, layer, weights, size))]
             transform = _transform(layer)
         for top, shape in tops:
-            if len(shape) != 4:
+            if len(shape) != 4 and images_only:
                 removed.append((layer.name, f'input {top}, {by(shape)}, is not an image'))
                 continue
-            if size:
+            if size and len(shape) == 4:
                 shape[2:] = size
-            if any(d < 1 for d in shape):
+            if not shape or any(d < 1 for d in shape):
                 raise BadInput(f'input {top} is {by(shape)}; give the size of an image with --size HEIGHTxWIDTH')
             images.append(top)
             entry = result.layer.add(name=layer.name if layer.type == 'Input' and len(layer.top) == 1 else top,

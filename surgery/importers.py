@@ -81,6 +81,10 @@ def _onnx(path: Path, folder: Path, takes: ModelInput, gpu: int | None) -> dict[
     from .onnx_import import import_graph, read_onnx
     from .onnx_import.compare import compare
     graph = import_graph(read_onnx(path), takes.size)
+    if graph.others:                    # and nothing says which of them are photographs
+        if takes.input_range != 'raw':
+            raise BadInput(f'it takes {1 + len(graph.others)} images, and --input is for one: leave it out')
+        takes = takes._replace(order='bgr')
     outputs = graph.outputs | graph.scores
     facts, pixels, names = _write(graph.builder, list(outputs.values()), folder, takes, path.name)
     blobs = dict(zip(outputs, names, strict=True))
@@ -88,7 +92,7 @@ def _onnx(path: Path, folder: Path, takes: ModelInput, gpu: int | None) -> dict[
     job = {'new': [str((folder / name).resolve()) for name in ('deploy.prototxt', 'weights.caffemodel')],
            'outputs': blobs, 'mean': pixels.mean, 'onnx': str(path.resolve()), 'input': graph.input, 'scale': scale,
            'offset': mean, 'deviation': deviation, 'swap': takes.order == 'rgb' and pixels.order == 'bgr',
-           'channels_last': graph.channels_last, 'gpu': gpu}
+           'channels_last': graph.channels_last, 'others': graph.others, 'gpu': gpu}
     with files.scratch() as place:
         facts['onnxruntime'] = compare(job, place)
     for name, row in facts['onnxruntime']['outputs'].items():

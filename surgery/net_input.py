@@ -71,7 +71,8 @@ def fold_input(builder: Builder, input_range: str, order: str) -> NetInput:
 
 def _convert_channels(builder: Builder, factors: np.ndarray, swap: bool) -> None:
     """Scale the input's channels by C factors, after reversing them for `swap`, in the layers that read them."""
-    readers = [layer for layer in builder.net.layer if 'data' in layer.bottom]
+    readers = [layer for layer in builder.net.layer if 'data' in layer.bottom
+               and not (layer.type == 'Crop' and layer.bottom[0] != 'data')]        # which only asks for its size
     if all(layer.type == 'Convolution' and layer.convolution_param.group == 1 for layer in readers):
         for layer in readers:
             blobs = builder.weights[layer.name]

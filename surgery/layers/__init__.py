@@ -12,6 +12,7 @@ from . import (
     convolution,
     elementwise,
     inner_product,
+    one_size,
     pooling,
     refused,
     reshaping,
@@ -21,7 +22,7 @@ from .field import Field, Fields
 from .record import Alias, Change, Converted, DenseBlob, LayerType
 
 FAMILIES = (boundary, convolution, pooling, inner_product, elementwise, channelwise, across_channels, reshaping,
-            combining, refused)
+            combining, one_size, refused)
 LAYER_TYPES: dict[str, LayerType] = {record.name: record for family in FAMILIES for record in family.TYPES}
 UNKNOWN = LayerType('')
 

@@ -91,7 +91,7 @@ def never(layer: Any) -> bool:
 
 @dataclass(frozen=True)
 class LayerType:
-    """A Caffe layer type: three rules, or the reason why surgery has none.
+    """A Caffe layer type: three rules, or the reason why some are missing.
 
     Attributes
     ----------
@@ -105,7 +105,7 @@ class LayerType:
         (copy of the layer, its bottoms in the dense net, the classifier's shapes of its tops) -> `Alias` or
         `Converted`; changes the copy into its equivalent in the dense net.
     refused : str
-        Why there are no rules, to be read after "it".
+        Why there is no rule `dense`, to be read after "it".
     bottoms : (int, int)
         How many it takes at least and at most.
     elementwise : bool

@@ -2,9 +2,7 @@
 from .record import LayerType
 
 REASONS = {
-    'Python': 'runs code of its own, which is not run here', 'MVN': 'normalises over the whole image',
-    'SPP': 'pools into a fixed grid of whatever size', 'Reduction': 'adds over all that follows an axis',
-    'Tile': 'repeats along an axis', 'Embed': 'takes indices, not images', 'Im2col': 'makes columns, not a map',
+    'Python': 'runs code of its own, which is not run here', 'Im2col': 'makes columns, not a map',
     **dict.fromkeys(('LSTM', 'LSTMUnit', 'RNN', 'Recurrent'), 'works along time'),
     'BatchReindex': 'picks from the batch', 'Filter': 'picks from the batch', 'Parameter': 'has no bottom',
 }

@@ -31,6 +31,7 @@ def compare(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         - `scale`, `offset`, `deviation` : what the ONNX model takes is `(pixels * scale - offset) / deviation`.
         - `swap` : whether its channels are in the reverse order of the Caffe net's.
         - `channels_last` : whether it takes N x H x W x C.
+        - `others` : its further inputs, each with its blob in the Caffe net.
         - `outputs` : its outputs, each with its blob in the Caffe net.
     folder : Path
         An empty folder for the two processes' messages.
@@ -70,16 +71,20 @@ def main(folder: str) -> None:
     for seed in range(IMAGES if model else 1):
         pixels = np.random.default_rng(seed).uniform(0, 255, net.blobs['data'].data.shape).astype(np.float32)
         net.blobs['data'].data[...] = pixels - np.reshape(job['mean'], (-1, 1, 1))
+        others = {name: np.random.default_rng([seed, i]).uniform(0, 255, net.blobs[blob].data.shape).astype(np.float32)
+                  for i, (name, blob) in enumerate(job['others'].items())}
+        for name, blob in job['others'].items():
+            net.blobs[blob].data[...] = others[name]
         net.forward()
         for name, blob in job['outputs'].items():
             rows[name]['finite'] |= bool(np.isfinite(net.blobs[blob].data).any())
         if model:
-            _note_differences(net, model(pixels), job['outputs'], rows)
+            _note_differences(net, model(pixels, others), job['outputs'], rows)
     Path(folder, 'result.json').write_text(json.dumps(result))
 
 
-def _session(job: Mapping[str, Any]) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """The ONNX model as a function of the pixels that the Caffe net sees."""
+def _session(job: Mapping[str, Any]) -> Callable[[np.ndarray, dict[str, np.ndarray]], dict[str, np.ndarray]]:
+    """The ONNX model as a function of the pixels that the Caffe net sees, and of its further inputs."""
     import onnxruntime
     model = read_onnx(job['onnx'])
     known = {o.name for o in model.graph.output}
@@ -93,13 +98,14 @@ def _session(job: Mapping[str, Any]) -> Callable[[np.ndarray], dict[str, np.ndar
     entry = next(i for i in session.get_inputs() if i.name == job['input'])
     dtype = np.float16 if 'float16' in entry.type else np.float32
 
-    def run(pixels: np.ndarray) -> dict[str, np.ndarray]:
+    def run(pixels: np.ndarray, others: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         image = pixels[:, ::-1] if job['swap'] else pixels
         offset, deviation = (np.reshape(job[key], (-1, 1, 1)) for key in ('offset', 'deviation'))
         image = (image * job['scale'] - offset) / deviation
         image = image.transpose(0, 2, 3, 1) if job['channels_last'] else image
         names = [o.name for o in session.get_outputs()]
-        return dict(zip(names, session.run(None, {entry.name: np.ascontiguousarray(image, dtype)}), strict=True))
+        feed = {entry.name: np.ascontiguousarray(image, dtype)} | others
+        return dict(zip(names, session.run(None, feed), strict=True))
 
     return run
 

@@ -21,11 +21,12 @@ def _conv(node: Node) -> Value:
     group = node.attribute('group', 1)
     return node.add('Convolution', [value], blobs, axes=MAP, num_output=weights.shape[0],
                     **field('kernel', weights.shape[2:]), **field('pad', before), **field('stride', stride),
-                    dilation=_dilation(dilation), bias_term=None if len(blobs) > 1 else False,
+                    dilation=dilations(dilation), bias_term=None if len(blobs) > 1 else False,
                     group=group if group > 1 else None)
 
 
-def _dilation(values: list[int]) -> list[int]:
+def dilations(values: list[int]) -> list[int]:
+    """A dilation, (y, x), as Caffe's field has it: empty where there is none."""
     if values == [1, 1]:
         return []
     return [int(v) for v in (values[:1] if values[0] == values[1] else values)]

@@ -8,6 +8,7 @@ import numpy as np
 from cli import BadInput
 
 from ..caffemodel import MOST_AXES, by
+from .cropping import cut_map, finish_cut
 from .node import MAP, Node, Operator, Value, refuse_padding
 
 
@@ -189,9 +190,12 @@ def _slice(node: Node) -> Value:
         axis %= len(value.axes)
         chosen = range(value.shape[axis])[slice(int(start), int(end), int(step))]
         if len(chosen) != value.shape[axis] or step != 1:
+            if value.axes == MAP and axis in (2, 3) and len(node.inputs) > 2:
+                value = cut_map(node, value, axis, chosen, *node.inputs[1:3])
+                continue
             if value.runs_over(axis) not in ((1,), ()) or len(value.axes) != 4:
                 raise BadInput(f'it cuts axis {axis} of {by(value.shape)}, not its channels')
-            value = _channels(node, value, 1, chosen)
+            value = _channels(node, finish_cut(node, value), 1, chosen)
     return value
 
 

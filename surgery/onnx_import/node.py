@@ -24,6 +24,14 @@ CHANNELS_LAST: Axes = ((0,), (2,), (3,), (1,))
 ELTWISE = {'PROD': 0, 'SUM': 1, 'MAX': 2}       # EltwiseParameter.EltwiseOp
 
 
+class Cut(NamedTuple):
+    """Rows (axis 2) or columns (axis 3) of a map that are kept: from `start` on, as many as the values `likes` have."""
+
+    axis: int
+    start: int
+    likes: tuple[str, ...]
+
+
 class Value(NamedTuple):
     """A value of the graph that lies in a blob.
 
@@ -37,12 +45,15 @@ class Value(NamedTuple):
         For each axis of the value, the blob's axes it runs over, slowest first.
     pad : tuple of int
         Zeros around it that no layer has added yet, in pixels: top, left, bottom, right.
+    cut : Cut, optional
+        What no layer has cut off the blob yet; `dims` are without it.
     """
 
     blob: str
     dims: tuple[int, ...]
     axes: Axes
     pad: tuple[int, int, int, int] = (0, 0, 0, 0)
+    cut: Cut | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -82,6 +93,8 @@ class State:
         How many nodes and outputs of the graph read a value.
     branches : bool
         Whether some node reads more than one value that depends on the image.
+    origins : dict of str to tuple of str
+        Of what is known, the values whose shapes it was computed from.
     """
 
     builder: Builder
@@ -90,6 +103,7 @@ class State:
     values: dict[str, Value] = field(default_factory=dict)
     readers: dict[str, int] = field(default_factory=dict)
     branches: bool = False
+    origins: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Node:

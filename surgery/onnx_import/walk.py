@@ -1,4 +1,5 @@
 """Walk over a graph from its input to its outputs and add the layers of each node."""
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,9 +10,12 @@ from ..builder import Builder
 from ..caffemodel import MOST_AXES
 from ..untrusted import sensible
 from .constants import FACTOR, compute
+from .cropping import finish_cut
 from .node import CHANNELS_LAST, MAP, Axes, Node, State, Value, attribute
 from .operators import OPERATORS
 from .reading import tensor_array
+
+MOST_INPUTS = 16
 
 
 class ImportedGraph(NamedTuple):
@@ -25,6 +29,8 @@ class ImportedGraph(NamedTuple):
         The graph's input.
     channels_last : bool
         Whether the graph takes N x H x W x C.
+    others : dict of str to str
+        The graph's further inputs, each with its blob; they are taken as they are.
     outputs : dict of str to str
         The graph's outputs, each with its blob.
     scores : dict of str to str
@@ -34,6 +40,7 @@ class ImportedGraph(NamedTuple):
     builder: Builder
     input: str
     channels_last: bool
+    others: dict[str, str]
     outputs: dict[str, str]
     scores: dict[str, str]
 
@@ -65,24 +72,29 @@ def _walk(model: Any, size: tuple[int, int] | None) -> ImportedGraph:
     graph = model.graph
     known = {tensor.name: tensor_array(tensor) for tensor in graph.initializer}
     inputs = [info for info in graph.input if info.name not in known]
-    if len(inputs) != 1:
-        raise BadInput(f'the graph has {len(inputs)} inputs; a classifier has one')
+    if not 1 <= len(inputs) <= MOST_INPUTS or len({info.name for info in inputs}) != len(inputs):
+        raise BadInput(f'the graph has {len(inputs)} inputs; expected one, or 2 to {MOST_INPUTS} images')
     entry = inputs[0].name
-    if not entry:
+    if not all(info.name for info in inputs):
         raise BadInput('its input has no name')
     shape, axes = _input_form(inputs[0], size, _channels_last(graph, entry))
     opset = next((o.version for o in model.opset_import if o.domain in ('', 'ai.onnx')), 13)
     state = State(Builder(str(graph.name) or 'imported', shape), opset, known, {entry: Value('data', shape, axes)},
                   _readers(graph), any(sum(name not in known for name in node.input) > 1 for node in graph.node))
+    others = {info.name: _add_input(state, info, size) for info in inputs[1:]}
     state.builder.spare += FACTOR * sum(array.size for array in known.values())
     needed = _needed(graph)
     for proto in graph.node:
         if any(name in needed for name in proto.output):
             _step(Node(proto, state))
+    for node in graph.node:
+        for name in node.output:
+            if name in state.values:
+                _finish(Node(node, state), [name] if any(name == output.name for output in graph.output) else [])
     outputs = {output.name: _output(state, output.name) for output in graph.output}
     scores = {node.input[0]: state.values[node.input[0]].blob for node in graph.node
               if node.op_type == 'Softmax' and node.output and node.output[0] in outputs}
-    return ImportedGraph(state.builder, entry, axes[1] != (1,), outputs, scores)
+    return ImportedGraph(state.builder, entry, axes[1] != (1,), others, outputs, scores)
 
 
 def _step(node: Node) -> None:
@@ -103,19 +115,42 @@ def _convert(node: Node) -> None:
         shape = state.values[node.inputs[0]].padded_shape
         state.known[node.outputs[0]] = np.array(shape, np.int64)[node.attribute('start', 0):
                                                                  node.attribute('end', None)]
+        state.origins[node.outputs[0]] = (node.inputs[0],)
     elif all(not name or name in state.known for name in node.inputs):
         state.known |= compute(node)
+        origins = tuple(dict.fromkeys(o for name in node.inputs for o in state.origins.get(name, ())))
+        state.origins |= dict.fromkeys(node.outputs, origins) if origins else {}
     elif node.kind not in OPERATORS:
         raise BadInput('Caffe has no such layer')
     else:
         for name in node.inputs:
             if name and name not in state.known and name not in state.values:
                 raise BadInput(f'its input {name!r} comes from no node before it')
+        if node.kind != 'Slice':            # which may cut the other axis as well
+            _finish(node, node.inputs)
         made = OPERATORS[node.kind](node)
         tops = made if isinstance(made, list) else [made]
         if any(len(top.axes) > MOST_AXES for top in tops):
             raise BadInput(f'more than {MOST_AXES} axes')
         state.values |= dict(zip(node.outputs, tops, strict=False))
+
+
+def _finish(node: Node, names: Sequence[str]) -> None:
+    """Add the Crops of values that are cut along one axis alone."""
+    values = node.state.values
+    for name in names:
+        if name in values and values[name].cut:
+            values[name] = finish_cut(node, values[name])
+
+
+def _add_input(state: State, info: Any, size: tuple[int, int] | None) -> str:
+    """A further input; its blob."""
+    shape, axes = _input_form(info, size, None)
+    if axes != MAP:
+        raise BadInput(f'its input {info.name!r} has the channels last, beside another input')
+    blob = state.builder.add_input(info.name, shape)
+    state.values[info.name] = Value(blob, shape, axes)
+    return blob
 
 
 def _output(state: State, name: str) -> str:
