@@ -87,14 +87,14 @@ def _parser() -> cli.Parser:
     c.set_defaults(do=_import)
 
     c = commands.add_parser('export', help='a net for another engine, proved equal to Caffe',
-                            description='Writes FILE and its report; nothing if the export differs from Caffe. '
+                            description='Writes the export and its report; nothing if it differs from Caffe. '
                             'Height, width and batch stay free wherever the net allows it.')
     which = c.add_mutually_exclusive_group(required=True)
     which.add_argument('--prototxt', type=Path, metavar='P', help='the net: deploy or training, old or new form')
     which.add_argument('--net', metavar='NET', help='or a net of nets/, such as voc-fcn8s')
     c.add_argument('--weights', required=True, type=Path, metavar='W', help='its binary caffemodel')
     c.add_argument('--to', choices=list(FORMATS), default='onnx', help='the format [onnx]')
-    c.add_argument('--out', required=True, type=Path, metavar='FILE')
+    c.add_argument('--out', required=True, type=Path, metavar='FILE_OR_DIR', help='a file; of torch, a folder')
     c.add_argument('--input', choices=('caffe', *PHOTOGRAPHS), default='caffe', help='what the model takes: prepared '
                    'images, as Caffe does, or pixels from 0 to 255 in this order, which it prepares itself [caffe]')
     c.add_argument('--mean', type=_numbers, metavar='B,G,R', help='to subtract from pixels [net.json beside the '

@@ -3,6 +3,7 @@
 `python -m surgery.export.engines FOLDER` does what `job.json` says: it loads the export, runs it on what Caffe was fed,
 and compares the outputs.
 """
+import importlib.util
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..proof import LARGEST, TOLERANCE, difference
+from .torch import PAGE, WEIGHTS
 
 Arrays = dict[str, NDArray[np.float32]]
 Run = Callable[[Arrays], Sequence[NDArray[Any]]]    # inputs by name -> outputs, in the order of the job's names
@@ -26,9 +28,9 @@ class Engine(NamedTuple):
     module : str
         What is imported.
     load : function
-        (path of the export, names of the outputs) -> `Run`.
+        (path of the export, names of what it is to give) -> `Run`.
     inner : bool
-        Whether it can give values within the net too, as outputs.
+        Whether these may lie within the net; else they are its outputs.
     """
 
     module: str
@@ -41,12 +43,22 @@ def _onnxruntime(path: Path, names: Sequence[str]) -> Run:
     import onnxruntime
     model = onnx.load(path)
     known = {output.name for output in model.graph.output}
-    model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names if name not in known)
+    inner = [name for name in names if name not in known]
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    source = str(path) if known.issuperset(names) else model.SerializeToString()
-    session = onnxruntime.InferenceSession(source, options, providers=['CPUExecutionProvider'])
-    return lambda feed: session.run(list(names), feed)
+
+    def session(source: str | bytes) -> Any:
+        return onnxruntime.InferenceSession(source, options, providers=['CPUExecutionProvider'])
+    sessions = [(session(str(path)), [name for name in names if name in known])]
+    if inner:       # of a copy: as outputs they keep the engine from what it does to the export itself
+        model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in inner)
+        sessions.append((session(model.SerializeToString()), inner))
+
+    def run(feed: Arrays) -> Sequence[NDArray[Any]]:
+        found = {name: value for one, wanted in sessions for name, value in zip(
+            wanted, one.run(wanted, feed), strict=True)}
+        return [found[name] for name in names]
+    return run
 
 
 def _openvino(path: Path, names: Sequence[str]) -> Run:
@@ -72,9 +84,24 @@ def _opencv(path: Path, names: Sequence[str]) -> Run:
     return run
 
 
+def _torch(path: Path, names: Sequence[str]) -> Run:
+    import torch
+    spec = importlib.util.spec_from_file_location('net', path / PAGE)
+    assert spec is not None and spec.loader is not None
+    page = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(page)
+    net = page.load(path / WEIGHTS)
+
+    def run(feed: Arrays) -> Sequence[NDArray[Any]]:
+        with torch.no_grad():
+            found = net(*map(torch.from_numpy, feed.values()))
+        return [value.numpy() for value in (found if isinstance(found, tuple) else (found,))]
+    return run
+
+
 ENGINES = {
     'onnxruntime': Engine('onnxruntime', _onnxruntime, inner=True), 'openvino': Engine('openvino', _openvino),
-    'opencv': Engine('cv2', _opencv),
+    'opencv': Engine('cv2', _opencv), 'torch': Engine('torch', _torch, inner=True),
 }
 
 
@@ -82,19 +109,16 @@ def main(folder: str) -> None:
     """Do what `folder/job.json` says; the answer goes into `folder/result.json`."""
     job = json.loads(Path(folder, 'job.json').read_text())
     engine = ENGINES[job['engine']]
-    names = list(job['outputs'])
-    inner = list(job['inner']) if engine.inner else []
+    names = [*job['outputs'], *(job['inner'] if engine.inner else ())]
     result: dict[str, Any] = {'runs': []}
     try:
         result['version'] = str(getattr(__import__(engine.module), '__version__', ''))
-        path = Path(job['new'][0])
-        run, deeper = engine.load(path, names), engine.load(path, inner) if inner else None
+        run = engine.load(Path(job['new'][0]), names)
         for i in range(job['runs']):
             feed = load(folder, f'feed-{i}', job['inputs'])
-            expected = load(folder, f'caffe-{i}', [*names, *job['inner']])
+            expected = load(folder, f'caffe-{i}', [*job['outputs'], *job['inner']])
             ties = load(folder, f'ties-{i}', job['labels'])
             found = dict(zip(names, run(feed), strict=True))
-            found |= dict(zip(inner, deeper(feed), strict=True)) if deeper else {}
             result['runs'].append({name: compared(value, expected[name], ties.get(name))
                                    for name, value in found.items()})
     except Exception as problem:        # whatever an engine of another kind has against the file

@@ -1,5 +1,5 @@
 """What nets are exported to: how a format is written, and which engines run it."""
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +8,9 @@ import files
 from cli import BadInput
 
 from ..onnx_export import onnx_model
+from ..preparation import ORDERS, Preparation
 from .source import Source
+from .torch import PAGE, WEIGHTS, describe, write_torch
 
 BEGINS = b'\x08\x07'        # an ONNX file of the version written here
 
@@ -25,13 +27,20 @@ class Format(NamedTuple):
     write : function
         (source, path) -> nothing: writes the file, or into the folder.
     engines : tuple of str
-        Those of `engines.ENGINES` that run it; the first must be installed, and must agree.
+        Those of `engines.ENGINES` that run it where they are installed; the first must agree.
+    needed : bool
+        Whether the first one must be installed.
+    runnable : function
+        (source, path of the export, folder, blobs within the net) -> path of what the engines run: the export itself,
+        or, in `folder`, one that gives these blobs too.
     """
 
     folder: bool
     begins: bytes
     write: Callable[[Source, Path], None]
     engines: tuple[str, ...]
+    needed: bool
+    runnable: Callable[[Source, Path, Path, Sequence[str]], Path]
 
 
 def _write_onnx(source: Source, path: Path) -> None:
@@ -50,4 +59,24 @@ def _write_onnx(source: Source, path: Path) -> None:
     files.write(path, [content])
 
 
-FORMATS = {'onnx': Format(False, BEGINS, _write_onnx, ('onnxruntime', 'openvino', 'opencv'))}
+def _write_torch(source: Source, folder: Path) -> None:
+    if source.takes != 'caffe':
+        raise BadInput(f'--input {source.takes}: the module takes what the net does, and the function prepare of its '
+                       'page makes that of a photograph; leave --input out')
+    inputs = list(source.sizes.inputs.values())
+    takes = source.preparation if len(inputs) == 1 and inputs[0][1:2] == (ORDERS[source.preparation.order],) else None
+    names = next((source.classes[name] for name in source.outputs if name in source.classes), ())
+    write_torch(source.net, source.weights, folder, takes if takes != Preparation() else None, names)
+
+
+def _torch_with_inner(source: Source, export: Path, folder: Path, inner: Sequence[str]) -> Path:
+    files.write(folder / PAGE, describe(source.net, source.weights, more=inner)[0])
+    (folder / WEIGHTS).symlink_to((export / WEIGHTS).resolve())
+    return folder
+
+
+FORMATS = {
+    'onnx': Format(False, BEGINS, _write_onnx, ('onnxruntime', 'openvino', 'opencv'), True,
+                   lambda source, export, folder, inner: export),
+    'torch': Format(True, b'', _write_torch, ('torch',), False, _torch_with_inner),
+}

@@ -53,7 +53,7 @@ def prove(source: Source, form: Format, path: Path, seed: int = 0) -> dict[str, 
         An engine gives other numbers, the format's first one refuses it, or no number of Caffe's is finite.
     """
     missing = [name for name in form.engines if importlib.util.find_spec(ENGINES[name].module) is None]
-    if form.engines[0] in missing:
+    if form.needed and form.engines[0] in missing:
         raise BadInput(f'the proof needs {form.engines[0]}: pip install {form.engines[0]}')
     runs = _runs(source)
     parameters = sum(blob.nbytes for blobs in source.weights.values() for blob in blobs)
@@ -65,8 +65,10 @@ def prove(source: Source, form: Format, path: Path, seed: int = 0) -> dict[str, 
             blobs, feed = _feeds(source, shapes, np.random.default_rng([seed, i]))
             save(folder, f'blobs-{i}', list(blobs.values()))
             save(folder, f'feed-{i}', list(feed.values()))
-        job = {'runs': len(runs), 'inputs': list(source.sizes.inputs), 'outputs': source.outputs,
-               'inner': _inner(source), 'labels': _labels(source)}
+        inner = _inner(source)
+        job = {'runs': len(runs), 'inputs': list(source.sizes.inputs), 'outputs': source.outputs, 'inner': inner,
+               'labels': _labels(source)}
+        runnable = form.runnable(source, path, folder, inner)
         with cli.progress(total=1 + len(form.engines) - len(missing), desc='prove', unit='engine') as bar:
             caffe = _caffe(source, job, folder)
             bar.update()
@@ -76,7 +78,8 @@ def prove(source: Source, form: Format, path: Path, seed: int = 0) -> dict[str, 
                 'constant': [name for name in source.outputs if caffe[name]['constant']]}
             for name in form.engines:
                 if name not in missing:
-                    result['engines'][name] = _judged(name, _engine(name, job, path, folder), name == form.engines[0])
+                    found = _engine(name, job, runnable, folder)
+                    result['engines'][name] = _judged(name, found, name == form.engines[0])
                     bar.update()
     return result
 
