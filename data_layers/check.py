@@ -174,7 +174,8 @@ def inspect(dataset: Dataset, job: tuple[str, bool]) -> tuple[str, Findings]:
         found.problems.append(str(problem))
     for top, array in sample.items():
         if top in dataset.classes:
-            found.pixels[top] = np.bincount(array.ravel(), minlength=256)
+            found.pixels[top] = (plane_pixels(array) if dataset.overlapping else
+                                 np.bincount(array.ravel(), minlength=256))
             found.images[top] = (found.pixels[top] > 0).astype(int)
         else:
             found.sums[top] = channel_sums(array, dataset.means[top])
@@ -182,6 +183,14 @@ def inspect(dataset: Dataset, job: tuple[str, bool]) -> tuple[str, Findings]:
                 found.problems.append(f'{dataset.name} {id}: {dataset.file(top, id)} has one {top} value everywhere; '
                                       'restore it from the download')
     return id, found
+
+
+def plane_pixels(label: np.ndarray) -> np.ndarray:
+    """The pixels of each class of a label of K planes, and at 255 those that are void: 256."""
+    counts = np.zeros(256, np.int64)
+    counts[:len(label)] = (label == 1).sum((1, 2))
+    counts[VOID] = (label[0] == VOID).sum()
+    return counts
 
 
 def channel_sums(blob: np.ndarray, means: tuple[float, ...]) -> np.ndarray:
