@@ -13,10 +13,10 @@ import cli
 import files
 from accel import ranks
 from cli import BadInput
-from solvers import monitor, solve, weights
-from solvers.folder import RUN, read_folder
+from solvers import monitor, snapshot, solve, weights
+from solvers.folder import INIT, RUN, read_folder
 from solvers.foreign import check_training
-from solvers.run import is_held, weights_of
+from solvers.run import is_held, snapshots_of, weights_of
 
 TRAIN = """Train the net of a folder of prototxts: preflight, scores, curves, snapshots, exact resume, report.
 
@@ -97,10 +97,15 @@ def train_folder(args: argparse.Namespace) -> None:
     found = read_folder(args.folder, args.weights or ())
     if args.run and args.run.resolve() == args.folder.resolve() and not (args.folder / RUN).is_file():
         raise BadInput(f'--run {args.run}: the prototxts there are read, and would be replaced; name another folder')
+    run = args.run or weights.runs_folder() / found.training.net
+    begun = args.resume and snapshot.list_snapshots(snapshots_of(run))
+    initial = () if begun else found.initial
     if ranks.world().first:
+        check_training(found.training, args.folder, initial)
         for note in found.notes:
             cli.say(note)
-        check_training(found.training, args.folder, found.initial)
+        if not initial and not begun:
+            cli.say(f'{args.folder} has no {INIT}: layers start from their fillers; --weights FILE names a caffemodel')
     args.weights = found.initial
     solve.train(found.training, args)
 

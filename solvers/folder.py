@@ -59,7 +59,8 @@ def read_folder(folder: Path, given: Sequence[Path] = ()) -> Found:
     ----------
     folder : Path
     given : sequence of Path
-        The caffemodels to start from; by default those that the solver file names, or `init.caffemodel`.
+        The caffemodels to start from; by default those that the run started from, whose folder it is, or that the
+        solver file names, or `init.caffemodel`.
 
     Returns
     -------
@@ -86,23 +87,22 @@ def read_folder(folder: Path, given: Sequence[Path] = ()) -> Found:
         result.CopyFrom(nets[split])
         return result
 
-    initial = tuple(given) or _stated_weights(folder, solver)
-    if not initial:
-        notes.append(f'{folder} has no {INIT}: layers start from their fillers; --weights FILE names a caffemodel')
+    initial = tuple(path.resolve() for path in given or about['initial'] or _stated_weights(folder, solver))
     training = Training(about['net'], fcn, recipe, tuple(map(str, initial)), transplant_known, (train, test))
     return Found(training, initial, tuple(notes))
 
 
 def _known(folder: Path) -> dict[str, Any]:
     """The net's name, and of the folder of a run what its solver file does not say."""
-    result: dict[str, Any] = {'net': folder.resolve().name, 'recipe': {}}
+    result: dict[str, Any] = {'net': folder.resolve().name, 'recipe': {}, 'initial': []}
     path = folder / RUN
     if path.is_file():
         try:
             about = json.loads(files.read_text(path))
             recipe = about['recipe']
             result = {'net': str(about['net']), 'recipe': {name: recipe[name] for name in (
-                'iterations', 'score_every', 'snapshot', 'seed')}}
+                'iterations', 'score_every', 'snapshot', 'seed')},
+                      'initial': [Path(str(name)) for name in about['initial']]}
         except (ValueError, KeyError, TypeError, RecursionError) as problem:
             raise BadInput(f'{path} is damaged ({type(problem).__name__})') from None
         if not all(type(number) is int and 0 <= number < 2 ** 31 for number in result['recipe'].values()):

@@ -147,8 +147,8 @@ def unlearnable(net: Any, net_parameter: Any) -> list[str]:
     found = []
     for layer in reversed(net_parameter.layer):
         weighs = layer.type in ('Convolution', 'InnerProduct')
-        passes = layer.type == 'Deconvolution' and len(layer.param) and not layer.param[0].lr_mult     # for ever as it is
-        if (weighs and layer.top[0] in needed or passes) and not net.params[layer.name][0].data.any():
+        fixed = layer.type == 'Deconvolution' and len(layer.param) and not layer.param[0].lr_mult
+        if (weighs and layer.top[0] in needed or fixed) and not net.params[layer.name][0].data.any():
             found.append(layer.name)
         if weighs or needed.intersection(layer.top):
             needed.update(layer.bottom)
@@ -176,6 +176,28 @@ def rate(net_parameter: Any, base_lr: float) -> str | None:
         return (f'the rate {base_lr:g} is one for a mean loss, but this loss is summed over pixels: '
                 'it will diverge; set normalize: true or lower the rate')
     return None
+
+
+def accumulation(net_parameter: Any, iter_size: int) -> str | None:
+    """A warning of gradients that Caffe does not add up over the passes of a step.
+
+    Parameters
+    ----------
+    net_parameter : caffe_pb2.NetParameter
+        For training.
+    iter_size : int
+        Passes of a step.
+
+    Returns
+    -------
+    str or None
+    """
+    found = [layer.name for layer in net_parameter.layer if layer.type == 'Scale' and len(layer.bottom) == 1
+             and (not layer.param or layer.param[0].lr_mult)]
+    if iter_size == 1 or not found:
+        return None
+    return (f'iter_size is {iter_size}, and Caffe\'s Scale layers ({", ".join(found)}) learn their factors from the '
+            'last of so many images alone; batch_size in the data layer, or ranks of mpirun, take all')
 
 
 def disk(net: Any, run: Path, snapshots: int, type: str = 'SGD') -> str | None:

@@ -143,6 +143,14 @@ def alone(run: Path, first: bool = True) -> Iterator[None]:
         yield
 
 
+def initial_of(run: Path) -> list[Path]:
+    """The caffemodels that a run started from, as it noted; none where that cannot be read."""
+    try:
+        return [Path(str(name)) for name in Run(run).about.get('initial', ())]
+    except (BadInput, TypeError):
+        return []
+
+
 def is_held(run: Path) -> bool:
     """Whether a process trains in the folder now."""
     lock = run / 'lock'

@@ -25,6 +25,7 @@ OTHERWISE = {
     'snapshot_after_train': (True, 'the end is always saved'),
     'debug_info': (False, 'python -m nets summary shows a net'),
 }
+OURS = ('test_iter', 'test_interval', 'test_initialization', 'snapshot_prefix')   # set here whatever the file says
 SEEDS = 2 ** 32
 MOST_DEFAULT = 4000     # iterations between snapshots where the file does not say
 
@@ -51,7 +52,7 @@ class Schedule(Recipe):
         return result
 
     def facts(self) -> dict[str, Any]:
-        stated = {field.name: _plain(value) for field, value in self.settings.ListFields()}
+        stated = {field.name: _plain(value) for field, value in self.settings.ListFields() if field.name not in OURS}
         known = {name: value for name, value in asdict(self, dict_factory=_without_settings).items()
                  if value is not None}
         return known | {name: value for name, value in stated.items() if name not in known}

@@ -12,7 +12,7 @@ from accel import device, ranks
 from data_layers import data_home
 from solvers import snapshot, weights
 from solvers.loop import solve, warn
-from solvers.run import snapshots_of
+from solvers.run import initial_of, snapshots_of
 from solvers.schedule import check_length
 from solvers.source import open_source
 from solvers.training import Training, checked
@@ -72,7 +72,7 @@ def train(training: Training, args: argparse.Namespace) -> None:
     for split in training.phases:
         open_source(training.fcn(split))  # missing data is said before anything else is looked for
     begun = args.resume and snapshot.list_snapshots(snapshots_of(run))
-    initial = [] if begun else initial_weights(training, args.weights)
+    initial = initial_of(run) if begun else initial_weights(training, args.weights)
     processor = device.use(number, why)
     first = ranks.world().first
     if first:
