@@ -20,6 +20,7 @@ from solvers.source import data_layer, facts, open_source, read_from, tasks
 from solvers.training import Training, transplant_known
 from surgery.graph import needed
 from surgery.prototxt import at_phase, read_net
+from surgery.shapes import infer
 
 INIT = 'init.caffemodel'        # the weights that surgery puts beside the prototxts
 SOLVER, DEPLOY, RUN = 'solver.prototxt', 'deploy.prototxt', 'run.json'
@@ -207,16 +208,22 @@ def _deploy(folder: Path, test: Any, notes: list[str]) -> Any:
                            'so, or remove the file, and it is derived')
         return _up_to(net, scores)
     notes.append(f'{folder} has no {DEPLOY}: it is derived from the scored net')
-    net = computing(test, first_size(test))
+    try:
+        net = computing(test, first_size(test))
+        infer(net)
+    except BadInput as problem:
+        raise BadInput(f'the scored net of {folder}: {problem}') from None
     layer = data_layer(test)
     dataset = dataset_type(facts(test)['dataset'], facts(test).get('root'))
     labels = {blob for blob, top in zip(layer.top, facts(test)['tops'], strict=False) if top in dataset.classes}
     result = _up_to(net, scores)
-    feed = next(one for one in result.layer if one.type == 'Input' and one.name == layer.name)
+    feed = next((one for one in result.layer if one.name == layer.name), None)
+    if feed is None:
+        raise BadInput(f'the scored net of {folder}: its scores do not come from the data layer {layer.name}')
     if reader := next((one for one in result.layer if labels & {*one.bottom}), None):
         raise BadInput(f'{path} is missing, and cannot be derived: the layer {reader.name} reads the labels; write it')
     shapes = {name: list(shape.dim) for name, shape in zip(feed.top, feed.input_param.shape, strict=True)}
-    others = [one for one in result.layer if one is not feed and one.name != layer.name]
+    others = [one for one in result.layer if one.name != layer.name]
     new = type(result)(name=test.name)
     for blob in (blob for blob in layer.top if blob not in labels):
         new.layer.add(name=blob, type='Input', top=[blob]).input_param.shape.add(dim=[1, *shapes[blob][1:]])

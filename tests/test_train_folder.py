@@ -436,15 +436,15 @@ BROKEN = {
     'a split that is drawn': (change('val.prototxt', "'split': 'val'", "'split': 'train'"), 'is drawn at random'),
     'a split in order': (change(train_net, "'split': 'train'", "'split': 'val'"), 'is read in order'),
     'no such split': (change(train_net, "'split': 'train'", "'split': 'train2'"), 'no split train2'),
-    'no such data set': (change(train_net, "'dataset': 'folder'", "'dataset': 'street'"), 'street'),
-    'param_str that is code': (change(train_net, '"{\'dataset\'', '"__import__(\'os\') or {\'dataset\''), 'never run as'),
-    'a crop that does not fit': (net(EXTRA, 'layer { name: "p" type: "Pooling" bottom: "conv1" top: "p" pooling_param { '
-                                            'kernel_size: 99 } } ' + EXTRA), 'layer p (Pooling)'),
+    'no such data set': (change(train_net, "'root': '", "'root': '/nowhere"), '/nowhere'),
+    'param_str that is code': (change(train_net, '"{\'dataset\'', '"__import__(\'os\') or {\'dataset\''), 'never run'),
+    'a window too large': (net(EXTRA, 'layer { name: "p" type: "Pooling" bottom: "conv1" top: "p" pooling_param { '
+                                      'kernel_size: 99 } } ' + EXTRA), 'layer p (Pooling)'),
     'scores of half the size': (net('kernel_size: 3 pad: 1', 'kernel_size: 3 pad: 1 stride: 2'),
                                 'a score of 1x3x12x16 beside a label of 1x1x24x32'),
     'no bottom': (net('bottom: "conv1" top: "score"', 'bottom: "conv9" top: "score"'), "'conv9' comes from no layer"),
     'a layer that only scores': (change('val.prototxt', 'name: "score"', 'name: "other"'), 'layer other has the param'),
-    'other rules at once': (net(EXTRA, EXTRA + ' include { phase: TRAIN } exclude { phase: TEST }'), 'include and excl'),
+    'both rules at once': (net(EXTRA, EXTRA + ' include { phase: TRAIN } exclude { phase: TEST }'), 'include and ex'),
     'a filler that Caffe lacks': (net('type: "msra"', 'type: "orthogonal"'), 'Unknown filler name: orthogonal'),
     'no way back': (net(EXTRA + ' type: "SoftmaxWithLoss" bottom: "score"', 'layer { name: "hard" type: "Threshold" '
                         'bottom: "score" top: "hard" } ' + EXTRA + ' type: "SoftmaxWithLoss" bottom: "hard"'),
@@ -454,7 +454,7 @@ BROKEN = {
                                'none of the layers of the weights (fc9) is in the net'),
     'weights of another shape': (lambda folder: write_weights(folder / 'init.caffemodel', {'conv1': [np.ones(3, 'f')]}),
                                  'conv1'),
-    'weights that are missing': (change(solver_says, 'max_iter', 'weights: "x/zoo.caffemodel" max_iter'), 'no such caff'),
+    'weights that are missing': (change(solver_says, 'max_iter', 'weights: "x/zoo.caffemodel" max_iter'), 'no such ca'),
     'deploy without scores': (deploy(IMAGE + 'layer { name: "conv1" type: "Convolution" ' + SCORE % 'conv1'),
                               'has no blob score'),
     'deploy of other layers': (deploy(IMAGE + 'layer { name: "conv7" type: "Convolution" ' + SCORE % 'score'),
@@ -479,7 +479,7 @@ def test_a_broken_folder_is_one_line_and_nothing_is_left(name, own, tmp_path, ca
 def test_wrong_calls_are_one_line(own, tmp_path, capsys):
     folder = folders.write(tmp_path / 'net', own, solver=folders.SOLVER.replace('"fixed"', '"poly" power: 0.9'))
     for options, said in ((('--iterations', 0), 'at least 1'), (('--iterations', 9), 'ends at max_iter 8'),
-                          (('--run', folder), 'would be replaced'), (('--data', tmp_path / 'no', '--weights', 'x'), 'x')):
+                          (('--run', folder), 'would be replaced'), (('--weights', 'x.caffemodel'), 'x.caffemodel')):
         before = tree(tmp_path)
         assert train(folder, *options) == 2
         told = capsys.readouterr().err
