@@ -125,7 +125,8 @@ def open_splits(name: str, root: str | Path | None, splits: Iterable[str] | None
         raise BadInput(problems[0] if problems else f'{name} has no split in {kind.lists(kind.locate(root))}; it needs '
                                                     f'{kind.layout}')
     dataset = next(iter(opened.values()))
-    folders = {top: dataset.file(top, dataset.ids[0]).parent for top in tops}
+    files = {top: dataset.file(top, dataset.ids[0]) for top in tops}
+    folders = {top: next(folder for folder in path.parents if '*' not in folder.name) for top, path in files.items()}
     problems += [f'{name}: the folder {folder} of {top} is missing; restore it, or leave {top} out with --tops'
                  for top, folder in folders.items() if not folder.is_dir()]   # one line, not one an image
     dataset.tops = tuple(top for top in tops if folders[top].is_dir())

@@ -80,9 +80,10 @@ def evaluate(net: Any, pairs: Mapping[str, str], classes: Mapping[str, Sequence[
     result = Evaluation({label: counts_for(net, score, label, classes[label]) for score, label in pairs.items()},
                         images={label: {} for label in pairs.values()})
     weights = {name: weight for name, weight in net.blob_loss_weights.items() if weight}
-    for label, matrix in result.matrices.items():
-        if keep_in and isinstance(matrix, ConfusionMatrix):
-            (keep_in / label).mkdir(parents=True, exist_ok=True)
+    if keep_in:
+        for place in (keep_in, *(keep_in / label for label, matrix in result.matrices.items()
+                                 if isinstance(matrix, ConfusionMatrix))):
+            place.mkdir(parents=True, exist_ok=True)
     for id in cli.progress(ids, desc=what, unit='image', leave=False):
         net.forward()
         result.loss += sum(weight * float(net.blobs[name].data) for name, weight in weights.items())

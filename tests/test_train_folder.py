@@ -14,7 +14,6 @@ import pytest
 caffe = pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 
 import cli  # noqa: E402
-from data_layers.reading import read_photo  # noqa: E402
 from solvers import __main__ as solvers  # noqa: E402
 from solvers import monitor, preflight, snapshot  # noqa: E402
 from solvers.folder import read_folder, read_training  # noqa: E402
@@ -67,17 +66,6 @@ def counted(labels, predictions, classes):
         if true:
             ius.append(both / either)
     return float(np.mean(ius))
-
-
-def predict(training, weights, root, ids, score='score'):
-    """Scores of photographs by the deploy net, outside of the loop and its data layers."""
-    net = load(instantiate(training.fcn('deploy')), weights)
-    for id in ids:
-        image = read_photo(root / f'images/{id}.jpg', tuple(folders.MEAN))
-        net.blobs['data'].reshape(1, *image.shape)
-        net.blobs['data'].data[0] = image
-        net.forward()
-        yield net.blobs[score].data[0].copy()
 
 
 # ------------------------------------------------------------------------------------------------------- a head
@@ -236,7 +224,7 @@ def test_a_hand_written_unet_with_two_losses(own, tmp_path, quiet, capsys):
     assert np.abs(learnt['up'][0][0, 1]).max() > 0                                   # has a filler: not bilinear
     # Scores are those of the last loss, and an independent count gives them.
     labels = [folders.write_own(tmp_path / 'same')[id] for id in ('p2', 'p3')]
-    scores = list(predict(training, tmp_path / 'whole/weights.caffemodel', own, ('p2', 'p3')))
+    scores = list(folders.predict(training, tmp_path / 'whole/weights.caffemodel', own, ('p2', 'p3')))
     assert counted(labels, [one.argmax(0) for one in scores], 3) == pytest.approx(
         scores_of(tmp_path / 'whole')[-1]['mean_iu'])
     # The loss is that of the objective: each by its weight.

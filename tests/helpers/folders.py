@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from data_layers.palette import save_indexed
+from data_layers.reading import read_photo
+from solvers.instance import instantiate, load
 from tests.helpers.datasets import save_jpeg, save_lines, save_png, scene
 from tests.helpers.surgery_nets import conv, layer
 
@@ -111,3 +113,14 @@ def write(folder, root, net=None, losses=None, solver=SOLVER, train=None, **opti
     (folder / 'val.prototxt').write_text(data(root, 'val', **options) + net + losses)
     (folder / 'solver.prototxt').write_text(solver)
     return folder
+
+
+def predict(training, weights, root, ids, score='score'):
+    """Scores of photographs by the deploy net, outside of the loop and its data layers."""
+    net = load(instantiate(training.fcn('deploy')), weights)
+    for id in ids:
+        image = read_photo(root / f'images/{id}.jpg', tuple(MEAN))
+        net.blobs['data'].reshape(1, *image.shape)
+        net.blobs['data'].data[0] = image
+        net.forward()
+        yield net.blobs[score].data[0].copy()
