@@ -101,11 +101,14 @@ def train_folder(args: argparse.Namespace) -> None:
     begun = args.resume and snapshot.list_snapshots(snapshots_of(run))
     initial = () if begun else found.initial
     if ranks.world().first:
-        check_training(found.training, args.folder, initial)
+        scored = check_training(found.training, args.folder, initial)
         for note in found.notes:
             cli.say(note)
+        if scored != found.training.recipe.test_iter:
+            cli.say(f'all {scored} images of the scored split are scored, whatever test_iter says')
         if not initial and not begun:
             cli.say(f'{args.folder} has no {INIT}: layers start from their fillers; --weights FILE names a caffemodel')
+    ranks.world().wait()        # none begins before all is checked
     args.weights = found.initial
     solve.train(found.training, args)
 

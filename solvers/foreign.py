@@ -92,7 +92,7 @@ def _in_child(what: str, subject: str, *arguments: object) -> None:
 
 # ------------------------------------------------------------------------------------------------------- trainings
 
-def check_training(training: Training, folder: Path, initial: Sequence[Path]) -> None:
+def check_training(training: Training, folder: Path, initial: Sequence[Path]) -> int:
     """Refuse a training on which Caffe would end the process, now or at an image to come.
 
     Parameters
@@ -103,6 +103,11 @@ def check_training(training: Training, folder: Path, initial: Sequence[Path]) ->
         Where it comes from, for complaints.
     initial : sequence of Path
         The caffemodels it starts from.
+
+    Returns
+    -------
+    int
+        Images that are scored.
 
     Raises
     ------
@@ -124,11 +129,13 @@ def check_training(training: Training, folder: Path, initial: Sequence[Path]) ->
     for path in initial:
         if not path.is_file():
             raise BadInput(f'{path}: no such caffemodel')
-    scoring = preflight.sizes(training.fcn(test), open_source(training.fcn(test)), validating_bytes)
+    scored = open_source(training.fcn(test))
+    scoring = preflight.sizes(training.fcn(test), scored, validating_bytes)
     preflight.sizes(training.fcn(train), open_source(training.fcn(train)), training_bytes, scoring)
     with files.scratch() as aside:
         write_nets(training, aside)
         _in_child(str(folder), 'its solver or take a step with it', aside, *(path.resolve() for path in initial))
+    return len(scored)
 
 
 def check_phase(net: Any, trains: bool) -> Shapes:
@@ -149,6 +156,8 @@ def check_phase(net: Any, trains: bool) -> Shapes:
     if is_training(dataset.split) != trains:
         raise BadInput(f'its split {dataset.split} is {"read in order" if trains else "drawn at random"}: one that '
                        f'trains has a name with the word train, one that is scored has not')
+    if fed := [layer.name for layer in net.layer if layer.type == 'Input']:
+        raise BadInput(f'nothing feeds its Input layer {fed[0]}: the data layer has several tops, name the blobs there')
     if not losses or trains and not any(map(weight_of, losses)):
         raise BadInput('it has no loss that counts: write a layer SoftmaxWithLoss of its scores and labels, with '
                        'loss_param { ignore_label: 255 }')

@@ -1,4 +1,5 @@
 """Classes that overlap: a plane of labels for each, SigmoidCrossEntropyLoss, precision and recall."""
+import doctest
 import json
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from data_layers import open_dataset  # noqa: E402
 from data_layers.layers import planes_of  # noqa: E402
 from report.page import write  # noqa: E402
 from solvers import __main__ as solvers  # noqa: E402
-from solvers import monitor  # noqa: E402
+from solvers import metrics, monitor  # noqa: E402
 from solvers.folder import read_training  # noqa: E402
 from solvers.foreign import check_training  # noqa: E402
 from solvers.instance import instantiate  # noqa: E402
@@ -40,6 +41,7 @@ def test_counts_by_hand():
     known = json.loads(json.dumps(to_json(counts, 'road')))
     assert known['iu'] == [pytest.approx(1 / 3), None] and known['variants'] == {}
     assert np.array_equal(from_json(known).counts, counts.counts)
+    assert doctest.testmod(metrics).failed == 0
     nothing = OverlapCounts(('road',)).compute()
     assert np.isnan(nothing.pixel_accuracy) and np.isnan(nothing.mean_iu)
 

@@ -420,6 +420,7 @@ BROKEN = {
     'ignore_label': (net('ignore_label: 255', 'ignore_label: 0'), 'need ignore_label: 255'),
     'too many classes': (net('num_output: 3 ', 'num_output: 4 '), 'scores 4 classes, but folder has 3 in label'),
     'labels of no data set': (net('bottom: "label"', 'bottom: "data"'), 'not a score and one of the labels'),
+    'an input that nothing feeds': (net(EXTRA, IMAGE.replace('"data"', '"more"') + EXTRA), 'its Input layer more'),
     'tops of another name': (change(train_net, 'top: "label"', 'top: "truth"'), 'as data, truth: call its tops'),
     'a split that is drawn': (change('val.prototxt', "'split': 'val'", "'split': 'train'"), 'is drawn at random'),
     'a split in order': (change(train_net, "'split': 'train'", "'split': 'val'"), 'is read in order'),
