@@ -24,6 +24,7 @@ from surgery.shapes import infer
 
 INIT = 'init.caffemodel'        # the weights that surgery puts beside the prototxts
 SOLVER, DEPLOY, RUN = 'solver.prototxt', 'deploy.prototxt', 'run.json'
+LEAST = {'iterations': 1, 'score_every': 1, 'snapshot': 1, 'seed': 0}     # of what run.json adds to a solver file
 LEFT_OUT = ('Accuracy', 'Silence')      # layers that change nothing: scores tell more, and nothing is printed
 # Fields that other Caffes' layers have, for whose layers there are others here.
 FIELDS = {'upsample_param': 'Upsample', 'bn_param': 'BN', 'interp_param': 'Interp',
@@ -79,7 +80,7 @@ def read_folder(folder: Path, given: Sequence[Path] = ()) -> Found:
     notes = [f'{folder / SOLVER}: {note}' for note in recipe.notes]
     nets = {}
     for split, (path, phase, state) in _halves(folder, solver).items():
-        nets[split] = _trained_or_scored(path, phase, state, split, folder, notes)
+        nets[split] = _trained_or_scored(path, phase, state, folder, notes)
     train, test = nets
     nets['deploy'] = _deploy(folder, nets[test], notes)
 
@@ -101,13 +102,15 @@ def _known(folder: Path) -> dict[str, Any]:
         try:
             about = json.loads(files.read_text(path))
             recipe = about['recipe']
-            result = {'net': str(about['net']), 'recipe': {name: recipe[name] for name in (
-                'iterations', 'score_every', 'snapshot', 'seed')},
+            result = {'net': str(about['net']), 'recipe': {name: recipe[name] for name in LEAST},
                       'initial': [Path(str(name)) for name in about['initial']]}
-        except (ValueError, KeyError, TypeError, RecursionError) as problem:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as problem:
             raise BadInput(f'{path} is damaged ({type(problem).__name__})') from None
-        if not all(type(number) is int and 0 <= number < 2 ** 31 for number in result['recipe'].values()):
-            raise BadInput(f'{path} is damaged (its recipe has no numbers)')
+        if not all(type(number) is int and LEAST[name] <= number < 2 ** 31
+                   for name, number in result['recipe'].items()):
+            raise BadInput(f'{path} is damaged (its recipe has other numbers than a run notes)')
+        if Path(result['net']).name != result['net'] or result['net'] in ('', '..'):     # it names a folder, too
+            raise BadInput(f'{path} is damaged (the name of its net is {result["net"]!r})')
     return result
 
 
@@ -155,7 +158,7 @@ def _read(path: Path, phase: str, state: Any = None) -> Any:
         raise BadInput(f'{path}: {problem}') from None
 
 
-def _trained_or_scored(path: Path, phase: str, state: Any, split: str, folder: Path, notes: list[str]) -> Any:
+def _trained_or_scored(path: Path, phase: str, state: Any, folder: Path, notes: list[str]) -> Any:
     """A net with data layer and losses, as the loop takes it."""
     net = _read(path, phase, state)
     if dropped := [layer.name for layer in net.layer if layer.type in LEFT_OUT]:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,8 @@ def check_training(training: Training, folder: Path, initial: Sequence[Path]) ->
             raise BadInput(f'{path}: no such caffemodel')
     scored = open_source(training.fcn(test))
     scoring = preflight.sizes(training.fcn(test), scored, validating_bytes)
-    preflight.sizes(training.fcn(train), open_source(training.fcn(train)), training_bytes, scoring)
+    preflight.sizes(training.fcn(train), open_source(training.fcn(train)),
+                    partial(training_bytes, type=str(training.recipe.solver(train, test).type)), scoring)
     with files.scratch() as aside:
         write_nets(training, aside)
         _in_child(str(folder), 'its solver or take a step with it', aside, *(path.resolve() for path in initial))

@@ -8,6 +8,7 @@ import contextlib
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,10 +99,10 @@ class Loop:
                  device_name: str) -> None:
         self.training, self.recipe, self.run, self.ranks, self.keep = training, training.recipe, run, ranks, keep
         self.trained, self.tested = map(training.fcn, training.phases)      # NetParameters
+        self.type = str(self.recipe.solver(*training.phases).type)
         self.scored = self._check_data()
         self._write_down(initial, device_name)
         self.solver = self._make_solver()
-        self.type = str(self.recipe.solver(*training.phases).type)
         seen = self._restore()
         if seen is None:
             seen = self._initialise(initial)
@@ -124,7 +125,7 @@ class Loop:
         preflight.data(scored)
         if self.ranks.first:
             scoring = preflight.sizes(self.tested, scored, validating_bytes)
-            preflight.sizes(self.trained, trained, training_bytes, scoring)
+            preflight.sizes(self.trained, trained, partial(training_bytes, type=self.type), scoring)
         return scored
 
     def _write_down(self, initial: Sequence[Path], device_name: str) -> None:

@@ -26,7 +26,7 @@ OTHERWISE = {
     'debug_info': (False, 'python -m nets summary shows a net'),
 }
 OURS = ('test_iter', 'test_interval', 'test_initialization', 'snapshot_prefix')   # set here whatever the file says
-SEEDS = 2 ** 32
+SEEDS = 2 ** 31
 MOST_DEFAULT = 4000     # iterations between snapshots where the file does not say
 
 
@@ -175,7 +175,7 @@ def _check(solver: Any) -> None:
     if solver.regularization_type not in ('L1', 'L2'):
         raise BadInput(f'regularization_type {solver.regularization_type!r}: write "L2" or "L1"')
     if solver.random_seed >= SEEDS:
-        raise BadInput(f'random_seed is {solver.random_seed}: write one below 2^32')
+        raise BadInput(f'random_seed is {solver.random_seed}: write one below 2^31')
     if len(solver.test_iter) > 1 or any(count < 0 for count in solver.test_iter):
         raise BadInput('it has several test_iter, or one below 0: one net is scored, write one')
 

@@ -132,6 +132,20 @@ def test_a_run_is_listed_and_reported_and_goes_on_from_its_own_folder(head, tmp_
         name: str(net) for name, net in training.prototxts().items() if name != 'solver'}
 
 
+@pytest.mark.parametrize('about, said', [
+    ('[' * 99999, 'RecursionError'), ('{}', 'KeyError'), ('{"net": "../x", "initial": [], "recipe": %s}', "'../x'"),
+    ('{"net": "/x", "initial": [], "recipe": %s}', "'/x'"), ('{"net": "x", "initial": 3, "recipe": %s}', 'TypeError'),
+    ('{"net": "..", "initial": [], "recipe": %s}', "'..'"), ('{"net": "x", "initial": [], "recipe": {"iterations": 0, '
+     '"score_every": 1, "snapshot": 1, "seed": 1}}', 'other numbers')])
+def test_a_hostile_run_is_no_folder_to_train_from(about, said, own, tmp_path, capsys):
+    folder = folders.write(tmp_path / 'net', own)
+    (folder / 'run.json').write_text(about.replace('%s', json.dumps(
+        {'iterations': 5, 'score_every': 1, 'snapshot': 1, 'seed': 1})))
+    assert train(folder) == 2
+    told = capsys.readouterr().err
+    assert said in told and 'run.json is damaged' in told and len(told.splitlines()) == 1
+
+
 def test_a_net_of_the_project_trains_from_its_folder(head, voc, tmp_path, quiet, capsys):
     from nets.__main__ import main as nets
     assert cli.run(nets, ['emit', 'voc-fcn32s', '--out', str(tmp_path / 'emitted')]) == 0
