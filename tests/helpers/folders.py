@@ -90,7 +90,7 @@ def unet(classes=3):
             + layer('aux', 'Deconvolution', 'aux_low', extra=f'param {{ lr_mult: 0 }} convolution_param {{ num_output: '
                     f'{classes} kernel_size: 2 stride: 2 bias_term: false }}')
             + layer('up', 'Deconvolution', 'deep',
-                    extra=f'convolution_param {{ num_output: 5 kernel_size: 2 stride: 2 {MSRA} }}')
+                    extra=f'convolution_param {{ num_output: 8 kernel_size: 2 stride: 2 {MSRA} }}')
             + layer('joined', 'Concat', ['up', 'down']) + unit('fine', 'joined', 6)
             + layer('drop', 'Dropout', 'fine', 'fine')
             + layer('score', 'Convolution', 'fine',
