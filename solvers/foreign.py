@@ -77,8 +77,8 @@ def rehearse(net_parameter: Any, what: str) -> None:
         _in_child(what, 'this net', path)
 
 
-def _in_child(what: str, subject: str, *arguments: object) -> None:
-    """Run this module as a program; BadInput where a signal ends it, or where it complains itself."""
+def _in_child(what: str, subject: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run this module as a program; BadInput where a signal ends it."""
     paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get('PYTHONPATH'))))
     done = subprocess.run([sys.executable, '-P', '-m', __name__, *map(str, arguments)], capture_output=True, text=True,
                           errors='replace', stdin=subprocess.DEVNULL,
@@ -87,8 +87,7 @@ def _in_child(what: str, subject: str, *arguments: object) -> None:
         said = FATAL.findall(done.stderr)
         reason = said[-1].strip() if said else f'it ends with {signal.Signals(-done.returncode).name}'
         raise BadInput(f'{what}: Caffe cannot make {subject} ({reason}); correct it')
-    if done.returncode == 2 and (said := COMPLAINT.findall(done.stderr)):
-        raise BadInput(said[-1])
+    return done
 
 
 # ------------------------------------------------------------------------------------------------------- trainings
@@ -136,7 +135,10 @@ def check_training(training: Training, folder: Path, initial: Sequence[Path]) ->
                     partial(training_bytes, type=str(training.recipe.solver(train, test).type)), scoring)
     with files.scratch() as aside:
         write_nets(training, aside)
-        _in_child(str(folder), 'its solver or take a step with it', aside, *(path.resolve() for path in initial))
+        done = _in_child(str(folder), 'its solver or take a step with it', aside,
+                         *(path.resolve() for path in initial))
+    if done.returncode == 2 and (said := COMPLAINT.findall(done.stderr)):
+        raise BadInput(said[-1])
     return len(scored)
 
 
