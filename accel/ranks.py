@@ -69,6 +69,9 @@ class Alone:
             The net is on a card: NCCL makes the sums, where all ranks have it.
         """
 
+    def average(self, blobs: Sequence[Any]) -> None:
+        """Give every rank the mean of the ranks' blobs, such as statistics of the images that each has seen."""
+
     def share(self, items: Sequence[Item]) -> Sequence[Item]:
         """The part of `items` that is this rank's."""
         return items
@@ -112,6 +115,10 @@ class Ranks(Alone):
 
     def share(self, items: Sequence[Item]) -> Sequence[Item]:
         return items[self.rank::self.size]
+
+    def average(self, blobs: Sequence[Any]) -> None:
+        for blob in blobs:
+            blob.data[...] = self.sum(np.array(blob.data)) / self.size
 
     def broadcast(self, net: Any) -> None:
         for blobs in net.params.values():

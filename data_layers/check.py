@@ -125,7 +125,8 @@ def open_splits(name: str, root: str | Path | None, splits: Iterable[str] | None
         raise BadInput(problems[0] if problems else f'{name} has no split in {kind.lists(kind.locate(root))}; it needs '
                                                     f'{kind.layout}')
     dataset = next(iter(opened.values()))
-    folders = {top: dataset.file(top, dataset.ids[0]).parent for top in tops}
+    files = {top: dataset.file(top, dataset.ids[0]) for top in tops}
+    folders = {top: next(folder for folder in path.parents if '*' not in folder.name) for top, path in files.items()}
     problems += [f'{name}: the folder {folder} of {top} is missing; restore it, or leave {top} out with --tops'
                  for top, folder in folders.items() if not folder.is_dir()]   # one line, not one an image
     dataset.tops = tuple(top for top in tops if folders[top].is_dir())
@@ -174,7 +175,8 @@ def inspect(dataset: Dataset, job: tuple[str, bool]) -> tuple[str, Findings]:
         found.problems.append(str(problem))
     for top, array in sample.items():
         if top in dataset.classes:
-            found.pixels[top] = np.bincount(array.ravel(), minlength=256)
+            found.pixels[top] = (plane_pixels(array) if dataset.overlapping else
+                                 np.bincount(array.ravel(), minlength=256))
             found.images[top] = (found.pixels[top] > 0).astype(int)
         else:
             found.sums[top] = channel_sums(array, dataset.means[top])
@@ -182,6 +184,14 @@ def inspect(dataset: Dataset, job: tuple[str, bool]) -> tuple[str, Findings]:
                 found.problems.append(f'{dataset.name} {id}: {dataset.file(top, id)} has one {top} value everywhere; '
                                       'restore it from the download')
     return id, found
+
+
+def plane_pixels(label: np.ndarray) -> np.ndarray:
+    """The pixels of each class of a label of K planes, and at 255 those that are void: 256."""
+    counts = np.zeros(256, np.int64)
+    counts[:len(label)] = (label == 1).sum((1, 2))
+    counts[VOID] = (label[0] == VOID).sum()
+    return counts
 
 
 def channel_sums(blob: np.ndarray, means: tuple[float, ...]) -> np.ndarray:

@@ -114,6 +114,7 @@ class Dataset:
     published: dict[str, int] = {}      # split -> number of ids the papers' authors had; empty: see `splits`
     list_suffix = '.txt'                # of the splits' lists of ids
     training, scored = 'train', 'val'   # the splits of the papers' recipe
+    overlapping = False                     # whether labels are K x H x W, a plane for each class
     left_out: str | None = None         # a class that some publications leave out of the scores
     void = VOID
     stored: tuple[str, ...] = ()        # the array of a label that is a MATLAB file: its variable, and perhaps a field
@@ -263,7 +264,8 @@ class Dataset:
         Returns
         -------
         array
-            H x W, uint8: indices into `classes[top]`, or 255 for void.
+            H x W, uint8: indices into `classes[top]`, or 255 for void. Of a data set with overlapping classes
+            K x H x W, 1 where the class of a plane is and 0 where not, or 255.
 
         Raises
         ------
@@ -362,7 +364,10 @@ class Dataset:
         """
         try:
             path = self.file(top, id)
-            return self.read_label(top, path)[np.newaxis] if top in self.classes else self.read_image(top, path)
+            if top not in self.classes:
+                return self.read_image(top, path)
+            label = self.read_label(top, path)
+            return label if self.overlapping else label[np.newaxis]
         except BadInput as problem:
             raise BadInput(f'{self.name} {id}: {problem}') from None
 

@@ -26,7 +26,7 @@ import caffe
 import numpy as np
 
 from cli import BadInput
-from data_layers import augment, draw, is_training, param_str, warn_overlap
+from data_layers import VOID, augment, draw, is_training, param_str, warn_overlap
 from data_layers.prefetch import Prefetcher, Sample
 
 SEED = 1337
@@ -43,8 +43,11 @@ class SegmentationData(caffe.Layer):    # type: ignore[misc]    # pycaffe comes 
         self.batch_size = options.pop('batch_size', 1)
         self.variation = {key: options.pop(key) for key in augment.OPTIONS if key in options}
         augment.check(**self.variation)
+        planes = options.pop('planes', False)
         self.reader = Prefetcher(options.pop('dataset'), batch=self.batch_size, **options)
         self.dataset = self.reader.dataset
+        self.split = {number: len(self.dataset.classes[top]) for number, top in enumerate(self.dataset.tops)
+                      if planes and top in self.dataset.classes and not self.dataset.overlapping}
         self.random = is_training(self.dataset.split)
         self.position = 0           # of the next sample of all ranks
         self.fetched: tuple[range, list[Sample]] = range(0), []     # positions and what the net gets there
@@ -107,6 +110,9 @@ class SegmentationData(caffe.Layer):    # type: ignore[misc]    # pycaffe comes 
             if self.variation:
                 samples = [augment.augment(sample, self.seed, position, **self.variation)
                            for position, sample in zip(positions, samples, strict=True)]
+            if self.split:
+                samples = [tuple(planes_of(array, self.split[number]) if number in self.split else array
+                                 for number, array in enumerate(sample)) for sample in samples]
             for id, sample in zip(ids, samples, strict=True):
                 self.check_size(ids[0], samples[0], id, sample)
             self.fetched = positions, samples
@@ -121,6 +127,24 @@ class SegmentationData(caffe.Layer):    # type: ignore[misc]    # pycaffe comes 
             raise BadInput(f'{name} {id}: {self.dataset.file(top, id)} is {w}x{h} pixels but '
                            f'{self.dataset.file(top, first_id)}, of the same batch, is {width}x{height}; leave '
                            f'batch_size out and set iter_size: {self.batch_size} in the solver')
+
+
+def planes_of(label: np.ndarray, classes: int) -> np.ndarray:
+    """A label as planes.
+
+    Parameters
+    ----------
+    label : array of uint8, 1 x H x W
+        Class indices, 255 for void.
+    classes : int
+        How many there are.
+
+    Returns
+    -------
+    array of uint8, classes x H x W
+        1 where the class is, 0 where another is, 255 where it is void.
+    """
+    return np.where(label == VOID, np.uint8(VOID), (label == np.arange(classes)[:, None, None]).astype(np.uint8))
 
 
 class ClassWeights(caffe.Layer):    # type: ignore[misc]

@@ -2,7 +2,10 @@
 
 The data layer's is a dict: `dataset` and `split` as for `open_dataset`, and optionally `tops`, `root`, `seed`,
 `batch_size` (1; more needs images of one size), as for `Prefetcher`, `workers` and `ahead`, and in training, as for
-`augment`, `mirror`, `scale` and `crop`. That of `ClassWeights` is a tuple, one weight a class.
+`augment`, `mirror`, `scale` and `crop`. With `planes` True a label is K x H x W, a plane of 0 and 1 for each of the K
+classes, 255 where it is void: for losses of classes that overlap.
+
+That of `ClassWeights` is a tuple, one weight a class.
 """
 import ast
 from collections.abc import Iterable
@@ -74,7 +77,8 @@ def parse(param_str: str) -> dict[str, Any]:
     if missing := {'dataset', 'split'} - options.keys():
         raise BadInput(f'param_str lacks {", ".join(sorted(missing))}: {param_str!r}')
     kinds: dict[str, type | tuple[type, ...]] = {'dataset': str, 'split': str, 'tops': (list, tuple), 'root': str,
-                                                 'seed': int, 'batch_size': int, 'workers': int, 'ahead': int,
+                                                 'seed': int, 'batch_size': int, 'planes': bool, 'workers': int,
+                                                 'ahead': int,
                                                  **dict.fromkeys(augment.OPTIONS, object)}    # see augment.check
     for key, value in options.items():
         if key not in kinds:

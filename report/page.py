@@ -175,12 +175,15 @@ def task(label: str, stages: list[Stage], count: int) -> dict[str, Any]:
     results = [(stage.name, stage.evaluation['tasks'][label]) for stage in stages]
     cards, problem = [], None
     try:
-        cards = pictures(label, stages, count)
+        cards = pictures(label, stages, count) if not overlapping(results[-1][1]) else []
     except BadInput as reason:
         problem = str(reason)
+    if overlapping(results[-1][1]):
+        problem = 'classes overlap, so one colour a pixel cannot show them.'
     return {'label': label, 'split': split, 'scores': [row for stage in stages for row in score_rows(label, stage)],
             **class_table(results), 'names': [name for name, _ in results],
-            'confusions': [{'name': name, **confusion(result)} for name, result in results],
+            'confusions': [{'name': name, **confusion(result)} for name, result in results if not overlapping(result)],
+            'answers': answers(results[-1][1]),
             'cards': cards, 'all': len(cards) == len(stages[-1].evaluation['images'][label]), 'problem': problem}
 
 
@@ -213,6 +216,19 @@ def class_table(results: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Any]
     present = sorted((k for k in range(len(classes)) if ius[-1][k] is not None), key=lambda k: -ius[-1][k])
     return {'classes': [(classes[k], [iu[k] for iu in ius]) for k in present],
             'absent': [name for k, name in enumerate(classes) if k not in present]}
+
+
+def overlapping(result: dict[str, Any]) -> bool:
+    """Whether classes overlap, given scores as of `solvers.metrics.to_json`."""
+    return 'confusion_matrix' not in result
+
+
+def answers(result: dict[str, Any]) -> list[tuple[str, list[float | None]]]:
+    """Precision, recall and IU of each class where classes overlap; `result` is as of `solvers.metrics.to_json`."""
+    if not overlapping(result):
+        return []
+    columns = (result['precision'], result['accuracy'], result['iu'])
+    return [(name, list(values)) for name, *values in zip(result['classes'], *columns, strict=True)]
 
 
 def confusion(result: dict[str, Any]) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Caffe's SGD solver: its recipe, its loop, its scores. `solvers.score` needs numpy alone."""
+"""Caffe's solvers: a recipe, the loop, its scores. `solvers.score` needs numpy alone."""

@@ -1,7 +1,9 @@
-"""What was trained, and what is training.
+"""What was trained, and what is training; and folders of prototxts trained.
 
     python -m solvers runs [DIR]        the runs in a folder: state, step, loss, best mean IU
+    python -m solvers train DIR         any folder of prototxts, trained as the nets of nets/ are
 """
+import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -9,9 +11,27 @@ from pathlib import Path
 
 import cli
 import files
+from accel import ranks
 from cli import BadInput
-from solvers import monitor, weights
-from solvers.run import is_held, weights_of
+from solvers import monitor, snapshot, solve, weights
+from solvers.folder import INIT, RUN, read_folder
+from solvers.foreign import check_training
+from solvers.run import is_held, snapshots_of, weights_of
+
+TRAIN = """Train the net of a folder of prototxts: preflight, scores, curves, snapshots, exact resume, report.
+
+    python -m surgery convolutionalize --prototxt P --weights W --out mine --head 8 --classes 21 --data DIR
+    python -m solvers train mine --iterations 4000
+
+DIR holds solver.prototxt, of any type and lr_policy that Caffe has; the nets that it names, by train_net and test_net,
+or one by net, with include rules; deploy.prototxt, which is otherwise derived from the scored net; and perhaps
+init.caffemodel to start from. Data come from the layer SegmentationData of data_layers.layers. Losses are
+SoftmaxWithLoss and, for classes that overlap, SigmoidCrossEntropyLoss, each by its loss_weight; of several that compare
+scores with the same labels, the last one's scores count.
+
+All is checked before the first step: shapes at every size of image, labels, weights, and a step in another process.
+The run goes to another folder, with the prototxts as they were read; DIR stays as it is.
+"""
 
 
 def state(run: Path, iteration: int, iterations: int) -> str:
@@ -54,8 +74,44 @@ def main(argv: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     runs = commands.add_parser('runs', help='list runs')
     runs.add_argument('folder', nargs='?', type=Path, default=weights.runs_folder(), help='default: $FCN_RUNS or runs/')
-    cli.show(*table(parser.parse_args(argv).folder).split('\n'))
+    train = commands.add_parser('train', help='train the net of a folder of prototxts', description=TRAIN,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    train.add_argument('folder', type=Path, metavar='DIR', help='with solver.prototxt and the nets that it names')
+    solve.add_arguments(train, 'the name of DIR')
+    args = parser.parse_args(argv)
+    if args.command == 'train':
+        train_folder(args)
+    else:
+        cli.show(*table(args.folder).split('\n'))
+
+
+def train_folder(args: argparse.Namespace) -> None:
+    """Train the net of a folder of prototxts, as the command line asks.
+
+    Raises
+    ------
+    BadInput
+        A wrong call; or what is in the folder, the data or the weights do not go together.
+    """
+    solve.set_environment(args)
+    found = read_folder(args.folder, args.weights or ())
+    if args.run and args.run.resolve() == args.folder.resolve() and not (args.folder / RUN).is_file():
+        raise BadInput(f'--run {args.run}: the prototxts there are read, and would be replaced; name another folder')
+    run = args.run or weights.runs_folder() / found.training.net
+    begun = args.resume and snapshot.list_snapshots(snapshots_of(run))
+    initial = () if begun else found.initial
+    if ranks.world().first:
+        scored = check_training(found.training, args.folder, initial)
+        for note in found.notes:
+            cli.say(note)
+        if scored != found.training.recipe.test_iter:
+            cli.say(f'all {scored} images of the scored split are scored, whatever test_iter says')
+        if not initial and not begun:
+            cli.say(f'{args.folder} has no {INIT}: layers start from their fillers; --weights FILE names a caffemodel')
+    ranks.world().wait()        # none begins before all is checked
+    args.weights = found.initial
+    solve.train(found.training, args)
 
 
 if __name__ == '__main__':
-    sys.exit(cli.run(main))
+    sys.exit(ranks.run(main))

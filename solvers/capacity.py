@@ -26,6 +26,8 @@ CARD = 0.95     # of what is free on a card: CUDA rounds allocations up to 2 MiB
 KEPT = {'BatchNorm': 3, 'Bias': 1, 'Dropout': 1, 'Eltwise': 1, 'LRN': 1, 'PReLU': 2, 'Pooling': 1, 'Scale': 2,
         'Softmax': 1, 'Swish': 4}
 LRN_WITHIN = 6  # the same of LRN within channels, a net of five layers
+# What the types of solvers keep for themselves: numbers for each parameter.
+STATE = {'SGD': 1, 'Nesterov': 2, 'AdaGrad': 2, 'RMSProp': 2, 'Adam': 3, 'AdaDelta': 4}
 LOSS = 4        # and of a loss, which reads the scores: probabilities and their gradient, the scores', a sum
 STEP = 32       # pixels: sides that are proposed are multiples of it, as the strides of the nets are
 MOST = 1024     # such steps
@@ -186,8 +188,11 @@ def scoring_bytes(net: Any, shapes: Shapes) -> int:
     return validating_bytes(net, shapes) + FLOAT * parameter_count(shapes)
 
 
-def training_bytes(net: Any, shapes: Shapes) -> int:
-    """Bytes that training takes: parameters, their momentum, blobs, and the gradients of what learns or leads there."""
+def training_bytes(net: Any, shapes: Shapes, type: str = 'SGD') -> int:
+    """Bytes that training takes: parameters, their momentum, blobs, and the gradients of what learns or leads there.
+
+    What is kept beside the parameters depends on the type of the solver.
+    """
     learned: set[str] = set()       # blobs with a gradient
     gradients = 0
     for layer, params in zip(net.layer, shapes.params, strict=True):
@@ -199,7 +204,7 @@ def training_bytes(net: Any, shapes: Shapes) -> int:
     gradients += blob_count(net, shapes, learned)
     if device.on_gpu():
         gradients += split_count(net, shapes, learned)
-    return validating_bytes(net, shapes) + FLOAT * (2 * parameter_count(shapes) + gradients)
+    return validating_bytes(net, shapes) + FLOAT * ((1 + STATE[type]) * parameter_count(shapes) + gradients)
 
 
 def blob_count(net: Any, shapes: Shapes, names: Collection[str] | None = None) -> int:

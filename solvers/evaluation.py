@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import cli
 import files
 from cli import BadInput
@@ -21,7 +19,7 @@ from solvers import preflight
 from solvers.capacity import scoring_bytes
 from solvers.foreign import instantiate_foreign
 from solvers.instance import instantiate, load
-from solvers.metrics import ConfusionMatrix, to_json
+from solvers.metrics import ConfusionMatrix, Counts, OverlapCounts, to_json
 from solvers.run import Run, evaluation_of, weights_of
 from solvers.source import facts, open_source, read_from, tasks
 from solvers.training import Training
@@ -36,14 +34,14 @@ class Evaluation:
 
     Attributes
     ----------
-    matrices : dict of str to ConfusionMatrix
+    matrices : dict of str to ConfusionMatrix or OverlapCounts
         By label blob.
     loss : float
-        The net's losses, summed over the images.
+        The net's losses by their weights, summed over the images.
     images : dict of str to dict
         Label blob -> id -> the four metrics of that image; images without a labelled pixel are left out.
     """
-    matrices: dict[str, ConfusionMatrix]
+    matrices: dict[str, Counts]
     loss: float = 0.0
     images: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
 
@@ -79,25 +77,32 @@ def evaluate(net: Any, pairs: Mapping[str, str], classes: Mapping[str, Sequence[
     -------
     Evaluation
     """
-    result = Evaluation({label: ConfusionMatrix(classes[label]) for label in pairs.values()},
+    result = Evaluation({label: counts_for(net, score, label, classes[label]) for score, label in pairs.items()},
                         images={label: {} for label in pairs.values()})
-    losses = [name for name, layer in zip(net._layer_names, net.layers, strict=True) if layer.type == 'SoftmaxWithLoss']
+    weights = {name: weight for name, weight in net.blob_loss_weights.items() if weight}
     if keep_in:
-        for label in pairs.values():
-            (keep_in / label).mkdir(parents=True, exist_ok=True)
+        for place in (keep_in, *(keep_in / label for label, matrix in result.matrices.items()
+                                 if isinstance(matrix, ConfusionMatrix))):
+            place.mkdir(parents=True, exist_ok=True)
     for id in cli.progress(ids, desc=what, unit='image', leave=False):
         net.forward()
-        result.loss += sum(float(net.blobs[name].data) for name in losses)
+        result.loss += sum(weight * float(net.blobs[name].data) for name, weight in weights.items())
         for score, label in pairs.items():
-            prediction = net.blobs[score].data[0].argmax(0).astype(np.uint8)
-            one = ConfusionMatrix(classes[label])
-            one.update(net.blobs[label].data[0, 0], prediction)
+            one = counts_for(net, score, label, classes[label])
+            prediction = one.decide(net.blobs[score].data[0])
+            one.update(net.blobs[label].data[0].reshape(prediction.shape), prediction)
             result.matrices[label].counts += one.counts
             if one.counts.any():
                 result.images[label][id] = one.compute().summary()
-            if keep_in:
+            if keep_in and isinstance(one, ConfusionMatrix):
                 save_indexed(keep_in / label / f'{id}.png', prediction)
     return result
+
+
+def counts_for(net: Any, score: str, label: str, classes: Sequence[str]) -> Counts:
+    """What counts the pixels of a task: overlapping classes have as many planes of labels as of scores."""
+    overlapping = net.blobs[label].data.shape == net.blobs[score].data.shape
+    return OverlapCounts(classes) if overlapping else ConfusionMatrix(classes)
 
 
 def score_weights(training: Training, path: Path, split: str | None = None) -> tuple[Evaluation, Dataset]:
@@ -185,7 +190,8 @@ def read_record(run: Run) -> dict[str, Any] | None:
 
 def has_predictions(run: Path, found: Evaluation, dataset: Dataset) -> bool:
     """Whether the predictions of all images are in the run's folder; ranks on other machines may not share it."""
-    return all((evaluation_of(run) / label / f'{id}.png').is_file() for label in found.matrices for id in dataset.ids)
+    return all((evaluation_of(run) / label / f'{id}.png').is_file() for label, matrix in found.matrices.items()
+               if isinstance(matrix, ConfusionMatrix) for id in dataset.ids)
 
 
 def write_record(run: Run, found: Evaluation, dataset: Dataset) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The training loop: Caffe's SGD solver, stepped from Python, scored and snapshot at the recipe's intervals.
+"""The training loop: Caffe's solver, stepped from Python, scored and snapshot at the recipe's intervals.
 
 A run is a folder (`solvers.run`). Whatever a step depends on is either in its newest snapshot (weights, momentum) or a
 pure function of seed and position (the image, dropout's mask), so a run killed at any moment continues to the same
@@ -8,6 +8,7 @@ import contextlib
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,16 @@ import cli
 import files
 from accel import device
 from accel.ranks import Alone, world
-from data_layers import VOID, Dataset
+from data_layers import Dataset
 from solvers import monitor, preflight, snapshot
 from solvers.capacity import training_bytes, validating_bytes
 from solvers.evaluation import Evaluation, evaluate, has_predictions, read_record, write_record
-from solvers.metrics import ConfusionMatrix
+from solvers.losses import SIGMOID, losses_of, per_label, weight_of
+from solvers.metrics import ConfusionMatrix, Counts, from_json
 from solvers.run import Run, alone, evaluation_of, publish_weights, snapshots_of, write_down
 from solvers.source import facts, open_source, tasks
 from solvers.training import Training
-from surgery import fill_bilinear, read_weights
-from surgery.bilinear import deconvolutions
+from surgery import Report, fill_bilinear, read_weights
 
 CHANCE_AFTER = 200  # steps after which a loss that has not left that of random guessing is worth a warning
 
@@ -36,7 +37,7 @@ class Diverged(cli.Failed):
 
 
 def solve(training: Training, run: Path, initial: Sequence[Path] = (), resume: bool = False, device_name: str = 'CPU',
-          keep: int | None = None) -> dict[str, ConfusionMatrix]:
+          keep: int | None = None) -> dict[str, Counts]:
     """Train a net to the end of its recipe in the folder `run`.
 
     Parameters
@@ -57,7 +58,7 @@ def solve(training: Training, run: Path, initial: Sequence[Path] = (), resume: b
     Returns
     -------
     dict
-        Label blob -> ConfusionMatrix of the last scoring; empty when a signal ended the run before its end.
+        Label blob -> counts of the last scoring; empty when a signal ended the run before its end.
 
     Raises
     ------
@@ -98,6 +99,7 @@ class Loop:
                  device_name: str) -> None:
         self.training, self.recipe, self.run, self.ranks, self.keep = training, training.recipe, run, ranks, keep
         self.trained, self.tested = map(training.fcn, training.phases)      # NetParameters
+        self.type = str(self.recipe.solver(*training.phases).type)
         self.scored = self._check_data()
         self._write_down(initial, device_name)
         self.solver = self._make_solver()
@@ -107,9 +109,10 @@ class Loop:
         self.test_net = self._share_weights()
         self.passes = Passes(self.solver.net, self.trained, self.recipe.seed, seen, ranks)
         ranks.average_gradients(self.solver, self.trained, self.recipe.iter_size, device.on_gpu())
+        self.statistics = statistics_of(self.solver.net, self.trained)
         self._seek(seen)
         self.log = monitor.MetricsLog(run / 'metrics.jsonl', self.iteration) if ranks.first else None
-        self.matrices: dict[str, ConfusionMatrix] = {}      # of the last scoring
+        self.matrices: dict[str, Counts] = {}      # of the last scoring
         self.evaluation: Evaluation | None = None           # of the scoring at the end, all ranks' images
         self.loss = math.nan
 
@@ -122,7 +125,7 @@ class Loop:
         preflight.data(scored)
         if self.ranks.first:
             scoring = preflight.sizes(self.tested, scored, validating_bytes)
-            preflight.sizes(self.trained, trained, training_bytes, scoring)
+            preflight.sizes(self.trained, trained, partial(training_bytes, type=self.type), scoring)
         return scored
 
     def _write_down(self, initial: Sequence[Path], device_name: str) -> None:
@@ -141,10 +144,10 @@ class Loop:
 
     def _restore(self) -> int | None:
         """Bring the solver to its newest snapshot; returns the images seen until then, None without a snapshot."""
-        folder = snapshots_of(self.run)
-        newest = snapshot.newest(folder, snapshot.shapes(self.solver.net))
+        folder, fits = snapshots_of(self.run), snapshot.expected(self.solver.net, self.type)
+        newest = snapshot.newest(folder, fits)
         if newest:
-            return snapshot.restore(self.solver, newest)
+            return snapshot.restore(self.solver, newest, fits)
         if snapshot.list_snapshots(folder):
             raise cli.BadInput(f'{self.run}: no snapshot is whole; name another folder with --run, or remove this one')
         return None
@@ -153,16 +156,17 @@ class Loop:
         """Bring the solver to the beginning of the run: weights transplanted, deconvolutions filled; 0 images seen."""
         net = self.solver.net
         reports = self.training.initialise(net, *(read_weights(path) for path in initial))
-        zero = [name for name in deconvolutions(net) if not net.params[name][0].data.any()]     # none has learnt them
-        filled = f'filled with bilinear kernels: {", ".join(fill_bilinear(net, zero)) or "none"}'
+        filled = f'filled with bilinear kernels: {", ".join(fill_bilinear(net, unfilled(net, self.trained, reports)))}'
         self.ranks.broadcast(net)
         if self.ranks.first:
             files.write(self.run / 'init.txt', '\n\n'.join(map(str, [*reports, filled])) + '\n')
-            dead = preflight.unlearnable(net, self.trained)
+            zero = preflight.unlearnable(net, self.trained)
             kept = self.keep or -(-self.recipe.iterations // self.recipe.snapshot)
-            warn(f'no weights for {", ".join(dead)}, which stay at zero: nothing passes them (see init.txt of the run)'
-                 if dead else None, preflight.rate(self.trained, self.recipe.base_lr),
-                 preflight.disk(net, self.run, kept))
+            plain = self.type in ('SGD', 'Nesterov')        # others find the size of a step themselves
+            warn(f'no weights for {", ".join(zero)}, which stay at zero: nothing passes them (see init.txt of the run)'
+                 if zero else None, preflight.rate(self.trained, self.recipe.base_lr) if plain else None,
+                 preflight.accumulation(self.trained, self.recipe.iter_size),
+                 preflight.disk(net, self.run, kept, self.type))
         return 0
 
     def _share_weights(self) -> Any:
@@ -192,6 +196,7 @@ class Loop:
     def step(self) -> None:
         """One step, and what is due after it: scores, a snapshot."""
         self.solver.step(1)
+        self.ranks.average(self.statistics)
         self.loss = self.passes.take_loss()
         if not math.isfinite(self.loss):
             raise Diverged(self._with_last_snapshot(f'the loss of step {self.iteration} is {self.loss}'))
@@ -207,7 +212,8 @@ class Loop:
     def describe(self) -> str:
         """Smoothed loss and last scores, for the bar."""
         scores = [f'{label} mIU {100 * matrix.compute().mean_iu:.1f}' for label, matrix in self.matrices.items()]
-        return cli.printable(', '.join([f'loss {self.loss:.4g}', *scores]))
+        losses = [f'{name} {value:.4g}' for name, value in self.passes.losses.items()]
+        return cli.printable(', '.join([f'loss {self.loss:.4g}', *(losses if len(losses) > 1 else ()), *scores]))
 
     def evaluate(self, keep: bool = False) -> Evaluation:
         """Score the test split, each rank its part of it.
@@ -227,7 +233,7 @@ class Loop:
         mine = self.ranks.share(self.scored.ids)
         part = evaluate(self.test_net, tasks(self.tested), self.scored.classes, mine,
                         evaluation_of(self.run) if keep else None)
-        total = Evaluation({label: ConfusionMatrix(matrix.classes) for label, matrix in part.matrices.items()},
+        total = Evaluation({label: type(matrix)(matrix.classes) for label, matrix in part.matrices.items()},
                            images={label: {} for label in part.matrices})
         for one in self.ranks.gather(part):
             total += one
@@ -244,14 +250,15 @@ class Loop:
                            {label: score.summary() for label, score in scores.items()})
             for label, score in scores.items():
                 cli.say(f'iteration {self.iteration}: {label}  {score}')
-                warn(monitor.one_class(self.matrices[label].counts))
+                if isinstance(matrix := self.matrices[label], ConfusionMatrix):
+                    warn(monitor.one_class(matrix.counts))
 
     def save(self) -> None:
         """Take a snapshot; metrics and curves up to here are on disk before it counts."""
         if self.log:
             self.log.flush()
             try:
-                snapshot.save(self.solver, snapshots_of(self.run), self.passes.seen, self.keep)
+                snapshot.save(self.solver, snapshots_of(self.run), self.passes.seen, self.keep, self.type)
             except snapshot.DiskFull as problem:
                 raise cli.Failed(self._with_last_snapshot(str(problem))) from None
             monitor.plot(self.run, self.training.net)
@@ -263,13 +270,13 @@ class Loop:
             self.log.close()
             cli.say(f'stopped after step {self.iteration} of {self.recipe.iterations}; --resume goes on from there')
 
-    def finish(self) -> dict[str, ConfusionMatrix]:
+    def finish(self) -> dict[str, Counts]:
         """Give the last snapshot's weights their final name, and write what the last scoring found beside them.
 
         Returns
         -------
         dict
-            Label blob -> ConfusionMatrix of the last scoring.
+            Label blob -> counts of the last scoring.
         """
         if self.log:
             self.log.close()
@@ -279,13 +286,12 @@ class Loop:
         self.ranks.wait()
         return self.matrices or self._score_of_ended_run()
 
-    def _score_of_ended_run(self) -> dict[str, ConfusionMatrix]:
+    def _score_of_ended_run(self) -> dict[str, Counts]:
         """The last scores of a run that had come to its end before: those on record, or made anew."""
         known = read_record(Run(self.run))
         if self.ranks.any(known is None) or known is None:
             return self.evaluate().matrices
-        return {label: ConfusionMatrix(task['classes'], task['confusion_matrix'])
-                for label, task in known['tasks'].items()}
+        return {label: from_json(task) for label, task in known['tasks'].items()}
 
     def _with_last_snapshot(self, problem: str) -> str:
         good = snapshot.list_snapshots(snapshots_of(self.run))
@@ -317,12 +323,13 @@ class Passes:
         # Blobs, not the net: the net keeps these callbacks, and the two would keep each other alive for ever.
         self._seed, self._ranks, self._caffe = seed, ranks, caffe
         self.seen = seen
-        losses = [layer for layer in net_parameter.layer if layer.type == 'SoftmaxWithLoss']
-        self._losses = [net.blobs[layer.top[0]] for layer in losses]
-        self._label = net.blobs[losses[0].bottom[1]]
-        self._normalised = losses[0].loss_param.normalize
+        losses = losses_of(net_parameter)
+        self._losses = [(layer.top[0], net.blobs[layer.top[0]], weight_of(layer)) for layer in losses]
+        self._first = next((layer for layer in losses if weight_of(layer)), losses[0])
+        self._label = net.blobs[self._first.bottom[1]]
         self._last = list(net._layer_names).index(losses[-1].name)
-        self.classes = int(net.blobs[losses[0].bottom[0]].shape[1])
+        self.losses: dict[str, float] = {}      # of the last pass, without their weights
+        self.classes = 2 if self._first.type == SIGMOID else int(net.blobs[self._first.bottom[0]].shape[1])
         self.per_pixel: deque[float] = deque(maxlen=monitor.SMOOTHING)
         self._of_step: list[float] = []
         net.before_forward(self._begin)
@@ -336,16 +343,41 @@ class Passes:
 
     def _end(self, layer: int) -> None:
         if layer == self._last:
-            losses = [float(blob.data) for blob in self._losses]
-            labelled = 1 if self._normalised else np.count_nonzero(self._label.data != VOID)
-            self.per_pixel.append(losses[0] / max(labelled, 1))
-            self._of_step.append(sum(losses))
+            self.losses = {name: float(blob.data) for name, blob, _ in self._losses}
+            self.per_pixel.append(per_label(self._first, self.losses[self._first.top[0]], self._label.data))
+            self._of_step.append(sum(weight * self.losses[name] for name, _, weight in self._losses if weight))
 
     def take_loss(self) -> float:
         """Mean loss over the passes since the last call, and over the ranks."""
         mean = float(self._ranks.sum(np.array(np.mean(self._of_step)))) / self._ranks.size
         self._of_step.clear()
         return mean
+
+
+def unfilled(net: Any, net_parameter: Any, reports: Sequence[Report]) -> list[str]:
+    """Deconvolutions that upsample and have no weights yet: neither a filler nor a source gave them any.
+
+    Parameters
+    ----------
+    net : caffe.Net
+    net_parameter : caffe_pb2.NetParameter
+        What it was made from.
+    reports : sequence of Report
+        What was transplanted.
+    """
+    given = {entry.target for report in reports for entry in (*report.copied, *report.coerced)}
+    shapes = {layer.name: net.params[layer.name][0].shape for layer in net_parameter.layer
+              if layer.type == 'Deconvolution' and not layer.convolution_param.HasField('weight_filler')
+              and layer.name not in given}
+    return [name for name, (bottom, top, height, width) in shapes.items()
+            if height == width and (bottom == top or 1 in (bottom, top))]
+
+
+def statistics_of(net: Any, net_parameter: Any) -> list[Any]:
+    """The blobs in which a net's BatchNorm layers gather statistics of the images that they see."""
+    return [blob for layer in net_parameter.layer
+            if layer.type == 'BatchNorm' and not layer.batch_norm_param.use_global_stats
+            for blob in net.params[layer.name]]
 
 
 @contextlib.contextmanager

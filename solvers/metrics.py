@@ -83,6 +83,12 @@ class ConfusionMatrix:
         result.counts[self.classes.index(name)] = 0
         return result
 
+    @staticmethod
+    def decide(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+        """The class of every pixel, H x W: the one with the highest of the K x H x W scores."""
+        labels: npt.NDArray[np.uint8] = scores.argmax(0).astype(np.uint8)
+        return labels
+
     def compute(self, published: bool = False) -> Scores:
         """The metrics so far, all NaN before the first labelled pixel.
 
@@ -123,12 +129,104 @@ class ConfusionMatrix:
         return '\n'.join([f'{"class":<{width}}  accuracy     IU', *rows, str(scores)])
 
 
-def variants(matrix: ConfusionMatrix, left_out: str | None) -> dict[str, Scores]:
+@dataclass(frozen=True)
+class OverlapScores(Scores):
+    """The scores of classes that overlap, each a question of its own that a pixel answers by yes or no.
+
+    Pixel accuracy is that of all answers, and a class's accuracy is its recall; `precision` is NaN where it was never
+    predicted.
+    """
+    precision: tuple[float, ...]
+
+
+class OverlapCounts:
+    """Counts of pixels for classes that overlap, summed over images: each class is there or not.
+
+    Parameters
+    ----------
+    classes : sequence of str
+        Names of the k classes, in the order of the scores.
+    counts : array_like of int, k x 4, optional
+        Of each class true and false positives, false and true negatives; none by default.
+
+    Examples
+    --------
+    >>> counts = OverlapCounts(('road', 'car'))
+    >>> counts.update(truth=np.array([[[1, 1, 0, 255]], [[0, 1, 0, 1]]]),
+    ...               prediction=np.array([[[1, 0, 1, 1]], [[0, 1, 0, 1]]]))
+    >>> counts.counts
+    array([[1, 1, 1, 0],
+           [2, 0, 0, 2]])
+    >>> counts.compute().iu
+    (0.3333333333333333, 1.0)
+    """
+
+    def __init__(self, classes: Sequence[str], counts: npt.ArrayLike | None = None) -> None:
+        self.classes = tuple(classes)
+        self.counts = np.zeros((len(self.classes), 4), np.int64) if counts is None else np.array(counts, np.int64)
+
+    def update(self, truth: npt.ArrayLike, prediction: npt.ArrayLike) -> None:
+        """Count the pixels of an image.
+
+        Parameters
+        ----------
+        truth : array_like of int, k x H x W
+            1 where the class is, 0 where not; other values, such as void (255), are left out.
+        prediction : array_like of bool, k x H x W
+
+        Raises
+        ------
+        ValueError
+            The shapes differ.
+        """
+        truth, prediction = np.asarray(truth), np.asarray(prediction).astype(bool)
+        if truth.shape != prediction.shape:
+            raise ValueError(f'truth of shape {truth.shape} beside a prediction of shape {prediction.shape}')
+        there, absent = truth == 1, truth == 0
+        answers = (there & prediction, absent & prediction, there & ~prediction, absent & ~prediction)
+        self.counts += np.stack([answer.reshape(len(self.classes), -1).sum(1) for answer in answers], 1)
+
+    @staticmethod
+    def decide(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+        """Which classes are at every pixel, k x H x W: those with a score above 0, a probability above one half."""
+        return scores > 0
+
+    def compute(self, published: bool = False) -> OverlapScores:
+        """The metrics so far; classes that the truth lacks are left out of the means, whatever `published` says."""
+        hit, false, missed, right = self.counts.astype(float).T
+        with np.errstate(divide='ignore', invalid='ignore'):
+            present, total = hit + missed > 0, self.counts.sum()
+            recall = np.where(present, hit / (hit + missed), np.nan)
+            iu = np.where(present, hit / (hit + missed + false), np.nan)
+            precision = np.where(hit + false > 0, hit / (hit + false), np.nan)
+        classes = tuple(map(float, recall)), tuple(map(float, iu)), tuple(map(float, precision))
+        if not present.any():
+            accuracy = float((hit + right).sum() / total) if total else np.nan
+            return OverlapScores(accuracy, np.nan, np.nan, np.nan, *classes)
+        true = (hit + missed)[present]
+        return OverlapScores(float((hit + right).sum() / total), float(recall[present].mean()),
+                             float(iu[present].mean()), float((true * iu[present]).sum() / true.sum()), *classes)
+
+    def __str__(self) -> str:
+        scores = self.compute()
+        names = [printable(name) for name in self.classes]
+        width = max(map(len, names))
+        rows = [f'{name:<{width}}  ' + '  '.join(f'{100 * value:>9.1f}' if value == value else f'{"absent":>9}'
+                                                 for value in values)
+                for name, *values in zip(names, scores.precision, scores.accuracy, scores.iu, strict=True)]
+        return '\n'.join([f'{"class":<{width}}  precision     recall         IU', *rows, str(scores)])
+
+
+Counts = ConfusionMatrix | OverlapCounts
+
+
+def variants(matrix: Counts, left_out: str | None) -> dict[str, Scores]:
     """The scores by other conventions, where they differ: the published one, and without the class `left_out`.
 
     Parameters
     ----------
-    matrix : ConfusionMatrix
+    matrix : ConfusionMatrix or OverlapCounts
+        The latter has no other conventions.
     left_out : str or None
         The class that some publications leave out of the scores.
 
@@ -137,7 +235,9 @@ def variants(matrix: ConfusionMatrix, left_out: str | None) -> dict[str, Scores]
     dict of str to Scores
         By the convention, in words.
     """
-    result = {}
+    result: dict[str, Scores] = {}
+    if isinstance(matrix, OverlapCounts):
+        return result
     if (matrix.counts.sum(1) == 0).any():
         result['absent classes counted as the published code does'] = matrix.compute(published=True)
     if left_out and left_out in matrix.classes:
@@ -145,23 +245,34 @@ def variants(matrix: ConfusionMatrix, left_out: str | None) -> dict[str, Scores]
     return result
 
 
-def to_json(matrix: ConfusionMatrix, left_out: str | None = None) -> dict[str, Any]:
+def to_json(matrix: Counts, left_out: str | None = None) -> dict[str, Any]:
     """All that is known of a task as JSON values: the fields of `Scores`, classes, confusion matrix and variants.
 
     Parameters
     ----------
-    matrix : ConfusionMatrix
+    matrix : ConfusionMatrix or OverlapCounts
     left_out : str, optional
         As of `variants`.
 
     Returns
     -------
     dict
-        None stands for the scores of absent classes.
+        None stands for the scores of absent classes. Overlapping classes have their precision and `counts` (of true
+        and false positives, false and true negatives) in place of a confusion matrix.
     """
+    if isinstance(matrix, OverlapCounts):
+        return {**_without_nan(asdict(matrix.compute())), 'classes': matrix.classes, 'counts': matrix.counts.tolist(),
+                'variants': {}}
     return {**_without_nan(asdict(matrix.compute())), 'classes': matrix.classes,
             'confusion_matrix': matrix.counts.tolist(),
             'variants': {name: _without_nan(scores.summary()) for name, scores in variants(matrix, left_out).items()}}
+
+
+def from_json(task: dict[str, Any]) -> Counts:
+    """The counts that `to_json` has written."""
+    if 'counts' in task:
+        return OverlapCounts(task['classes'], task['counts'])
+    return ConfusionMatrix(task['classes'], task['confusion_matrix'])
 
 
 def _without_nan(value: Any) -> Any:

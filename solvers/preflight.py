@@ -9,6 +9,7 @@ import cli
 from data_layers import Dataset, augment
 from solvers import snapshot
 from solvers.capacity import Need, check_fits
+from solvers.losses import MEANS, losses_of, normalisation_of
 from solvers.prototxts import computing
 from solvers.source import facts
 
@@ -146,7 +147,8 @@ def unlearnable(net: Any, net_parameter: Any) -> list[str]:
     found = []
     for layer in reversed(net_parameter.layer):
         weighs = layer.type in ('Convolution', 'InnerProduct')
-        if weighs and layer.top[0] in needed and not net.params[layer.name][0].data.any():
+        fixed = layer.type == 'Deconvolution' and len(layer.param) and not layer.param[0].lr_mult
+        if (weighs and layer.top[0] in needed or fixed) and not net.params[layer.name][0].data.any():
             found.append(layer.name)
         if weighs or needed.intersection(layer.top):
             needed.update(layer.bottom)
@@ -166,7 +168,7 @@ def rate(net_parameter: Any, base_lr: float) -> str | None:
     -------
     str or None
     """
-    normalised = any(layer.loss_param.normalize for layer in net_parameter.layer if 'Loss' in layer.type)
+    normalised = any(normalisation_of(layer) in MEANS for layer in losses_of(net_parameter))
     if normalised and base_lr < MEAN_RATE:
         return (f'the rate {base_lr:g} is one for a loss summed over pixels, but this loss is their mean: '
                 'nothing will be learnt; set normalize: false or raise the rate')
@@ -176,7 +178,29 @@ def rate(net_parameter: Any, base_lr: float) -> str | None:
     return None
 
 
-def disk(net: Any, run: Path, snapshots: int) -> str | None:
+def accumulation(net_parameter: Any, iter_size: int) -> str | None:
+    """A warning of gradients that Caffe does not add up over the passes of a step.
+
+    Parameters
+    ----------
+    net_parameter : caffe_pb2.NetParameter
+        For training.
+    iter_size : int
+        Passes of a step.
+
+    Returns
+    -------
+    str or None
+    """
+    found = [layer.name for layer in net_parameter.layer if layer.type == 'Scale' and len(layer.bottom) == 1
+             and (not layer.param or layer.param[0].lr_mult)]
+    if iter_size == 1 or not found:
+        return None
+    return (f'iter_size is {iter_size}, and Caffe\'s Scale layers ({", ".join(found)}) learn their factors from the '
+            'last of so many images alone; batch_size in the data layer, or ranks of mpirun, take all')
+
+
+def disk(net: Any, run: Path, snapshots: int, type: str = 'SGD') -> str | None:
     """A warning when the disk has too little room for the snapshots of the run.
 
     Parameters
@@ -186,6 +210,8 @@ def disk(net: Any, run: Path, snapshots: int) -> str | None:
         A folder on that disk.
     snapshots : int
         How many will be kept.
+    type : str
+        Of the solver.
 
     Returns
     -------
@@ -196,7 +222,7 @@ def disk(net: Any, run: Path, snapshots: int) -> str | None:
     cli.Failed
         Not even one snapshot fits.
     """
-    need, free = snapshot.size(net), shutil.disk_usage(run).free
+    need, free = snapshot.size(net, type), shutil.disk_usage(run).free
     if free < need * snapshot.ROOM:
         raise cli.Failed(f'{run} has room for {free / 1e9:.2f} GB, one snapshot needs {need / 1e9:.2f} GB: free '
                          'some, or name another folder with --run')

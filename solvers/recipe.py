@@ -1,8 +1,7 @@
 """A training schedule as data, and the Caffe `SolverParameter` it stands for."""
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from cli import BadInput
 from surgery.solver_parameter import solver_parameter
 
 
@@ -47,20 +46,6 @@ class Recipe:
             iter_size=self.iter_size, max_iter=self.max_iter or self.iterations, weight_decay=self.weight_decay,
             snapshot=self.snapshot, snapshot_prefix='snapshot/train')
 
-    @classmethod
-    def of_solver(cls, solver: Any) -> 'Recipe':
-        """The recipe of a `SolverParameter`, scored as often as it takes snapshots.
-
-        Raises
-        ------
-        BadInput
-            It is not one of SGD at a fixed rate with snapshots and a test net.
-        """
-        if solver.lr_policy != 'fixed' or solver.type not in ('', 'SGD') or solver.base_lr <= 0:
-            raise BadInput(f'the solver is {solver.type or "SGD"} with lr_policy {solver.lr_policy!r}: write type SGD '
-                           'and lr_policy "fixed" with a base_lr above 0')
-        if solver.max_iter < 1 or solver.snapshot < 1 or not list(solver.test_iter):
-            raise BadInput('the solver lacks max_iter, snapshot or test_iter: write numbers above 0')
-        return cls(base_lr=solver.base_lr, iterations=solver.max_iter, score_every=solver.snapshot,
-                   snapshot=solver.snapshot, test_iter=solver.test_iter[0], momentum=solver.momentum,
-                   weight_decay=solver.weight_decay, iter_size=solver.iter_size)
+    def facts(self) -> dict[str, Any]:
+        """What `run.json` notes of it: numbers, words and lists of them."""
+        return asdict(self)

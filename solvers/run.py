@@ -18,7 +18,6 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -144,6 +143,14 @@ def alone(run: Path, first: bool = True) -> Iterator[None]:
         yield
 
 
+def initial_of(run: Path) -> list[Path]:
+    """The caffemodels that a run started from, as it noted; none where that cannot be read."""
+    try:
+        return [Path(str(name)) for name in Run(run).about.get('initial', ())]
+    except (BadInput, TypeError):
+        return []
+
+
 def is_held(run: Path) -> bool:
     """Whether a process trains in the folder now."""
     lock = run / 'lock'
@@ -172,18 +179,31 @@ def write_down(training: Training, run: Path, initial: Sequence[Path], device_na
         How many data-parallel ranks train.
     """
     import caffe
-    training.emit(run)
+    write_nets(training, run, ranks)
+    files.write_json(run / 'run.json', {
+        'net': training.net, 'recipe': training.recipe.facts(), 'initial': [str(path) for path in initial],
+        'device': device_name, 'ranks': ranks, 'commit': commit(),
+        'versions': {'python': platform.python_version(), 'numpy': np.__version__, 'caffe': caffe.__version__},
+    })
+
+
+def write_nets(training: Training, folder: Path, ranks: int = 1) -> None:
+    """Write the prototxts as the loop reads them: the solver's steps are Caffe's, its snapshots the loop's.
+
+    Parameters
+    ----------
+    training : Training
+    folder : Path
+    ranks : int
+        How many data-parallel ranks train.
+    """
+    training.emit(folder)
     solver = training.recipe.solver(*training.phases)
     solver.ClearField('snapshot')  # the loop takes them, whole or not at all
     solver.snapshot_prefix = snapshot.PREFIX
     if ranks > 1 and not nccl.layer_wise(training.fcn(training.phases[0]), solver.iter_size):
         solver.layer_wise_reduce = False
-    files.write(run / 'solver.prototxt', str(solver))
-    files.write_json(run / 'run.json', {
-        'net': training.net, 'recipe': asdict(training.recipe), 'initial': [str(path) for path in initial],
-        'device': device_name, 'ranks': ranks, 'commit': commit(),
-        'versions': {'python': platform.python_version(), 'numpy': np.__version__, 'caffe': caffe.__version__},
-    })
+    files.write(folder / 'solver.prototxt', str(solver))
 
 
 def commit() -> str | None:

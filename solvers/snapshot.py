@@ -4,13 +4,12 @@ A power cut or a full disk can still leave a folder whose files are short, so th
 SHA-256, and a snapshot that does not match it, or is of another net, is passed over.
 """
 import contextlib
-import itertools
 import json
 import math
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cli
 import files
@@ -20,7 +19,30 @@ MANIFEST = 'snapshot.json'
 PREFIX = 'train'    # of the solver's file names
 ROOM = 1.05  # of the bytes of two copies of the parameters: what a snapshot needs
 
+HISTORIES = {'Adam': 2, 'AdaDelta': 2}  # numbers that a solver keeps for each parameter; 1 of the other types
+
 Shapes = dict[str, list[list[int]]]     # layer -> the shape of each of its parameters
+
+
+class Expected(NamedTuple):
+    """What a snapshot must fit.
+
+    Attributes
+    ----------
+    shapes : dict
+        Of the parameters, by layer.
+    history : list of list of int
+        Of the solver's state: one for each parameter that learns, of those that layers share one for all, and with some
+        types of solvers all of them once more.
+    """
+    shapes: Shapes
+    history: list[list[int]]
+
+
+def expected(net: Any, type: str = 'SGD') -> Expected:
+    """What a snapshot of a solver of some type for a net must fit."""
+    owned = {blob.data.ctypes.data: list(blob.shape) for blobs in net.params.values() for blob in blobs}
+    return Expected(shapes(net), [*owned.values()] * HISTORIES.get(type, 1))
 
 
 class DiskFull(Exception):
@@ -32,12 +54,13 @@ def shapes(net: Any) -> Shapes:
     return {name: [list(blob.shape) for blob in blobs] for name, blobs in net.params.items()}
 
 
-def size(net: Any) -> int:
-    """Bytes of a snapshot: weights and momentum, each as many float32 as the net has parameters."""
-    return 2 * 4 * int(sum(blob.count for blobs in net.params.values() for blob in blobs))
+def size(net: Any, type: str = 'SGD') -> int:
+    """Bytes of a snapshot: weights, and the state of a solver of some type, such as momentum, all of them float32."""
+    history = sum(math.prod(shape) for shape in expected(net, type).history)
+    return 4 * int(sum(blob.count for blobs in net.params.values() for blob in blobs) + history)
 
 
-def save(solver: Any, folder: Path, passes: int, keep: int | None = None) -> Path:
+def save(solver: Any, folder: Path, passes: int, keep: int | None = None, type: str = 'SGD') -> Path:
     """Write weights and state of `solver` as `folder/<iteration>/`.
 
     Parameters
@@ -49,6 +72,8 @@ def save(solver: Any, folder: Path, passes: int, keep: int | None = None) -> Pat
         Images the run has seen, noted for resuming.
     keep : int, optional
         Remove all but so many snapshots, the oldest first.
+    type : str
+        Of the solver.
 
     Returns
     -------
@@ -63,21 +88,21 @@ def save(solver: Any, folder: Path, passes: int, keep: int | None = None) -> Pat
     partial = folder / '.partial'
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        return _save(solver, folder, partial, passes, keep)
+        return _save(solver, folder, partial, passes, keep, size(solver.net, type))
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _save(solver: Any, folder: Path, partial: Path, passes: int, keep: int | None) -> Path:
+def _save(solver: Any, folder: Path, partial: Path, passes: int, keep: int | None, whole: int) -> Path:
     partial.mkdir(parents=True)
-    need, free = int(size(solver.net) * ROOM), shutil.disk_usage(partial).free
+    need, free = int(whole * ROOM), shutil.disk_usage(partial).free
     if free < need:     # Caffe would abort, or not notice
         raise DiskFull(f'{folder} has room for {free / 1e6:.0f} MB, a snapshot needs {need / 1e6:.0f} MB')
     # The solver names its files by its prefix, and the state names the weights: inside the folder both stay relative.
     with contextlib.chdir(partial):
         solver.snapshot()
     written = {path.name: (path.stat().st_size, files.sha256(path)) for path in sorted(partial.iterdir())}
-    if sum(length for length, _ in written.values()) < size(solver.net):
+    if sum(length for length, _ in written.values()) < whole:
         raise DiskFull(f'{folder}: a snapshot was cut short, probably because the disk is full')
     manifest = {'iteration': solver.iter, 'passes': passes, 'shapes': shapes(solver.net), 'files': written}
     (partial / MANIFEST).write_text(json.dumps(manifest) + '\n')
@@ -102,7 +127,7 @@ def state(snapshot: Path) -> Path:
     return weights(snapshot).with_suffix('.solverstate')
 
 
-def restore(solver: Any, snapshot: Path) -> int:
+def restore(solver: Any, snapshot: Path, fits: Expected) -> int:
     """Bring a solver to the weights, momentum and iteration of a snapshot.
 
     Parameters
@@ -110,6 +135,8 @@ def restore(solver: Any, snapshot: Path) -> int:
     solver : caffe.Solver
         Of the net that the snapshot is of.
     snapshot : Path
+    fits : Expected
+        Of that solver.
 
     Returns
     -------
@@ -122,10 +149,10 @@ def restore(solver: Any, snapshot: Path) -> int:
         The weights or the state do not fit the solver.
     """
     net = solver.net
-    for layer, blobs in _saved_weights(snapshot, shapes(net)).items():
+    for layer, blobs in _saved_weights(snapshot, fits.shapes).items():
         for blob, saved in zip(net.params[layer], blobs, strict=True):
             blob.data[...] = saved
-    with files.in_memory(_saved_state(snapshot, shapes(net)).SerializeToString()) as path:
+    with files.in_memory(_saved_state(snapshot, fits.history).SerializeToString()) as path:
         solver.restore(str(path))
     return int(json.loads(files.read_text(snapshot / MANIFEST))['passes'])
 
@@ -142,7 +169,7 @@ def _saved_weights(snapshot: Path, expected: Shapes) -> Weights:
     return saved
 
 
-def _saved_state(snapshot: Path, expected: Shapes) -> Any:
+def _saved_state(snapshot: Path, history: list[list[int]]) -> Any:
     """The `SolverState` of a snapshot without the weights that it names; BadInput where it does not fit the net.
 
     Caffe would read whatever file it names, and take a momentum of any shape and then compute beyond its end.
@@ -158,7 +185,7 @@ def _saved_state(snapshot: Path, expected: Shapes) -> Any:
         raise cli.BadInput(f'{path.name} is not the state of a solver') from None
     if saved.iter != int(snapshot.name):
         raise cli.BadInput(f'{path.name} is of iteration {saved.iter}')
-    if [_shape(blob) for blob in saved.history] != list(itertools.chain(*expected.values())):
+    if [_shape(blob) for blob in saved.history] != history:
         raise cli.BadInput(f'{path.name} has a momentum that is not of the shapes of the parameters')
     saved.ClearField('learned_net')
     return saved
@@ -175,31 +202,31 @@ def list_snapshots(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob('[0-9]*') if path.is_dir())
 
 
-def newest(folder: Path, expected: Shapes | None = None) -> Path | None:
+def newest(folder: Path, fits: Expected | None = None) -> Path | None:
     """The newest snapshot in `folder` that is whole and fits, or None; says which ones were passed over and why.
 
     Parameters
     ----------
     folder : Path
-    expected : dict, optional
-        The `shapes` of the net that is to be restored.
+    fits : Expected, optional
+        Of the solver that is to be restored.
     """
     for snapshot in reversed(list_snapshots(folder)):
-        problem = problem_of(snapshot, expected)
+        problem = problem_of(snapshot, fits)
         if not problem:
             return snapshot
         cli.say(f'warning: snapshot {snapshot} is passed over: {problem}')
     return None
 
 
-def problem_of(snapshot: Path, expected: Shapes | None = None) -> str | None:
+def problem_of(snapshot: Path, fits: Expected | None = None) -> str | None:
     """What is wrong with a snapshot.
 
     Parameters
     ----------
     snapshot : Path
-    expected : dict, optional
-        The `shapes` of the net that is to be restored.
+    fits : Expected, optional
+        Of the solver that is to be restored.
 
     Returns
     -------
@@ -220,11 +247,11 @@ def problem_of(snapshot: Path, expected: Shapes | None = None) -> str | None:
                 return f'{name} has {(snapshot / name).stat().st_size} bytes instead of {length}'
             if files.sha256(snapshot / name) != digest:
                 return f'{name} has changed since it was written'
-        if expected is not None and found != expected:
-            return _difference(found, expected)
-        if expected is not None:
-            _saved_weights(snapshot, expected)
-            _saved_state(snapshot, expected)
+        if fits is not None and found != fits.shapes:
+            return _difference(found, fits.shapes)
+        if fits is not None:
+            _saved_weights(snapshot, fits.shapes)
+            _saved_state(snapshot, fits.history)
     except (cli.BadInput, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         return f'{MANIFEST} or what it names cannot be read ({problem})'
     return None

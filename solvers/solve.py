@@ -1,4 +1,4 @@
-"""The command line of every net's `solve.py`, and of `python -m nets train`."""
+"""The command line of every net's `solve.py`, of `python -m nets train` and of `python -m solvers train`."""
 import argparse
 import os
 import sys
@@ -12,7 +12,8 @@ from accel import device, ranks
 from data_layers import data_home
 from solvers import snapshot, weights
 from solvers.loop import solve, warn
-from solvers.run import snapshots_of
+from solvers.run import initial_of, snapshots_of
+from solvers.schedule import check_length
 from solvers.source import open_source
 from solvers.training import Training, checked
 
@@ -37,6 +38,12 @@ def main(training: Training) -> None:
 def parser(net: str) -> cli.Parser:
     """The command line that every `solve.py` has."""
     result = cli.Parser(description=f'Train {net}.')
+    add_arguments(result, net)
+    return result
+
+
+def add_arguments(result: argparse.ArgumentParser, net: str) -> None:
+    """Let a command line say how a net is trained."""
     cli.add_device_arguments(result, 'gpu')
     result.add_argument('--iterations', type=int, metavar='N', help='stop after N steps instead of the recipe\'s')
     result.add_argument('--resume', action='store_true', help='continue from the newest snapshot of the run')
@@ -46,7 +53,6 @@ def parser(net: str) -> cli.Parser:
     result.add_argument('--data', type=Path, metavar='DIR', help='folder of the data sets (default: $FCN_DATA)')
     result.add_argument('--weights', type=Path, action='append', metavar='FILE',
                         help='caffemodel to start from; again for each further one a net is made of')
-    return result
 
 
 def train(training: Training, args: argparse.Namespace) -> None:
@@ -58,17 +64,15 @@ def train(training: Training, args: argparse.Namespace) -> None:
         A wrong call, or data or weights are missing or do not fit.
     """
     number, why = device.pick(args.gpu, args.cpu)
-    check_call(args)
-    if args.workers is not None:
-        os.environ['FCN_WORKERS'] = str(args.workers)
-    os.environ['FCN_DATA'] = str((args.data or data_home()).resolve())
+    set_environment(args)
     run = (args.run or weights.runs_folder() / training.net).resolve()
     if args.iterations:
         training = replace(training, recipe=replace(training.recipe, iterations=args.iterations))
+    check_length(training.recipe)
     for split in training.phases:
         open_source(training.fcn(split))  # missing data is said before anything else is looked for
     begun = args.resume and snapshot.list_snapshots(snapshots_of(run))
-    initial = [] if begun else initial_weights(training, args.weights)
+    initial = initial_of(run) if begun else initial_weights(training, args.weights)
     processor = device.use(number, why)
     first = ranks.world().first
     if first:
@@ -79,6 +83,14 @@ def train(training: Training, args: argparse.Namespace) -> None:
             cli.show(f'{training.net}: {label}', *str(matrix).split('\n'))
         cli.show(f'weights, scores and curves are in {run}')
         tell_finished(run, number)
+
+
+def set_environment(args: argparse.Namespace) -> None:
+    """Let all that reads data know what the command line says of it; raises `cli.BadInput` for numbers out of range."""
+    check_call(args)
+    if args.workers is not None:
+        os.environ['FCN_WORKERS'] = str(args.workers)
+    os.environ['FCN_DATA'] = str((args.data or data_home()).resolve())
 
 
 def check_call(args: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from cli import BadInput
 from data_layers import Dataset, dataset_type, open_dataset, param_str
+from solvers.losses import losses_of
 
 
 def data_layer(net: Any) -> Any:
@@ -84,8 +85,12 @@ def open_source(net: Any) -> Dataset:
 
 
 def tasks(net: Any) -> dict[str, str]:
-    """The (score blob -> label blob) pairs of a `NetParameter`: what each of its softmax losses compares."""
-    return {layer.bottom[0]: layer.bottom[1] for layer in net.layer if layer.type == 'SoftmaxWithLoss'}
+    """The (score blob -> label blob) pairs of a `NetParameter`: what its losses compare, of each label the last one's.
+
+    Losses before that, at layers below, only help it to learn.
+    """
+    last = {layer.bottom[1]: layer.bottom[0] for layer in losses_of(net)}
+    return {score: label for label, score in last.items()}
 
 
 class Source:

@@ -20,6 +20,22 @@ def transplant_all(net: Any, *sources: Any) -> list[Report]:
     return [transplant(net, source) for source in sources]
 
 
+def transplant_known(net: Any, *sources: Any) -> list[Report]:
+    """As `transplant_all`, of which every source must have a layer of the net.
+
+    Raises
+    ------
+    BadInput
+        None of a source's layers is in the net.
+    """
+    reports = transplant_all(net, *sources)
+    for source, report in zip(sources, reports, strict=True):
+        if not report.copied and not report.coerced:
+            raise BadInput(f'none of the layers of the weights ({", ".join(source)}) is in the net, or none with '
+                           'weights; name another caffemodel with --weights')
+    return reports
+
+
 @dataclass(frozen=True)
 class Training:
     """A net and how it is trained.

@@ -72,7 +72,7 @@ def fill_bilinear(net: Any, layers: Iterable[str] | None = None) -> dict[str, tu
     With one output channel every input channel is written to it, with one input channel it is written to every output.
     """
     params = parameters(net)
-    names = list(layers) if layers is not None else deconvolutions(net)
+    names = list(layers) if layers is not None else _deconvolutions(net)
     shapes: dict[str, tuple[int, ...]] = {}
     for name in names:
         if not params.get(name):
@@ -91,8 +91,7 @@ def fill_bilinear(net: Any, layers: Iterable[str] | None = None) -> dict[str, tu
     return shapes
 
 
-def deconvolutions(net: Any) -> list[str]:
-    """The Deconvolutions of a `caffe.Net`; TypeError for a mapping, which does not say its layers' types."""
+def _deconvolutions(net: Any) -> list[str]:
     try:
         return [str(name) for name, layer in zip(net._layer_names, net.layers, strict=True)
                 if layer.type == 'Deconvolution']

@@ -21,6 +21,7 @@ from solvers import __main__ as runs  # noqa: E402
 from solvers import monitor, preflight, snapshot  # noqa: E402
 from solvers.instance import instantiate  # noqa: E402
 from solvers.loop import Diverged, solve  # noqa: E402
+from surgery import fill_bilinear  # noqa: E402
 from tests.helpers import datasets, tiny  # noqa: E402
 from tests.helpers.training_process import TrainingProcess  # noqa: E402
 
@@ -217,6 +218,8 @@ def test_preflight_warns_of_rates_for_the_other_loss():
 def test_preflight_finds_layers_that_nothing_passes(voc):
     net_parameter = tiny.fcn('train')
     net = instantiate(net_parameter, caffe.TRAIN)
+    assert preflight.unlearnable(net, net_parameter) == ['upscore']     # which does not learn
+    fill_bilinear(net)
     assert preflight.unlearnable(net, net_parameter) == []
     net.params['conv1_1'][0].data[...] = 0
     assert preflight.unlearnable(net, net_parameter) == ['conv1_1']     # the score, zero too, may be

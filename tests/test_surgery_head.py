@@ -10,7 +10,7 @@ caffe = pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 from cli import BadInput, run  # noqa: E402
 from data_layers import DATASETS  # noqa: E402
 from data_layers.voc import CLASSES  # noqa: E402
-from solvers.prototxts import read_training  # noqa: E402
+from solvers.folder import read_training  # noqa: E402
 from surgery import __main__ as command  # noqa: E402
 from surgery import convolutionalize, head, prepare, read_net, read_weights, write_prototxt  # noqa: E402
 from surgery.coordinates import fields  # noqa: E402

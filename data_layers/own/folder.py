@@ -11,6 +11,10 @@
 and a list for each split, `train.tsv` and `val.tsv`: lines of id, photograph and mask, separated by tabs, paths below
 `folder`. `values` says what each value stored in a mask means: a class, or null for void. Several values may mean one
 class. The values of index masks are numbers, those of colour masks look like "128 64 128", those of polygons are names.
+
+With "masks": "planes" classes may overlap: each has masks of its own, where every pixel that is not 0 shows it. A list
+then names a mask with a star, such as masks/*/photo1.png, in whose place `values` are put: "values": {"road": "road",
+"person": "person", "dirt": null}. A class without such a file is not in the photograph; null makes void of all classes.
 """
 import json
 from collections.abc import Sequence
@@ -22,10 +26,11 @@ import numpy as np
 import files
 from cli import BadInput
 from data_layers.dataset import VOC_MEAN, Dataset
-from data_layers.own.masks import KINDS, read_stored, stored_size
-from data_layers.reading import VOID, read_json, read_lines
+from data_layers.own.masks import KINDS, index_values, read_stored, stored_size
+from data_layers.reading import VOID, read_json, read_lines, read_pixels
 
 CARD = 'dataset.json'
+PLANES = 'planes'       # masks of classes that overlap, a file for each class
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Card:
     folder : path
         Where the pictures are; relative to the folder of dataset.json.
     masks : str
-        Their kind, one of `masks.KINDS`.
+        Their kind, one of `masks.KINDS`, or `PLANES`.
     classes : tuple of str
         In the order of the net's output.
     values : dict
@@ -80,7 +85,7 @@ def read_card(root: Path) -> Card:
     folder, masks, classes, values, mean = (known[key] for key in keys)
     fit = {
         'folder': isinstance(folder, str) and folder != '',
-        'masks': masks in KINDS,
+        'masks': masks in (*KINDS, PLANES),
         'classes': (isinstance(classes, list) and all(isinstance(name, str) for name in classes)
                     and 1 <= len(classes) <= VOID and len({*classes}) == len(classes)),
         'values': isinstance(values, dict) and isinstance(classes, list) and
@@ -129,7 +134,7 @@ class Folder(Dataset):
         place = cls.locate(root)
         card = read_card(place)
         about = dict(name=name or cls.name, place=place, card=card, means={'data': card.mean},
-                     classes={'label': card.classes})
+                     classes={'label': card.classes}, overlapping=card.masks == PLANES)
         return type('Folder', (cls,), about)
 
     @classmethod
@@ -179,6 +184,9 @@ class Folder(Dataset):
             if len(fields) != 3:
                 raise BadInput(f'{path} has the line {line[:80]!r}, which is not an id, a photograph and a mask, '
                                'separated by tabs')
+            if self.overlapping and fields[2].count('*') != 1:
+                raise BadInput(f'{path} has the mask {fields[2]!r} without one *, in whose place the values of {CARD} '
+                               'are put')
             found[fields[0]] = self.card.folder / fields[1], self.card.folder / fields[2]
         return found
 
@@ -189,9 +197,53 @@ class Folder(Dataset):
         return self.paths[id][top != 'data']
 
     def size_of(self, top: str, path: Path) -> tuple[int, ...] | None:
-        return super().size_of(top, path) if top == 'data' else stored_size(path)
+        if top == 'data':
+            return super().size_of(top, path)
+        return stored_size(next(iter(self.planes(path)), path) if self.overlapping else path)
+
+    def planes(self, path: Path) -> dict[Path, str | None]:
+        """The masks of the classes that a photograph shows: file -> class, or None for void."""
+        before, _, after = str(path).rpartition('*')
+        paths = {Path(before + key + after): name for key, name in self.card.values.items()}
+        return {path: name for path, name in paths.items() if path.exists()}
+
+    def read_planes(self, path: Path) -> np.ndarray:
+        """Read the masks of classes that overlap.
+
+        Parameters
+        ----------
+        path : path
+            With a star.
+
+        Returns
+        -------
+        array of uint8, K x H x W
+            1 where the class is, 0 where not, 255 where it is void.
+
+        Raises
+        ------
+        BadInput
+            There is no mask, or one cannot be read, or they differ in size.
+        """
+        names = self.planes(path)
+        masks = {one: index_values(read_pixels(one), one) != 0 for one in names}
+        if not masks:
+            raise BadInput(f'{path} leads to no mask for any of the values of {self.root / CARD}; add one, perhaps 0 '
+                           'everywhere')
+        first, *others = masks
+        if odd := [one for one in others if masks[one].shape != masks[first].shape]:
+            raise BadInput(f'{odd[0]} is of another size than {first}; replace the wrong one, they must agree')
+        result = np.zeros((len(self.card.classes), *masks[first].shape), np.uint8)
+        for one, name in sorted(names.items(), key=lambda item: item[1] is None):   # void comes last
+            if name is None:
+                result[:, masks[one]] = VOID
+            else:
+                result[self.card.classes.index(name), masks[one]] = 1
+        return result
 
     def read_label(self, top: str, path: Path) -> np.ndarray:
+        if self.overlapping:
+            return self.read_planes(path)
         positions, keys = read_stored(path, self.card.masks)
         number = {name: index for index, name in enumerate(self.card.classes)} | {None: VOID}
         if strange := [key for key in keys if key not in self.card.values]:
