@@ -82,19 +82,50 @@ def prepare(net: Any, weights: Weights, size: tuple[int, int] | None = None,
     BadInput
         The net does not fit together or its weights do not fit it; names the layer.
     """
-    net = at_phase(net, 'TEST', stages)
-    _any_engine(net)
-    removed: list[tuple[str, str]] = []
-    net, images, transform = _feed(net, weights, size, removed)
-    net, outputs = _cut(net, images, removed)
-    shapes = _shapes(net)
+    trimmed = trim(net, weights, size, stages)
+    net, shapes = trimmed.net, trimmed.shapes
     inputs = {name: shapes.blobs[name] for layer in net.layer if layer.type == 'Input' for name in layer.top}
     if len({shape[2:] for shape in inputs.values()}) != 1:
         raise BadInput(f'inputs of different sizes: {", ".join(f"{n} {by(s)}" for n, s in inputs.items())}')
     params = {layer.name: shape for layer, shape in zip(net.layer, shapes.params, strict=True) if shape}
     fitted, unused, missing = _fit(params, weights)
     _share(net, params, weights, fitted, missing)
-    return Classifier(net, shapes, inputs, outputs, fitted, transform, removed, unused, missing)
+    return Classifier(net, shapes, inputs, trimmed.outputs, fitted, trimmed.transform, trimmed.removed, unused, missing)
+
+
+class Trimmed(NamedTuple):
+    """A net from its images to its outputs; attributes as of `Classifier`."""
+
+    net: Any
+    shapes: Shapes
+    outputs: list[str]
+    transform: Transform
+    removed: list[tuple[str, str]]
+
+
+def trim(net: Any, weights: Weights, size: tuple[int, int] | None = None, stages: Sequence[str] = ()) -> Trimmed:
+    """Cut a net down to what turns images into outputs in the TEST phase.
+
+    Parameters
+    ----------
+    net, weights, size, stages
+        As for `prepare`; of the weights only the channels of a data layer's images are told.
+
+    Returns
+    -------
+    Trimmed
+
+    Raises
+    ------
+    BadInput
+        The net does not fit together; names the layer.
+    """
+    net = at_phase(net, 'TEST', stages)
+    _any_engine(net)
+    removed: list[tuple[str, str]] = []
+    net, images, transform = _feed(net, weights, size, removed)
+    net, outputs = _cut(net, images, removed)
+    return Trimmed(net, _shapes(net), outputs, transform, removed)
 
 
 def _any_engine(net: Any) -> None:

@@ -121,9 +121,9 @@ def _convert(layer: Any, blobs: dict[str, DenseBlob], tops: list[Shape]) -> Chan
 
     `blobs` has the classifier's blobs so far, by name; the layer's tops, of the classifier's shapes `tops`, are added.
     """
-    rule = layer_type(layer.type).dense
+    rule, refused = layer_type(layer.type).dense, layer_type(layer.type).refused
     if rule is None:
-        raise BadInput('a layer of a type that is not known here')
+        raise BadInput(f'it {refused}' if refused else 'a layer of a type that is not known here')
     bottoms, names = [blobs[name] for name in layer.bottom], list(layer.top)
     result = rule(layer, bottoms, tops)
     if isinstance(result, Alias):

@@ -12,8 +12,9 @@ import nets  # noqa: E402
 from data_layers.pictures import softmax  # noqa: E402
 from data_layers.submission import FOLDER  # noqa: E402
 from nets import alexnet, infer  # noqa: E402
-from solvers import capacity, tiles  # noqa: E402
+from solvers import capacity, segmenting, tiles  # noqa: E402
 from solvers.instance import segment  # noqa: E402
+from solvers.segmenting import Way, segment_image  # noqa: E402
 from surgery.shapes import infer as infer_shapes  # noqa: E402
 from tests.helpers import datasets, narrow_nets, own  # noqa: E402
 
@@ -42,7 +43,7 @@ def test_tiles_that_overlap_by_what_a_score_sees_give_the_scores_of_the_whole_im
     expected = whole_image(net, images)
     cut = tiles.tiling(parameter, side)
     assert len(list(tiles.pieces(images, cut))) == count and cut.overlap >= cut.enough
-    found = tiles.segment_in_tiles(net, images, cut, probabilities=True)
+    found = segment_image(net, images, Way(cut), probabilities=True)
     assert found.keys() == expected.keys()
     for score, whole in expected.items():
         assert np.median(softmax(whole).max(0)) < 0.9 and whole.std((1, 2)).max() > 0.1     # not saturated, not flat
@@ -56,7 +57,7 @@ def test_of_smaller_tiles_only_the_scores_beside_the_seams_differ():
     whole = softmax(whole_image(net, images)['score'])
     cut = tiles.tiling(parameter, 512)
     (_, seam), = [(span.first, span.last) for span in cut.spans(700, 0)][:1]
-    found = tiles.segment_in_tiles(net, images, cut, probabilities=True)['score'].probabilities
+    found = segment_image(net, images, Way(cut), probabilities=True)['score'].probabilities
     wrong = np.flatnonzero(np.abs(found - whole).max((0, 2)) > 1e-4)
     beside = (cut.enough - cut.overlap) / 2
     assert wrong.size and seam - beside <= wrong.min() and wrong.max() <= seam + beside
@@ -86,11 +87,11 @@ def test_memory_is_that_of_a_tile(monkeypatch):
     cut, sizes = tiles.tiling(parameter, 256), []
     images = images_of(parameter, 700, 600)
 
-    def spied(net, tile):
+    def spied(net, tile, **options):
         sizes.append(tile['data'].shape)
-        return segment(net, tile)
-    monkeypatch.setattr(tiles, 'segment', spied)
-    tiles.segment_in_tiles(net, images, cut)
+        return segment(net, tile, **options)
+    monkeypatch.setattr(segmenting, 'segment', spied)
+    segment_image(net, images, Way(cut))
     assert max(sizes) == (3, 256, 256)
     held = sum(blob.count for name, blob in net.blobs.items() if '_split_' not in name)
     shapes = infer_shapes(parameter, {'data': (1, 3, 256, 256)})
