@@ -13,14 +13,14 @@ from solvers.foreign import instantiate_foreign
 from solvers.instance import instantiate, load
 from solvers.run import Run
 from solvers.segmenting import Way, scaled
-from solvers.source import Source, source_of_photographs
+from solvers.source import Source, source_of, source_of_photographs
 from solvers.training import Training
 from surgery.caffemodel import by, read_weights
 from surgery.layers import Fields
 from surgery.preparation import ORDERS, Preparation
 from surgery.prototxt import read_net
 from surgery.scoring import Scoring, scoring
-from surgery.shapes import infer
+from surgery.shapes import TooLarge, infer
 
 
 @dataclass(frozen=True)
@@ -88,33 +88,48 @@ class Deploy:
             Says what to do.
         """
         *_, height, width = next(iter(images.values())).shape
+        self.check_size(images, what, way)
         self._check_probabilities((height, width), what, way, probabilities)
         for size in way.sizes(height, width):
             inputs = {name: (1, len(image), *size) for name, image in images.items()}
-            if self.foreign:
-                self._check_size(inputs, what)
             held = check_fits(self.parameter, inputs, f'a tile of {what}' if way.cut else what, held,
                               lambda side: f'give --tile {side} or less, which segments it in tiles of so many pixels '
                               'a side')
         # In tiles on the host, blobs are given back.
         return held if device.on_gpu() or not way.cut else 0
 
-    def _check_size(self, inputs: Mapping[str, tuple[int, ...]], what: str) -> None:
-        """Refuse a size of image at which parameters would have other shapes, or layers do not meet."""
-        *_, height, width = next(iter(inputs.values()))
+    def check_size(self, images: Mapping[str, Any], what: str, way: Way) -> None:
+        """Refuse an image of a size at which layers do not meet, or parameters would have other shapes.
+
+        Parameters
+        ----------
+        images, what, way
+            As of `check_room`.
+
+        Raises
+        ------
+        BadInput
+            Names the layer.
+        """
+        if not self.foreign:
+            return
+        *_, height, width = next(iter(images.values())).shape
         known = infer(self.parameter)
-        own = by(next(known.blobs[name] for name in inputs)[2:])
-        try:
-            found = infer(self.parameter, dict(inputs))
-        except BadInput as problem:
-            if self.multiple > 1 and (height % self.multiple or width % self.multiple) or not self.multiple:
-                raise BadInput(f'{what} is {width}x{height} pixels, a size that this net does not take ({problem}); '
-                               f'its own is {own}, height by width') from None
-            return      # too large, say, which `check_fits` tells
-        for layer, mine, theirs in zip(self.parameter.layer, known.params, found.params, strict=True):
-            if mine != theirs:
-                raise BadInput(f'{what} is {width}x{height} pixels, and layer {layer.name} ({layer.type}) takes images '
-                               f'of {own} pixels, height by width, alone')
+        own = next(by(known.blobs[name][2:]) for name in images)
+        for size in way.sizes(height, width):
+            try:
+                found = infer(self.parameter, {name: (1, len(image), *size) for name, image in images.items()})
+                layer = next((layer for layer, mine, theirs in zip(
+                    self.parameter.layer, known.params, found.params, strict=True) if mine != theirs), None)
+                reason = layer and f'layer {layer.name} ({layer.type})'
+            except TooLarge:        # which `check_room` tells
+                continue
+            except BadInput as problem:
+                reason = str(problem)
+            if reason:
+                raise BadInput(f'{what} is {width}x{height} pixels, a size that this net does not take ({reason}); it '
+                               + (f'takes multiples of {self.multiple}' if self.multiple > 1 else
+                                  f'was made for {own}, height by width'))
 
     def _check_probabilities(self, size: tuple[int, int], what: str, way: Way, kept: bool) -> None:
         """Refuse an image whose probabilities, which are kept whole, do not fit into memory."""
@@ -125,6 +140,20 @@ class Deploy:
             raise BadInput(f'{what} is {size[1]}x{size[0]} pixels, whose probabilities take {need / 1e9:.1f} GB, and '
                            f'{free / 1e9:.1f} GB are free: leave --scores, --flip and --scales out, or cut it into '
                            'several images')
+
+
+def of_training(training: Training | Run, weights: Path, foreign: str = '') -> Deploy:
+    """The deploy net of a training or a run, which sees what its data layer gives.
+
+    Parameters
+    ----------
+    training : Training or Run
+    weights : Path
+        Its caffemodel.
+    foreign : str
+        As of `Deploy`.
+    """
+    return Deploy(training.net, training.fcn('deploy'), source_of(training), weights, foreign, 1, {}, training)
 
 
 def open_deploy(prototxt: Path, weights: Path, takes: Preparation, score: str | None = None) -> Deploy:

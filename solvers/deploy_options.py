@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 from cli import BadInput
 from data_layers import VOID
 from data_layers.own import classlist
-from solvers.deploy import Deploy, open_deploy
+from solvers.deploy import Deploy, of_training, open_deploy
 from solvers.prototxts import read_net, read_phases
 from solvers.run import Run, weights_of
 from solvers.segmenting import Way
-from solvers.source import data_layer, preparation_of, source_of
+from solvers.source import data_layer, preparation_of
 from solvers.tiles import tiling
 from solvers.training import Training
 from surgery import preparation
@@ -98,8 +98,7 @@ def chosen(args: argparse.Namespace, load: Callable[[str], Training], names: Col
     weights = args.weights or (weights_of(folder) if folder else None)
     if weights is None:
         raise BadInput(f'--weights FILE is missing: the caffemodel of {args.net}')
-    return Deploy(training.net, training.fcn('deploy'), source_of(training), weights,
-                  f'{folder / PROTOTXT}' if folder else '', 1, {}, training)
+    return of_training(training, weights, f'{folder / PROTOTXT}' if folder else '')
 
 
 def is_run(folder: Path) -> bool:
@@ -124,7 +123,7 @@ class Described(NamedTuple):
 
 
 def described(folder: Path) -> Described | None:
-    """What trains and scores in a folder of prototxts, such as `nets emit` writes; None for one with a deploy net alone.
+    """What trains and scores in a folder of prototxts, as `nets emit` writes; None for one with a deploy net alone.
 
     Raises
     ------

@@ -12,7 +12,7 @@ import nets  # noqa: E402
 from data_layers.pictures import softmax  # noqa: E402
 from data_layers.submission import FOLDER  # noqa: E402
 from nets import alexnet, infer  # noqa: E402
-from solvers import capacity, segmenting, tiles  # noqa: E402
+from solvers import capacity, deploy, segmenting, tiles  # noqa: E402
 from solvers.instance import segment  # noqa: E402
 from solvers.segmenting import Way, segment_image  # noqa: E402
 from surgery.shapes import infer as infer_shapes  # noqa: E402
@@ -184,6 +184,6 @@ def test_what_does_not_fit_is_told_a_tile_that_does(tmp_path, monkeypatch, capsy
     assert f'a tile of {tmp_path}' in (told := capsys.readouterr().err) and f'give --tile {side} or less' in told
     run(arguments, tmp_path / 'out', '--tile', side)
     assert Image.open(tmp_path / 'out/large.png').size == (1200, 900)
-    monkeypatch.setattr(infer, 'available', lambda: 4 * 21 * math.prod((1200, 900)) - 1)
+    monkeypatch.setattr(deploy, 'available', lambda: 4 * 21 * math.prod((1200, 900)) - 1)
     assert cli.run(infer.main, [*arguments, '--scores', '--out', str(tmp_path / 'out'), '--tile', str(side)]) == 2
     assert 'whose probabilities take 0.1 GB' in capsys.readouterr().err
