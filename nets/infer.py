@@ -18,8 +18,8 @@ these N, and less with larger ones (FCN-8s: 1.8 times with 2048).
 is resized bilinearly, and so are its scores on their way back. Both go with --tile.
 
 Any deploy net will do whose outputs are maps of scores, in a prototxt of any age. Softmax and ArgMax at its end are
-left out; maps coarser than the image are interpolated bilinearly; a single score is that of class 1 against class 0. What
-its input wants may stand in net.json beside the prototxt, {"mean": [B, G, R], "scale": 1, "order": "bgr",
+left out; maps coarser than the image are interpolated bilinearly; a single score is that of class 1 against class 0.
+What its input wants may stand in net.json beside the prototxt, {"mean": [B, G, R], "scale": 1, "order": "bgr",
 "multiple": 1, "classes": [...]}; options come before it.
 
 With --submission the images are those of VOC 2012 test, and DIR/results/VOC2012/Segmentation/comp6_test_cls/ID.png is

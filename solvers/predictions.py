@@ -104,8 +104,8 @@ def pairs(predictions: Path, truth: Path, ids: Path | None = None) -> list[Pair]
             more = [id for id in guesses if id not in truths]
             raise BadInput(f'{folder} has no picture for {len(missing)} of {len(wanted)}: {listing(missing)}'
                            + (f'; {predictions} has {len(more)} more: {listing(more)}' if more else '')
-                           + '; paths below both folders, without suffix, must be the same; --ids FILE scores those that '
-                             'it lists')
+                           + '; paths below both folders, without suffix, must be the same; --ids FILE scores those '
+                             'that it lists')
     if more := [id for id in guesses if id not in set(wanted)]:
         cli.say(f'warning: {predictions} has {len(more)} pictures that are not scored: {listing(more)}')
     result = [Pair(id, guesses[id], truths[id]) for id in dict.fromkeys(wanted)]

@@ -8,6 +8,7 @@ from typing import Any
 import files
 from cli import BadInput
 from solvers.recipe import Recipe
+from solvers.source import preparation_of
 from surgery import Report, transplant
 
 PROGRAM = 'solve.py'    # of a net's folder
@@ -51,10 +52,12 @@ class Training:
                 'solver': self.recipe.solver(train, test)}
 
     def emit(self, folder: Path) -> None:
-        """Write the prototxts into `folder`."""
+        """Write the prototxts into `folder`, and a net.json where a photograph is all that the net sees."""
         folder.mkdir(parents=True, exist_ok=True)
         for stem, message in self.prototxts().items():
             files.write(folder / f'{stem}.prototxt', str(message))
+        if (takes := preparation_of(self)) is not None:
+            takes.write(folder)
 
 
 def net_name(program: str) -> str:

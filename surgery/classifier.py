@@ -16,10 +16,14 @@ from .transplant import Entry
 
 
 class Transform(NamedTuple):
-    """What a data layer does to an image: `(image - mean) * scale`; the mean is in the net's channel order."""
+    """What a data layer does to an image: `(image - mean) * scale`; the mean is in the net's channel order.
+
+    A `mean_file` has another mean for every pixel.
+    """
 
     mean: tuple[float, ...] = ()
     scale: float = 1.0
+    mean_file: str = ''
 
 
 class Classifier(NamedTuple):
@@ -232,7 +236,7 @@ def _shared_blobs(net: Any, layer: Any, weights: Weights) -> list[np.ndarray] | 
 
 def _transform(layer: Any) -> Transform:
     p = layer.transform_param
-    return Transform(tuple(p.mean_value), p.scale)
+    return Transform(tuple(p.mean_value), p.scale, p.mean_file)
 
 
 # ----------------------------------------------------------------------------------------------------- cutting

@@ -144,7 +144,7 @@ def test_what_does_not_learn_has_no_gradients():
 def test_a_net_with_a_layer_of_unknown_shapes_is_let_in(one_is_huge):
     net = tiny.fcn('train')
     data = data_layer(net)
-    net.layer.add(name='mvn', type='MVN', bottom=[data.top[0]], top=['mvn'])
+    net.layer.add(name='spp', type='SPP', bottom=[data.top[0]], top=['spp'])
     assert preflight.sizes(net, open_source(net), capacity.forward_bytes) == 0
 
 
