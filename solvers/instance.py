@@ -114,12 +114,12 @@ def forward_sparingly(net: Any) -> None:
     sharing: dict[int, set[str]] = {}       # address -> blobs
     for i in range(len(tops)):
         net._forward(i, i)
-        for name in {*tops[i], *bottoms[i]}:
-            data = net.blobs[name].data
-            names = sharing.setdefault(data.ctypes.data, set())
-            names.add(name)
-            if all(last[other] <= i for other in names):
-                give_back(data)
+        arrays = {name: net.blobs[name].data for name in (*tops[i], *bottoms[i])}
+        for name, array in arrays.items():
+            sharing.setdefault(array.ctypes.data, set()).add(name)
+        for array in arrays.values():
+            if all(last[name] <= i for name in sharing[array.ctypes.data]):
+                give_back(array)
 
 
 def give_back(array: Array) -> None:
