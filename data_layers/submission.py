@@ -1,4 +1,5 @@
 """What the PASCAL VOC evaluation server takes: one index PNG an image of VOC 2012 test, in folders it knows."""
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,8 @@ class Submission:
     ----------
     dataset : Dataset
         VOC 2012 test.
-    trained : type of Dataset
-        What the net scores; its classes must be VOC's.
+    scored : sequence of sequence of str
+        Names of the classes that the net scores, for each of its tasks; they must be VOC's.
     out : path
         Gets `results/VOC2012/...`; pack that folder for the server.
 
@@ -29,9 +30,10 @@ class Submission:
         The net scores other classes.
     """
 
-    def __init__(self, dataset: Dataset, trained: type[Dataset], out: Path) -> None:
-        if trained.classes != dataset.classes:
-            raise BadInput(f'a submission needs a net of the VOC classes, not of {trained.title}')
+    def __init__(self, dataset: Dataset, scored: Sequence[Sequence[str]], out: Path) -> None:
+        if [*map(list, scored)] != [[*names] for names in dataset.classes.values()]:
+            found = ' and of '.join(', '.join(names[:3]) + ', ...' for names in scored)
+            raise BadInput(f'a submission needs a net of the VOC classes, in that order, not of {found}')
         self.dataset, self.folder = dataset, out / FOLDER
 
     def images(self) -> list[Path]:

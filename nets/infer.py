@@ -1,6 +1,7 @@
 """Segment images of any size with a trained net.
 
     python -m nets.infer --net voc-fcn8s --weights FILE IMAGE_OR_DIR ... --out DIR
+    python -m nets.infer --prototxt FILE --weights FILE --mean B,G,R --classes FILE IMAGE_OR_DIR ... --out DIR
 
 writes for each image `<name>.png`, the class of every pixel with the VOC palette, and `<name>_overlay.jpg`, the photo
 under those colours with a legend; `--scores` adds `<name>.npz`, the softmax probability of every class. A net of two
@@ -13,14 +14,22 @@ from N = 980 on with FCN-8s (FCN-16s 964, FCN-32s 932, FCN-AlexNet 832, FCN-Goog
 half, and some pixels beside the seams get another class. Of a large image, it computes about four times as much with
 these N, and less with larger ones (FCN-8s: 1.8 times with 2048).
 
+--flip and --scales average the probabilities, the softmax of the scores, over mirrored and resized images: each image
+is resized bilinearly, and so are its scores on their way back. Both go with --tile.
+
+Any deploy net will do whose outputs are maps of scores, in a prototxt of any age. Softmax and ArgMax at its end are
+left out; maps coarser than the image are interpolated bilinearly; a single score is that of class 1 against class 0.
+What its input wants may stand in net.json beside the prototxt, {"mean": [B, G, R], "scale": 1, "order": "bgr",
+"multiple": 1, "classes": [...]}; options come before it.
+
 With --submission the images are those of VOC 2012 test, and DIR/results/VOC2012/Segmentation/comp6_test_cls/ID.png is
 what the evaluation server takes; all of it is checked at the end.
 """
 import argparse
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import cli
 import nets
@@ -30,47 +39,44 @@ from data_layers import open_dataset
 from data_layers.pictures import image_files, write_segmentation
 from data_layers.submission import Submission
 from files import move, new_folder, scratch
-from solvers.capacity import available, check_fits
-from solvers.instance import instantiate, load
+from solvers import deploy_options
+from solvers.segmenting import Segmented, segment_image
 from solvers.source import Source
-from solvers.tiles import Segmented, Tiling, segment_in_tiles, tiling
+
+NAMES = re.compile(r'[^\w.-]+')      # what names of blobs may hold and those of files should not
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = arguments(argv)
-    training = nets.load(args.net)
-    source, group = Source(training), ranks.world()
+    deploy, group = deploy_options.chosen(args, nets.load, nets.names()), ranks.world()
+    way = deploy_options.way(args, deploy)
     test = open_dataset('voc2012', 'test') if args.submission else None
     files = [test.file('data', id) for id in test.ids] if test else image_files(args.images)
     cli.check_output_folder(args.out, files)
-    submission = Submission(test, source.dataset, args.out) if test else None
-    deploy = training.fcn('deploy')
-    cut = tiling(deploy, args.tile) if args.tile else None
+    submission = Submission(test, [*deploy.source.names.values()], args.out) if test else None
     cli.show(f'computing on {device.choose(args.gpu, args.cpu)}')
-    if cut and cut.overlap < cut.enough and group.first:
-        cli.say(f'tiles overlap by {cut.overlap} pixels: scores beside the seams are not quite those of the whole '
-                f'image; from --tile {cut.exact} on they are')
-    net = load(instantiate(deploy), args.weights)
+    if way.cut and way.cut.overlap < way.cut.enough and group.first:
+        cli.say(f'tiles overlap by {way.cut.overlap} pixels: scores beside the seams are not quite those of the whole '
+                f'image; from --tile {way.cut.exact} on they are')
+    net = deploy.load()
     failed: dict[str, str] = {}
     held = 0
     with new_folder(args.out):      # which goes again when no image was segmented
         with scratch(args.out) as aside:
             for path in cli.progress(group.share(files), unit='image', desc='segment'):
                 try:
-                    images = source.read(path)
-                    held = check_room(deploy, images, path, cut, held)
-                    if args.scores:
-                        check_probabilities(source, images, path)
+                    images = deploy.source.read(path)
+                    held = deploy.check_room(images, str(path), way, held, args.scores)
                 except BadInput as problem:
                     if len(files) > 1:
                         cli.say(f'warning: {problem}')
                     failed[path.name] = str(problem)
                     continue
-                found = segment_in_tiles(net, images, cut, args.scores)
+                found = segment_image(net, images, way, args.scores)
                 if submission:
-                    submission.write(path.stem, found['score'].labels)
+                    submission.write(path.stem, next(iter(found.values())).labels)
                 else:
-                    write(aside, path, source, found)
+                    write(aside, path, deploy.source, found)
                 move(aside, args.out)
         check_failed({name: problem for part in group.gather(failed) for name, problem in part.items()}, files,
                      args.out)
@@ -81,10 +87,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = cli.Parser(prog='python -m nets.infer', description=__doc__)
-    parser.add_argument('--net', required=True, help='a net of nets/, such as voc-fcn8s')
-    parser.add_argument('--weights', required=True, type=Path, metavar='FILE', help='its caffemodel')
+    deploy_options.add_arguments(parser)
     parser.add_argument('--out', required=True, type=Path, metavar='DIR', help='where the pictures go')
-    parser.add_argument('--tile', type=int, metavar='N', help='segment larger images in tiles of N x N pixels')
     parser.add_argument('--scores', action='store_true', help='also write the probability of every class')
     parser.add_argument('--submission', action='store_true', help='segment VOC 2012 test for its evaluation server')
     cli.add_device_arguments(parser)
@@ -92,34 +96,14 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if bool(args.images) == args.submission:
         parser.error('name images or folders of images, or --submission')
-    if args.tile is not None and args.tile < 1:
-        parser.error(f'--tile {args.tile}: give the side of a tile in pixels, such as 1024')
     return args
-
-
-def check_room(deploy: Any, images: Mapping[str, Any], path: Path, cut: Tiling | None, held: int) -> int:
-    """Refuse an image, or a tile of it, that does not fit; `held` and the result are as of `check_fits`."""
-    *_, height, width = next(iter(images.values())).shape
-    if cut:
-        height, width = min(height, cut.side), min(width, cut.side)
-    shapes = {name: (1, len(image), height, width) for name, image in images.items()}
-    return check_fits(deploy, shapes, f'a tile of {path}' if cut else str(path), held,
-                      lambda side: f'give --tile {side} or less, which segments it in tiles of so many pixels a side')
-
-
-def check_probabilities(source: Source, images: Mapping[str, Any], path: Path) -> None:
-    """Refuse an image whose probabilities, which are kept whole, do not fit into memory."""
-    *_, height, width = next(iter(images.values())).shape
-    need, free = 4 * height * width * sum(len(source.classes(score)) for score in source.tasks), available()
-    if need > free:
-        raise BadInput(f'{path} is {width}x{height} pixels, whose probabilities take {need / 1e9:.1f} GB, and '
-                       f'{free / 1e9:.1f} GB are free: leave --scores out, or cut it into several images')
 
 
 def write(out: Path, path: Path, source: Source, found: Mapping[str, Segmented]) -> None:
     """Write what was found in an image, a set of files for each task."""
     for name, one in found.items():
-        stem = out / (path.stem + name.removeprefix('score'))
+        of_task = name.removeprefix('score') if source.dataset else '_' + NAMES.sub('_', name)
+        stem = out / (path.stem + of_task * (len(found) > 1 or source.dataset is not None))
         write_segmentation(stem, path, one.labels, source.classes(name), one.probabilities)
 
 

@@ -6,7 +6,8 @@
     python -m report fcn-score RESULTS --truth DIR      what pix2pix and CycleGAN report, and what that hides
     python -m report results                            docs/results.md: the papers' tables, and ours beside them
 
-A RUN is a folder of solve.py; several are compared, and the slider of the pictures goes from the first to the last.
+A RUN is a folder of solve.py, or a file that python -m solvers.score --json wrote; several are compared, and the slider
+of the pictures goes from the first to the last.
 """
 import sys
 from pathlib import Path
@@ -38,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
 def report(argv: list[str] | None = None) -> None:
     """Report on runs, as the command line says."""
     parser = cli.Parser(prog='python -m report', description=__doc__)
-    parser.add_argument('runs', nargs='+', type=Path, metavar='RUN', help='folder of a run')
+    parser.add_argument('runs', nargs='+', type=Path, metavar='RUN', help='folder of a run, or file of scores')
     parser.add_argument('--out', type=Path, metavar='FILE', help='default: report.html in or beside the runs')
     parser.add_argument('--images', type=int, default=4, metavar='N', help='worst and best images shown: %(default)s')
     cli.add_device_arguments(parser)

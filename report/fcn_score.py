@@ -38,7 +38,8 @@ from solvers import weights
 from solvers.capacity import check_fits
 from solvers.instance import instantiate, load
 from solvers.metrics import ConfusionMatrix, to_json
-from solvers.tiles import Tiling, segment_in_tiles, tiling
+from solvers.segmenting import Way, segment_image
+from solvers.tiles import Tiling, tiling
 
 NET = 'cityscapes-fcn8s'
 TILE = 1024
@@ -178,7 +179,7 @@ def segment(net: Any, picture: Path, size: Size, cut: Tiling | None) -> npt.NDAr
     """
     resized = Image.fromarray(read_rgb(picture)).resize((size[1], size[0]), Image.Resampling.BILINEAR)
     blob = to_blob(np.asarray(resized)[:, :, ::-1], Cityscapes.means['data'])
-    return segment_in_tiles(net, {'data': blob}, cut)['score'].labels
+    return segment_image(net, {'data': blob}, Way(cut))['score'].labels
 
 
 def find_weights(given: Path | None) -> Path:

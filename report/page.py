@@ -23,6 +23,7 @@ from data_layers.palette import PALETTE, colorize
 from data_layers.reading import read_indices
 from report import charts, published
 from report.pictures import error_map
+from report.scored import Scored
 from solvers.evaluation import evaluate_run
 from solvers.metrics import METRICS
 from solvers.monitor import smooth
@@ -43,14 +44,14 @@ class Stage:
     ----------
     name : str
         What the page calls it.
-    run : Run
+    run : Run or Scored
     evaluation : dict
         As of `solvers.evaluation.evaluate_run`; empty for a run that cannot be scored.
     problem : str or None
         Why it cannot be scored.
     """
     name: str
-    run: Run
+    run: Run | Scored
     evaluation: dict[str, Any] = field(default_factory=dict)
     problem: str | None = None
 
@@ -61,7 +62,7 @@ def write(paths: Sequence[Path], out: Path | None = None, count: int = 4) -> Pat
     Parameters
     ----------
     paths : sequence of Path
-        Folders of runs, in the order of training: the slider goes from the first to the last.
+        Folders of runs, in the order of training, or files of scores: the slider goes from the first to the last.
     out : Path, optional
         The HTML file; by default `report.html` in the folder of the run, or in that which holds all of them.
     count : int
@@ -72,10 +73,11 @@ def write(paths: Sequence[Path], out: Path | None = None, count: int = 4) -> Pat
     Path
         The file.
     """
-    stages = [Stage(name, run) for name, run in named([Run(path) for path in paths])]
+    runs = [Scored(path) if path.is_file() else Run(path) for path in paths]
+    stages = [Stage(name, run) for name, run in named(runs)]
     for stage in stages:
         try:
-            stage.evaluation = evaluate_run(stage.run)
+            stage.evaluation = stage.run.evaluation if isinstance(stage.run, Scored) else evaluate_run(stage.run)
         except BadInput as problem:
             stage.problem = str(problem)
             cli.say(f'warning: {stage.name} is reported without scores: {problem}')
@@ -87,7 +89,7 @@ def write(paths: Sequence[Path], out: Path | None = None, count: int = 4) -> Pat
     return out
 
 
-def named(runs: Sequence[Run]) -> list[tuple[str, Run]]:
+def named(runs: Sequence[Run | Scored]) -> list[tuple[str, Run | Scored]]:
     """Runs with names that tell them apart: that of the net, else with the folder's name, else with its whole path."""
     candidates = [[run.net for run in runs], [f'{run.net} in {run.path.name}' for run in runs],
                   [f'{run.net} in {run.path}' for run in runs]]
@@ -307,17 +309,17 @@ def pictures(label: str, stages: list[Stage], count: int) -> list[dict[str, Any]
     ranked = sorted(of, key=lambda id: of[id]['mean_iu'])
     chosen = ranked if len(ranked) <= 2 * count else ranked[:count] + ranked[-count:]
     run = stages[-1].run
-    dataset = open_source(run.fcn(run.phases[1]))
+    dataset = None if isinstance(run, Scored) else open_source(run.fcn(run.phases[1]))
     return [card(dataset, label, id, stages) for id in cli.progress(chosen, desc='draw', unit='image')]
 
 
-def card(dataset: Dataset, label: str, id: str, stages: list[Stage]) -> dict[str, Any]:
+def card(dataset: Dataset | None, label: str, id: str, stages: list[Stage]) -> dict[str, Any]:
     """Photograph, truth, and prediction and errors of every stage.
 
     Parameters
     ----------
-    dataset : Dataset
-        The scored split.
+    dataset : Dataset or None
+        The scored split; None where the last stage is a file of scores, which knows no photographs.
     label : str
         The label blob.
     id : str
@@ -329,12 +331,19 @@ def card(dataset: Dataset, label: str, id: str, stages: list[Stage]) -> dict[str
     BadInput
         A prediction is not of the size of its image.
     """
-    truth, photo = dataset.read(label, id)[0], Image.fromarray(dataset.image(id))
-    classes, occurring = dataset.classes[label], {*np.unique(truth).tolist()}
-    shown = []
+    last, photo = stages[-1].run, None
+    if isinstance(last, Scored):
+        truth, _, classes = last.picture(label, id)
+    else:
+        assert dataset
+        truth, photo, classes = dataset.read(label, id)[0], dataset.image(id), dataset.classes[label]
+    occurring, shown = {*np.unique(truth).tolist()}, []
     for stage in stages:
-        path = stage.run.path / 'evaluation' / label / f'{id}.png'
-        labels = read_indices(path).astype(np.uint8)
+        if isinstance(stage.run, Scored):
+            path, labels = stage.run.path, stage.run.picture(label, id)[1]
+        else:
+            path = stage.run.path / 'evaluation' / label / f'{id}.png'
+            labels = read_indices(path).astype(np.uint8)
         if labels.shape != truth.shape:
             raise BadInput(f'{path} is not of the size of its image; remove the folder {path.parent.parent}')
         occurring |= {*np.unique(labels).tolist()}
@@ -344,7 +353,8 @@ def card(dataset: Dataset, label: str, id: str, stages: list[Stage]) -> dict[str
                       'prediction': data_uri(Image.fromarray(colorize(labels)), 'PNG'),
                       'says': contents(labels, classes),
                       'wrong': data_uri(Image.fromarray(error_map(truth, labels, VOID)), 'PNG')})
-    return {'id': id, 'width': photo.width, 'height': photo.height, 'photo': data_uri(photo, 'JPEG'),
+    return {'id': id, 'width': truth.shape[1], 'height': truth.shape[0],
+            'photo': None if photo is None else data_uri(Image.fromarray(photo), 'JPEG'),
             'truth': data_uri(Image.fromarray(colorize(truth)), 'PNG'), 'says': contents(truth, classes),
             'stages': shown, 'legend': legend(sorted(occurring), classes)}
 
@@ -387,7 +397,8 @@ def data_uri(picture: Image.Image, format: str) -> str:
 def recipe(stages: Sequence[Stage]) -> list[tuple[str, list[str]]]:
     """What made the runs: a line for each fact, a value for each run."""
     facts = [{**flatten(stage.run.about),
-              **({'sha256 of the weights': stage.evaluation['of']['weights']} if stage.evaluation else {})}
+              **({'sha256 of the weights': stage.evaluation['of']['weights']} if stage.evaluation.get('of', {}).get(
+                 'weights') else {})}
              for stage in stages]
     keys = dict.fromkeys(key for one in facts for key in one)
     return [(key, [one.get(key, '–') for one in facts]) for key in keys]

@@ -1,8 +1,10 @@
 """A page on this machine alone that segments the photographs dropped on it.
 
     python -m report serve --net voc-fcn8s --weights FILE [--port 8000] [--gpu N | --cpu]
+    python -m report serve --prototxt FILE --weights FILE --mean B,G,R --classes FILE
 
-NET is a net of nets/, or the folder of a run, whose own weights are then the default. Photographs go to the net one at
+NET is a net of nets/, or the folder of a run, whose own weights are then the default; --prototxt takes any deploy net,
+as python -m nets.infer does. Photographs go to the net one at
 a time; a few more may wait, others are asked to come again. Nothing is kept, and file names never leave the browser.
 """
 import io
@@ -13,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,12 +29,9 @@ from cli import BadInput
 from data_layers.pictures import blend
 from data_layers.reading import FORMATS
 from report.page import contents, data_uri, fill_template, legend
-from solvers.capacity import check_fits
-from solvers.foreign import instantiate_foreign
-from solvers.instance import instantiate, load, segment
-from solvers.run import Run, weights_of
-from solvers.source import Source
-from solvers.training import Training
+from solvers import deploy_options
+from solvers.deploy import Deploy
+from solvers.segmenting import Way, segment_image
 
 HOST = '127.0.0.1'
 MAX_BYTES = 20 << 20        # of a photograph's file
@@ -64,10 +62,8 @@ class Segmenter:
 
     Parameters
     ----------
-    training : Training or Run
-        What has `fcn` and `phases`.
-    weights : Path
-        Its caffemodel.
+    deploy : Deploy
+        The net.
     gpu : int, optional
         Number of the GPU.
     cpu : bool
@@ -79,25 +75,20 @@ class Segmenter:
         The net sees something else than a photograph, or the weights do not fit.
     """
 
-    def __init__(self, training: Training | Run, weights: Path, gpu: int | None = None, cpu: bool = False) -> None:
-        self.source = Source(training)
-        photograph = next(iter(self.source.dataset.means))
-        if list(self.source.tops.values()) != [photograph]:
+    def __init__(self, deploy: Deploy, gpu: int | None = None, cpu: bool = False) -> None:
+        self.deploy, self.source = deploy, deploy.source
+        self._way = Way(multiple=max(deploy.multiple, 1), coarse=deploy.coarse)
+        if not self.source.sees_photograph:
             raise BadInput(f'this net sees {" and ".join(self.source.tops.values())}, not a photograph alone: '
                            'use python -m nets.infer')
         self._thread = ThreadPoolExecutor(1)
         self._held = 0      # bytes that the net's blobs have taken
         self._places = threading.BoundedSemaphore(WAITING)
-        self._deploy, self._net = self._thread.submit(self._load, training, weights, gpu, cpu).result()
+        self._net = self._thread.submit(self._load, gpu, cpu).result()
 
-    @staticmethod
-    def _load(training: Training | Run, weights: Path, gpu: int | None, cpu: bool) -> tuple[Any, Any]:
-        """The deploy net, and what is made of it."""
+    def _load(self, gpu: int | None, cpu: bool) -> Any:
         cli.show(f'computing on {device.choose(gpu, cpu)}')
-        deploy = training.fcn('deploy')
-        if isinstance(training, Run):
-            return deploy, load(instantiate_foreign(deploy, f'{training.path}/deploy.prototxt'), weights)
-        return deploy, load(instantiate(deploy), weights)
+        return self.deploy.load()
 
     def __enter__(self) -> None:
         """Take a place in the queue."""
@@ -130,23 +121,26 @@ class Segmenter:
             blobs = self.source.read(path)
         self._check_room(blobs)
         begin = time.perf_counter()
-        scores = segment(self._net, blobs)
+        found = segment_image(self._net, blobs, self._way)
         seconds = time.perf_counter() - begin
         return {'seconds': seconds, 'width': photo.width, 'height': photo.height,
-                'tasks': [self._show(np.asarray(photo), name, values) for name, values in scores.items()]}
+                'tasks': [self._show(np.asarray(photo), name, one.labels) for name, one in found.items()]}
 
     def _check_room(self, blobs: dict[str, npt.NDArray[np.float32]]) -> None:
-        """Refuse a photograph for which memory is too little now: Caffe would end the process."""
+        """Refuse a photograph that the net does not take, or for which memory is too little now: Caffe would end."""
         try:
-            self._held = check_fits(self._deploy, {name: (1, *blob.shape) for name, blob in blobs.items()},
-                                    'the photograph', self._held)
+            self.deploy.check_size(blobs, 'the photograph', self._way)
+        except BadInput as problem:
+            raise Refused(422, str(problem)) from None
+        try:
+            self._held = self.deploy.check_room(blobs, 'the photograph', self._way, self._held)
         except BadInput as problem:
             cli.say(f'warning: {problem}')
             raise Refused(507, 'this machine has too little free memory for a photograph now: close other programs '
                                'and try again') from None
 
-    def _show(self, photo: npt.NDArray[np.uint8], name: str, scores: npt.NDArray[np.float32]) -> dict[str, Any]:
-        labels, classes = scores.argmax(0).astype(np.uint8), self.source.classes(name)
+    def _show(self, photo: npt.NDArray[np.uint8], name: str, labels: npt.NDArray[np.uint8]) -> dict[str, Any]:
+        classes = self.source.classes(name)
         return {'name': self.source.tasks[name], 'says': contents(labels, classes),
                 'overlay': data_uri(Image.fromarray(blend(photo, labels)), 'JPEG'),
                 'legend': [{'name': name, 'colour': colour, 'percent': 100 * float(np.mean(labels == k))}
@@ -356,20 +350,12 @@ class Server(ThreadingHTTPServer):
 
 def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser(prog='python -m report serve', description=__doc__)
-    parser.add_argument('--net', required=True, help='a net of nets/, such as voc-fcn8s, or the folder of a run')
-    parser.add_argument('--weights', type=Path, metavar='FILE', help='its caffemodel')
+    deploy_options.add_arguments(parser, ways=False)
     parser.add_argument('--port', type=int, default=8000, metavar='N', help='default: %(default)s; 0 for any free one')
     cli.add_device_arguments(parser)
     args = parser.parse_args(argv)
-    net: Training | Run
-    if args.net not in nets.names() and Path(args.net).is_dir():
-        net = run = Run(Path(args.net))
-        weights = args.weights or weights_of(run.path)
-    elif args.weights:
-        net, weights = nets.load(args.net), args.weights
-    else:
-        parser.error('--weights FILE is missing')
-    with Server(Segmenter(net, weights, args.gpu, args.cpu), net.net, args.port) as server:
+    deploy = deploy_options.chosen(args, nets.load, nets.names())
+    with Server(Segmenter(deploy, args.gpu, args.cpu), deploy.name, args.port) as server:
         cli.show(f'{server.url}   (Ctrl-C ends it)')
         try:
             server.serve_forever()

@@ -105,12 +105,12 @@ def counts_for(net: Any, score: str, label: str, classes: Sequence[str]) -> Coun
     return OverlapCounts(classes) if overlapping else ConfusionMatrix(classes)
 
 
-def score_weights(training: Training, path: Path, split: str | None = None) -> tuple[Evaluation, Dataset]:
+def score_weights(training: Training | Run, path: Path, split: str | None = None) -> tuple[Evaluation, Dataset]:
     """Score the weights in a caffemodel.
 
     Parameters
     ----------
-    training : Training
+    training : Training or Run
         The net.
     path : Path
         The caffemodel.
@@ -132,8 +132,11 @@ def score_weights(training: Training, path: Path, split: str | None = None) -> t
     if split:
         test = read_from(test, split=split)
     dataset = open_source(test)
+    check_labels(tasks(test), dataset, training.net)
     preflight.sizes(test, dataset, scoring_bytes)
-    net = load(instantiate(test), path)
+    net = load(instantiate_foreign(test, f'{training.path / training.phases[1]}.prototxt')
+               if isinstance(training, Run) else instantiate(test), path)
+    preflight.classes(net, tasks(test), dataset)
     return evaluate(net, tasks(test), dataset.classes, dataset.ids), dataset
 
 
@@ -163,13 +166,18 @@ def evaluate_run(run: Run) -> dict[str, Any]:
     (evaluation_of(run.path) / RECORD).unlink(missing_ok=True)
     test = run.fcn(run.phases[1])
     dataset, pairs = open_source(test), tasks(test)
-    if unknown := [label for label in pairs.values() if label not in dataset.classes]:
-        raise BadInput(f'{run.path}: the net has the labels {", ".join(unknown)}, {dataset.name} does not')
+    check_labels(pairs, dataset, run.path)
     preflight.sizes(test, dataset, scoring_bytes)
     net = load(instantiate_foreign(test, f'{run.path / run.phases[1]}.prototxt'), weights_of(run.path))
     preflight.classes(net, pairs, dataset)
     found = evaluate(net, pairs, dataset.classes, dataset.ids, evaluation_of(run.path), what=f'score {run.net}')
     return write_record(run, found, dataset)
+
+
+def check_labels(pairs: Mapping[str, str], dataset: Dataset, what: object) -> None:
+    """Refuse a net whose labels a data set does not have; raises BadInput, which begins with `what`."""
+    if unknown := [label for label in pairs.values() if label not in dataset.classes]:
+        raise BadInput(f'{what}: the net has the labels {", ".join(unknown)}, {dataset.name} does not')
 
 
 def read_record(run: Run) -> dict[str, Any] | None:

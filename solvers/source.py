@@ -1,4 +1,6 @@
 """What a net reads and tells apart: its data layer, the data set behind it, and what its losses compare."""
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,9 @@ import numpy.typing as npt
 
 from cli import BadInput
 from data_layers import Dataset, dataset_type, open_dataset, param_str
+from data_layers.reading import read_rgb
 from solvers.losses import losses_of
+from surgery.preparation import Preparation, of_dataset
 
 
 def data_layer(net: Any) -> Any:
@@ -93,38 +97,105 @@ def tasks(net: Any) -> dict[str, str]:
     return {score: label for label, score in last.items()}
 
 
+@dataclass(frozen=True)
 class Source:
     """What a net reads and tells apart, known without the data set: how a user's own image becomes its input.
 
-    Parameters
-    ----------
-    training : Training or Run
-        What has `fcn` and `phases`.
-
     Attributes
     ----------
-    dataset : type of Dataset
-        What it is scored on.
-    tasks : dict of str to str
-        Score blob -> label blob.
     tops : dict of str to str
         Input blob of the deploy net -> top of the data set.
+    tasks : dict of str to str
+        Score blob -> label blob, or what else people call that task.
+    names : dict of str to tuple of str
+        Score blob -> names of the classes, in the order of its channels.
+    read_image : callable
+        (top, path of a file) -> C x H x W, float32, as the net takes it.
+    dataset : type of Dataset, optional
+        What it is scored on.
+    sees_photograph : bool
+        Whether a photograph is all that it sees.
     """
-
-    def __init__(self, training: Any) -> None:
-        test = training.fcn(training.phases[1])
-        read = facts(test)
-        self.dataset: type[Dataset] = dataset_type(read['dataset'], read.get('root'))
-        self.tasks = tasks(test)
-        inputs = [layer.top[0] for layer in training.fcn('deploy').layer if layer.type == 'Input']
-        self.tops = dict(zip(inputs, read['tops'], strict=False))
+    tops: Mapping[str, str]
+    tasks: Mapping[str, str]
+    names: Mapping[str, tuple[str, ...]]
+    read_image: Callable[[str, Path], npt.NDArray[np.float32]]
+    dataset: type[Dataset] | None = None
+    sees_photograph: bool = True
 
     def classes(self, score: str) -> tuple[str, ...]:
         """Names of the classes of a score blob, in the order of its channels."""
-        return self.dataset.classes[self.tasks[score]]
+        return self.names[score]
 
     def read(self, path: Path) -> dict[str, npt.NDArray[np.float32]]:
         """The input blobs of a photograph, C x H x W each; other views of it lie beside its folder."""
         first, *others = self.tops
         paths = {first: path, **{name: path.parent.parent / self.tops[name] / path.name for name in others}}
-        return {name: self.dataset.read_image(top, paths[name]) for name, top in self.tops.items()}
+        return {name: self.read_image(top, paths[name]) for name, top in self.tops.items()}
+
+    def load(self, dataset: Dataset, id: str) -> dict[str, npt.NDArray[np.float32]]:
+        """The input blobs of a sample of a data set, C x H x W each."""
+        photograph = next(iter(dataset.means))
+        return {name: self.read_image(top, dataset.file(photograph if self.sees_photograph else top, id))
+                for name, top in self.tops.items()}
+
+
+def source_of(training: Any) -> Source:
+    """What a net reads whose data layer is ours.
+
+    Parameters
+    ----------
+    training : Training or Run
+        What has `fcn` and `phases`.
+    """
+    test = training.fcn(training.phases[1])
+    read, compared = facts(test), tasks(test)
+    dataset = dataset_type(read['dataset'], read.get('root'))
+    inputs = [layer.top[0] for layer in training.fcn('deploy').layer if layer.type == 'Input']
+    tops = dict(zip(inputs, read.get('tops') or dataset.default_tops, strict=False))
+    return Source(tops, compared, {score: dataset.classes[label] for score, label in compared.items()},
+                  dataset.read_image, dataset, list(tops.values()) == [next(iter(dataset.means))])
+
+
+def source_of_photographs(preparation: Preparation, image: str, scores: Mapping[str, int]) -> Source:
+    """What a deploy net reads that comes with a net.json or with options.
+
+    Parameters
+    ----------
+    preparation : Preparation
+        Without names of classes, numbers are theirs.
+    image : str
+        Its input blob.
+    scores : mapping of str to int
+        Score blob -> how many scores a pixel has; one is that of a class against all else.
+
+    Raises
+    ------
+    BadInput
+        There are more or fewer names than scores.
+    """
+    names = {}
+    for score, count in scores.items():
+        count = max(count, 2)
+        names[score] = preparation.classes or tuple(f'class {k}' for k in range(count))
+        if len(names[score]) != count:
+            raise BadInput(f'{len(names[score])} names of classes for the {count} scores of {score}'
+                           + ('; name one of its outputs with --score' if len(scores) > 1 else ''))
+    return Source({image: image}, {score: score for score in scores}, names,
+                  lambda _, path: preparation.planes(read_rgb(path)))
+
+
+def preparation_of(training: Any) -> Preparation | None:
+    """What a net takes whose data layer is ours, for a net.json.
+
+    Returns
+    -------
+    Preparation or None
+        None for a net that sees something else than a photograph, has several tasks or no data layer.
+    """
+    test = training.fcn(training.phases[1])
+    if data_layer(test) is None:
+        return None
+    source = source_of(training)
+    assert source.dataset
+    return of_dataset(source.dataset, list(source.tops.values()), list(source.tasks.values()))

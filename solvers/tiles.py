@@ -6,6 +6,7 @@ where that lies in the tile, they are those of the whole image. Two neighbours m
 as soon as they overlap by the receptive field less one pixel, all scores are the whole image's, to rounding. With less,
 those beside the seam see the zeros of padding in place of what lies beyond their tile.
 """
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -13,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from cli import BadInput
-from data_layers.pictures import softmax
-from solvers.instance import segment
 from surgery.caffemodel import by
 from surgery.coordinates import fields
 from surgery.layers.field import Field, meet
+from surgery.scoring import whole_image
 from surgery.shapes import infer
 
 Array = npt.NDArray[np.float32]
+PLENTY = 1024       # pixels a side of an image that is larger than the windows of a net
 
 
 class Span(NamedTuple):
@@ -53,9 +54,12 @@ class Tiling(NamedTuple):
         Of the square tiles, in pixels.
     seen : (Field, Field)
         What a score sees, along y and x.
+    multiple : int
+        Tiles begin at multiples of so many pixels, and all but the last ones are such a multiple long.
     """
     side: int
     seen: tuple[Field, Field]
+    multiple: int = 1
 
     @property
     def enough(self) -> int:
@@ -70,8 +74,12 @@ class Tiling(NamedTuple):
     @property
     def step(self) -> int:
         """Pixels from one tile to the next: neighbours share what is enough, or half a tile, and a little more."""
-        unit = max(f.step for f in self.seen)
-        return (self.side - min(self.enough, self.side // 2)) // unit * unit
+        return (self.side - min(self.enough, self.side // 2)) // self.unit * self.unit
+
+    @property
+    def unit(self) -> int:
+        """Pixels: tiles begin at multiples of it, on the positions of all blobs."""
+        return math.lcm(*(f.step for f in self.seen), self.multiple)
 
     @property
     def overlap(self) -> int:
@@ -103,7 +111,7 @@ class Tiling(NamedTuple):
                 for start, first, last in zip(starts, edges, edges[1:], strict=False)]
 
 
-def tiling(net: Any, side: int) -> Tiling:
+def tiling(net: Any, side: int, multiple: int = 1) -> Tiling:
     """How images are cut for a net.
 
     Parameters
@@ -111,7 +119,9 @@ def tiling(net: Any, side: int) -> Tiling:
     net : caffe_pb2.NetParameter
         A deploy net.
     side : int
-        Of the tiles, in pixels.
+        Of the tiles, in pixels; rounded down to a multiple of `multiple`.
+    multiple : int
+        Heights and widths that the net takes are multiples of so many pixels.
 
     Returns
     -------
@@ -122,38 +132,28 @@ def tiling(net: Any, side: int) -> Tiling:
     BadInput
         The net does not score every pixel of what it sees alone, or the tiles are too small for its stride.
     """
-    shapes = infer(net)
+    side, plenty = side // multiple * multiple, PLENTY + -PLENTY % multiple
+    inputs = {name: (*shape[:2], plenty, plenty) for name, shape in infer(net).blobs.items()
+              for layer in net.layer if layer.type == 'Input' and name in layer.top}
     try:
+        if reason := whole_image(net, inputs):
+            raise BadInput(reason)
+        shapes = infer(net, inputs)
         known = fields(net, shapes)
     except BadInput as problem:
         raise BadInput(f'--tile: {problem}') from None
     read = {name for layer in net.layer for name in layer.bottom}
     scores = [name for layer in net.layer for name in layer.top if name not in read]
-    size = next(shapes.blobs[layer.top[0]][2:] for layer in net.layer if layer.type == 'Input')
     for name in scores:
-        if shapes.blobs[name][2:] != size or any(f.stride != 1 for f in known[name]):
+        if shapes.blobs[name][2:] != (plenty, plenty) or any(f.stride != 1 for f in known[name]):
             raise BadInput(f'--tile is for nets that score every pixel; {name} is {by(shapes.blobs[name])} for images '
-                           f'of {by(size)}')
-    result = Tiling(side, meet([known[name] for name in scores]))
-    fewest = 2 * max(f.step for f in result.seen)
+                           f'of {plenty}x{plenty}')
+    result = Tiling(side, meet([known[name] for name in scores]), multiple)
+    fewest = 2 * result.unit
     if side < fewest:
         raise BadInput(f'--tile {side}: tiles of this net have at least {fewest} pixels a side; its scores see '
                        f'{result.enough + 1}, and from {result.exact} on are those of the whole image')
     return result
-
-
-class Segmented(NamedTuple):
-    """What a net makes of an image.
-
-    Attributes
-    ----------
-    labels : array
-        H x W, uint8: the class of every pixel.
-    probabilities : array or None
-        K x H x W, float32, where they were asked for.
-    """
-    labels: npt.NDArray[np.uint8]
-    probabilities: Array | None
 
 
 def pieces(images: Mapping[str, Array], cut: Tiling | None) -> Iterator[tuple[Span, Span]]:
@@ -165,38 +165,3 @@ def pieces(images: Mapping[str, Array], cut: Tiling | None) -> Iterator[tuple[Sp
     for row in cut.spans(height, 0):
         for column in cut.spans(width, 1):
             yield row, column
-
-
-def segment_in_tiles(net: Any, images: Mapping[str, Array], cut: Tiling | None = None, probabilities: bool = False
-                     ) -> dict[str, Segmented]:
-    """Run a deploy net over an image, tile by tile; of the scores of a tile only what is asked for is kept.
-
-    Parameters
-    ----------
-    net : caffe.Net
-        With weights; it is reshaped to the tiles.
-    images : mapping of str to array
-        Input blob -> C x H x W image as the data layers give it, all of one height and width.
-    cut : Tiling, optional
-        By default the image is sent through as a whole.
-    probabilities : bool
-        Whether to keep the softmax of the scores.
-
-    Returns
-    -------
-    dict of str to Segmented
-        By score blob.
-    """
-    height, width = next(iter(images.values())).shape[1:]
-    result: dict[str, Segmented] = {}
-    for row, column in pieces(images, cut):
-        tile = {name: image[:, row.start:row.stop, column.start:column.stop] for name, image in images.items()}
-        for name, scores in segment(net, tile).items():
-            if name not in result:
-                result[name] = Segmented(np.empty((height, width), np.uint8), np.empty(
-                    (len(scores), height, width), np.float32) if probabilities else None)
-            kept = scores[:, row.inside, column.inside]
-            result[name].labels[row.kept, column.kept] = kept.argmax(0)
-            if (all_of_them := result[name].probabilities) is not None:
-                all_of_them[:, row.kept, column.kept] = softmax(kept)
-    return result

@@ -8,6 +8,7 @@ from typing import Any
 import files
 from cli import BadInput
 from solvers.recipe import Recipe
+from solvers.source import preparation_of
 from surgery import Report, transplant
 from surgery.classes import class_layers
 from surgery.classes import keep_classes as keep_rows
@@ -69,10 +70,12 @@ class Training:
                 'solver': self.recipe.solver(train, test)}
 
     def emit(self, folder: Path) -> None:
-        """Write the prototxts into `folder`."""
+        """Write the prototxts into `folder`, and a net.json where a photograph is all that the net sees."""
         folder.mkdir(parents=True, exist_ok=True)
         for stem, message in self.prototxts().items():
             files.write(folder / f'{stem}.prototxt', str(message))
+        if (takes := preparation_of(self)) is not None:
+            takes.write(folder)
 
 
 def keep_classes(fcn: Callable[[str], Any], kept: Mapping[int, int], net: Any, source: Any) -> list[Report]:

@@ -1,6 +1,7 @@
 """Surgery on Caffe nets: make classifiers fully convolutional, import and export nets, move their parameters."""
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from data_layers import VOID
 
 from . import report
 from .caffemodel import BEGINS, LARGEST, by, read_layers, read_weights, summary, write_weights
-from .classifier import Classifier, prepare
+from .classifier import Classifier, Transform, prepare
 from .convolutionalize import Dense, convolutionalize
 from .expand import expand_score
 from .export import FORMATS, export, open_net
@@ -24,7 +25,7 @@ from .head import Data, Plan, Upsampling, add_head, open_data, plan, smallest_pa
 from .importers import import_model
 from .net_input import RANGES
 from .pictures import load
-from .preparation import ORDERS
+from .preparation import ORDERS, Preparation
 from .proof import MEAN_SQUARE, Mismatch, prove
 from .prototxt import read_net, write_prototxt
 from .transplant import transplant
@@ -55,8 +56,8 @@ def _parser() -> cli.Parser:
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
 
     c = commands.add_parser('convolutionalize', help='a classifier as a net for images of any size, proved equal',
-                            description='Writes deploy.prototxt, weights.caffemodel and report.json; nothing if the '
-                            'classifier cannot be converted.')
+                            description='Writes deploy.prototxt, weights.caffemodel, report.json and, where known, '
+                            'net.json, what its input wants; nothing if the classifier cannot be converted.')
     c.add_argument('--prototxt', required=True, metavar='P', help='the classifier: deploy or training, old or new form')
     c.add_argument('--weights', required=True, metavar='W', help='its binary caffemodel')
     c.add_argument('--out', required=True, type=Path, metavar='DIR')
@@ -216,6 +217,20 @@ def _scale(args: argparse.Namespace, classifier: Classifier) -> float:
     return float(classifier.transform.scale if args.scale is None else args.scale)
 
 
+def _takes(args: argparse.Namespace, classifier: Classifier, data: Data | None) -> Preparation | None:
+    """What the new net takes, by the data set, the command line or the classifier's data layer; None for unknown."""
+    if data is not None:
+        return data.takes
+    stated, scale = classifier.transform, _scale(args, classifier)
+    mean = stated.mean if args.mean is None else args.mean
+    order = {1: 'grey', 3: 'bgr'}.get(next(iter(classifier.inputs.values()))[1])
+    known = args.mean is not None or not stated.mean_file and (args.scale is not None or stated != Transform())
+    if order is None or not known or len(mean) not in (0, 1, 3) or not scale or not all(
+            map(math.isfinite, (*mean, scale))):
+        return None
+    return Preparation(tuple(map(float, mean)) or (0.0,), scale, order)
+
+
 def _images(args: argparse.Namespace, classifier: Classifier) -> dict[str, np.ndarray[Any, Any]]:
     """The pictures to compare on, by path, as the classifier takes them."""
     channels = next(iter(classifier.inputs.values()))[1]
@@ -245,7 +260,7 @@ def _prove(folder: Path, args: argparse.Namespace, classifier: Classifier, dense
 
 def _account(folder: Path, args: argparse.Namespace, classifier: Classifier, dense: Dense, proof: dict[str, Any],
              head: _HeadPlan | None, data: Data | None) -> str:
-    """Write report.json, and first the head if one is wanted; the report to read."""
+    """Write report.json and net.json, and first the head if one is wanted; the report to read."""
     facts = report.account(classifier, dense, proof)
     text = report.readable(facts)
     if head:
@@ -253,6 +268,8 @@ def _account(folder: Path, args: argparse.Namespace, classifier: Classifier, den
         facts['head'], more = add_head(dense, head.trunk, args.classes, head.pad, head.upsamplings, proof[MEAN_SQUARE],
                                        folder, data, _scale(args, classifier))
         text += '\n\n' + more
+    if (takes := _takes(args, classifier, data)) is not None:
+        takes.write(folder)
     (folder / 'report.json').write_text(json.dumps(facts, indent=1) + '\n')
     return text
 

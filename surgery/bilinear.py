@@ -1,4 +1,4 @@
-"""Bilinear upsampling as a Deconvolution's weights."""
+"""Bilinear interpolation: as a Deconvolution's weights, and of planes."""
 from collections.abc import Iterable
 from typing import Any
 
@@ -97,3 +97,50 @@ def _deconvolutions(net: Any) -> list[str]:
                 if layer.type == 'Deconvolution']
     except AttributeError:
         raise TypeError('a mapping does not say which layers are Deconvolutions: name them') from None
+
+
+def positions(length: int, given: int) -> np.ndarray:
+    """Where the pixels of a resized axis lie on the axis that is given; the edges of the two coincide.
+
+    Parameters
+    ----------
+    length, given : int
+        Pixels of the resized axis and of the given one.
+
+    Returns
+    -------
+    ndarray of float64
+        In pixels of the given one, between the centres of its first and its last.
+    """
+    return np.asarray((np.arange(length) + 0.5) * given / length - 0.5)
+
+
+def interpolate(planes: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Planes at other places than their pixels, linearly along both axes; beyond the edges, as on them.
+
+    Parameters
+    ----------
+    planes : ndarray of float32, C x H x W
+    y, x : ndarray of float
+        Of the rows and of the columns wanted, in pixels.
+
+    Returns
+    -------
+    ndarray of float32, C x len(y) x len(x)
+    """
+    for axis, places in ((1, y), (2, x)):
+        if np.array_equal(places, np.arange(planes.shape[axis])):
+            continue
+        last = planes.shape[axis] - 1
+        places = np.clip(places, 0, last)
+        before = np.minimum(places.astype(int), max(last - 1, 0))
+        share = np.float32(places - before).reshape(-1, *[1] * (2 - axis))
+        one = planes.take(before, axis)
+        planes = one + share * (planes.take(np.minimum(before + 1, last), axis) - one)
+    return planes
+
+
+def resize(planes: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Planes C x H x W, float32, resized bilinearly to a height and a width, without smoothing; edges coincide."""
+    _, h, w = planes.shape
+    return interpolate(planes, positions(height, h), positions(width, w))

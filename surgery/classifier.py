@@ -16,10 +16,14 @@ from .transplant import Entry
 
 
 class Transform(NamedTuple):
-    """What a data layer does to an image: `(image - mean) * scale`; the mean is in the net's channel order."""
+    """What a data layer does to an image: `(image - mean) * scale`; the mean is in the net's channel order.
+
+    A `mean_file` has another mean for every pixel.
+    """
 
     mean: tuple[float, ...] = ()
     scale: float = 1.0
+    mean_file: str = ''
 
 
 class Classifier(NamedTuple):
@@ -84,19 +88,51 @@ def prepare(net: Any, weights: Weights, size: tuple[int, int] | None = None, sta
     BadInput
         The net does not fit together or its weights do not fit it; names the layer.
     """
-    net = at_phase(net, 'TEST', stages)
-    _any_engine(net)
-    removed: list[tuple[str, str]] = []
-    net, entries, transform = _feed(net, weights, size, removed, images)
-    net, outputs = _cut(net, entries, removed)
-    shapes = _shapes(net)
+    trimmed = trim(net, weights, size, stages, images)
+    net, shapes = trimmed.net, trimmed.shapes
     inputs = {name: shapes.blobs[name] for layer in net.layer if layer.type == 'Input' for name in layer.top}
     if images and len({shape[2:] for shape in inputs.values()}) != 1:
         raise BadInput(f'inputs of different sizes: {", ".join(f"{n} {by(s)}" for n, s in inputs.items())}')
     params = {layer.name: shape for layer, shape in zip(net.layer, shapes.params, strict=True) if shape}
     fitted, unused, missing = _fit(params, weights)
     _share(net, params, weights, fitted, missing)
-    return Classifier(net, shapes, inputs, outputs, fitted, transform, removed, unused, missing)
+    return Classifier(net, shapes, inputs, trimmed.outputs, fitted, trimmed.transform, trimmed.removed, unused, missing)
+
+
+class Trimmed(NamedTuple):
+    """A net from its images to its outputs; attributes as of `Classifier`."""
+
+    net: Any
+    shapes: Shapes
+    outputs: list[str]
+    transform: Transform
+    removed: list[tuple[str, str]]
+
+
+def trim(net: Any, weights: Weights, size: tuple[int, int] | None = None, stages: Sequence[str] = (),
+         images: bool = True) -> Trimmed:
+    """Cut a net down to what turns images into outputs in the TEST phase.
+
+    Parameters
+    ----------
+    net, weights, size, stages, images
+        As for `prepare`; of the weights only the channels of a data layer's images are told.
+
+    Returns
+    -------
+    Trimmed
+
+    Raises
+    ------
+    BadInput
+        The net does not fit together; names the layer.
+    """
+    net = at_phase(net, 'TEST', stages)
+    _any_engine(net)
+    removed: list[tuple[str, str]] = []
+    net, entries, transform = _feed(net, weights, size, removed, images)
+    net, outputs = _cut(net, entries, removed)
+    return Trimmed(net, _shapes(net), outputs, transform, removed)
 
 
 def _any_engine(net: Any) -> None:
@@ -203,7 +239,7 @@ def _shared_blobs(net: Any, layer: Any, weights: Weights) -> list[np.ndarray] | 
 
 def _transform(layer: Any) -> Transform:
     p = layer.transform_param
-    return Transform(tuple(p.mean_value), p.scale)
+    return Transform(tuple(p.mean_value), p.scale, p.mean_file)
 
 
 # ----------------------------------------------------------------------------------------------------- cutting

@@ -31,7 +31,9 @@ def fields(net: Any, shapes: Shapes) -> dict[str, Fields]:
     for layer, bottoms in zip(net.layer, shapes.bottoms, strict=True):
         rule = layer_type(layer.type).coordinates
         if rule is None:
-            raise BadInput(f'layer {layer.name} ({layer.type}): surgery does not know where on the image its tops look')
+            refused = layer_type(layer.type).refused
+            raise BadInput(f'layer {layer.name} ({layer.type}): '
+                           + (f'it {refused}' if refused else 'surgery does not know where on the image its tops look'))
         try:
             tops = rule(layer, bottoms, [result[name] for name in layer.bottom])
         except BadInput as problem:

@@ -9,6 +9,7 @@ from cli import BadInput, printable, table
 from .builder import Builder
 from .caffemodel import by, write_weights
 from .net_input import RANGES, NetInput, fold_input
+from .preparation import Preparation
 from .proof import TOLERANCE, Mismatch, machine, memory
 from .prototxt import write_prototxt
 
@@ -40,7 +41,7 @@ def import_model(path: str | os.PathLike[str], folder: Path, size: tuple[int, in
     path : path
         `.onnx`, `.safetensors`, or `.pth` with a state dict of an architecture that `torch_import` knows.
     folder : Path
-        Gets `deploy.prototxt`, `weights.caffemodel` and `report.json`.
+        Gets `deploy.prototxt`, `weights.caffemodel`, `report.json`, and `net.json` for a net of photographs.
     size : (int, int), optional
         Height and width of the images in pixels, where the model does not say it.
     input_range : str, optional
@@ -127,6 +128,8 @@ def _write(builder: Builder, outputs: list[str], folder: Path, takes: ModelInput
     layers = [[layer.name, layer.type] for layer in builder.net.layer]
     write_prototxt(folder / 'deploy.prototxt', builder.net, f'From {source}. Takes {feed}.')
     write_weights(folder / 'weights.caffemodel', builder.weights, {name: kind for name, kind in layers})
+    if (order := {1: 'grey', 3: 'bgr'}.get(len(pixels.mean))) is not None:
+        Preparation(tuple(map(float, pixels.mean)), order=order).write(folder)
     return ({'source': source, 'input': list(builder.shapes['data']), 'takes': feed, 'mean': list(pixels.mean),
              'order': pixels.order, 'layers': layers}, pixels, names)
 

@@ -11,6 +11,7 @@ For example
 Every key may be left out; the numbers above, a mean of 0 and no names are then meant.
 """
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import numpy.typing as npt
 
 import files
 from cli import BadInput
-from data_layers import VOID
+from data_layers import VOID, Dataset
 from data_layers.reading import read_json
 
 NAME = 'net.json'
@@ -55,6 +56,28 @@ class Preparation:
         """Write net.json into a folder."""
         files.write_json(folder / NAME, asdict(self))
 
+    def planes(self, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """A photograph as the net takes it, but for `multiple`.
+
+        Parameters
+        ----------
+        rgb : array of uint8, H x W x 3
+
+        Returns
+        -------
+        array of float32, C x H x W
+        """
+        channels = ORDERS[self.order]
+        result = np.empty((channels, *rgb.shape[:2]), np.float32)
+        means = self.mean * (3 // len(self.mean))
+        for plane, channel in zip(result, range(3) if self.order == 'bgr' else (2, 1, 0), strict=False):
+            pixels: npt.NDArray[Any] = rgb[:, :, 2 - channel]
+            if channels == 1:
+                pixels = rgb[:, :, ::-1].astype(np.float32) @ np.array(GREY, np.float32)
+            mean = float(np.mean(self.mean)) if channels == 1 else means[channel]
+            plane[...] = np.subtract(pixels, mean, dtype=np.float64) * self.scale       # rounded once
+        return result
+
     def blob(self, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """A photograph as the net takes it.
 
@@ -67,14 +90,44 @@ class Preparation:
         array of float32, C x H' x W'
             H' and W' are the next multiples of `multiple`.
         """
-        bgr = rgb[:, :, ::-1].astype(np.float32)
-        if self.order == 'grey':
-            pixels = (bgr @ np.array(GREY, np.float32))[:, :, np.newaxis] - np.float32(np.mean(self.mean))
-        else:
-            pixels = (bgr - np.array(self.mean, np.float32))[:, :, ::1 if self.order == 'bgr' else -1]
-        planes = pixels.transpose(2, 0, 1) * np.float32(self.scale)
-        more = [(0, -side % self.multiple) for side in planes.shape[1:]]
-        return np.ascontiguousarray(np.pad(planes, [(0, 0), *more]), np.float32)
+        return enlarged(self.planes(rgb), self.multiple)
+
+
+def enlarged(planes: npt.NDArray[np.float32], multiple: int) -> npt.NDArray[np.float32]:
+    """Planes with zeros at the right and below, up to multiples of so many pixels.
+
+    Parameters
+    ----------
+    planes : array of float32, C x H x W
+    multiple : int
+
+    Returns
+    -------
+    array of float32, C x H' x W'
+        Contiguous.
+    """
+    more = [(0, -side % multiple) for side in planes.shape[1:]]
+    return np.ascontiguousarray(np.pad(planes, [(0, 0), *more]) if any(n for _, n in more) else planes, np.float32)
+
+
+def of_dataset(dataset: type[Dataset], images: Sequence[str], labels: Sequence[str]) -> Preparation | None:
+    """What a net takes that reads a data set through our data layer.
+
+    Parameters
+    ----------
+    dataset : type of Dataset
+    images, labels : sequence of str
+        The tops that it sees, and those that its scores are compared with.
+
+    Returns
+    -------
+    Preparation or None
+        None for a net that sees something else than a photograph, or has several tasks.
+    """
+    photograph = next(iter(dataset.means))
+    if list(images) != [photograph] or len(labels) != 1 or labels[0] not in dataset.classes:
+        return None
+    return Preparation(tuple(dataset.means[photograph]), classes=tuple(dataset.classes[labels[0]]))
 
 
 def read(path: Path) -> Preparation:

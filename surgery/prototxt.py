@@ -8,6 +8,7 @@ from cli import BadInput
 
 from .caffemodel import V1_TYPES
 from .untrusted import shortened
+from .v0 import to_v1
 
 LARGEST = 64 * 2 ** 20                              # bytes; the largest nets' prototxts have less than one megabyte
 
@@ -18,7 +19,7 @@ def read_net(path: str | os.PathLike[str]) -> Any:
     Parameters
     ----------
     path : path
-        A text prototxt with `layer`, or legacy V1 `layers`; any form of input.
+        A text prototxt with `layer`, or legacy `layers` of V1 or V0; any form of input.
 
     Returns
     -------
@@ -108,14 +109,15 @@ def upgrade(net: Any) -> None:
     Parameters
     ----------
     net : caffe_pb2.NetParameter
-        With `layer`s or legacy V1 `layers`, and any form of input. Written in place: afterwards it has `layer`s only,
-        and its inputs are an Input layer.
+        With `layer`s or legacy `layers` of V1 or V0, and any form of input. Written in place: afterwards it has
+        `layer`s only, and its inputs are an Input layer.
 
     Raises
     ------
     BadInput
-        It is of Caffe's first (V0) form, a layer has no type, or its inputs have no sizes.
+        A layer has no type, or one that is not known, or its inputs have no sizes.
     """
+    to_v1(net)
     _upgrade_layers(net)
     _upgrade_input(net)
     for layer in net.layer:
@@ -126,8 +128,6 @@ def upgrade(net: Any) -> None:
 
 def _upgrade_layers(net: Any) -> None:
     for old in net.layers:
-        if old.HasField('layer'):
-            raise BadInput("a prototxt of Caffe's first (V0) form; convert it with Caffe's upgrade_net_proto_text")
         new = net.layer.add()
         known = new.DESCRIPTOR.fields_by_name
         for field, value in old.ListFields():

@@ -11,7 +11,7 @@ import nets  # noqa: E402
 from nets.edits import freeze, narrow  # noqa: E402
 from solvers import monitor  # noqa: E402
 from solvers.loop import solve  # noqa: E402
-from solvers.source import Source  # noqa: E402
+from solvers.source import source_of  # noqa: E402
 from surgery import read_weights, write_weights  # noqa: E402
 from tests import NETS  # noqa: E402
 from tests.helpers import datasets  # noqa: E402
@@ -56,7 +56,7 @@ def test_two_steps_and_a_score(name, data, tmp_path, monkeypatch):
     matrices = solve(training, tmp_path / 'run', [weights] * len(training.init))
     lines = monitor.read(tmp_path / 'run/metrics.jsonl')
     assert len(lines) == 3 and all(math.isfinite(line['loss']) and line['loss'] > 0 for line in lines)
-    source = Source(training)
+    source = source_of(training)
     assert set(matrices) == set(source.tasks.values()) == set(lines[-1]['scores'])
     for label, matrix in matrices.items():
         assert matrix.classes == source.dataset.classes[label] and matrix.counts.sum() > 0

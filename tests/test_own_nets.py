@@ -18,7 +18,7 @@ from data_layers import layers  # noqa: E402
 from data_layers.augment import augment  # noqa: E402
 from solvers.instance import instantiate  # noqa: E402
 from solvers.loop import solve  # noqa: E402
-from solvers.source import Source, read_from  # noqa: E402
+from solvers.source import read_from, source_of  # noqa: E402
 from surgery import write_weights  # noqa: E402
 from tests.helpers import own  # noqa: E402
 from tests.helpers.datasets import save_lines, save_png  # noqa: E402
@@ -69,7 +69,7 @@ def test_written_nets_are_like_those_by_hand(checkout, tmp_path):
     recipe = nets.load('my-roads-fcn32s').recipe
     assert (recipe.iterations, recipe.momentum, recipe.test_iter) == (4000, 0.99, 1)
     assert recipe.base_lr == pytest.approx(1e-10 * 187500 / (24 * 32 + 33 * 20) * 2, rel=0.3)
-    source = Source(nets.load('my-roads-fcn8s'))
+    source = source_of(nets.load('my-roads-fcn8s'))
     assert source.classes('score') == own.CLASSES
     image = source.read(next((tmp_path / 'photos/images').iterdir()))['data']
     assert image.shape[0] == 3 and abs(image).max() < 256
@@ -130,7 +130,7 @@ def test_nothing_in_the_data_becomes_code(checkout, tmp_path):
     write('roads', evil, checkout)
     for path in checkout.rglob('*.py'):
         assert '__import__' not in path.read_text() and evil.name not in path.read_text()
-    assert Source(nets.load('roads-fcn8s')).classes('score')[1] == '"""+__import__("os")+"""'
+    assert source_of(nets.load('roads-fcn8s')).classes('score')[1] == '"""+__import__("os")+"""'
 
 
 def test_make_knows_the_new_nets(tmp_path):

@@ -23,6 +23,7 @@ from data_layers.dataset import VOC_MEAN  # noqa: E402
 from data_layers.reading import read_photo  # noqa: E402
 from report import serve  # noqa: E402
 from solvers import capacity  # noqa: E402
+from solvers.deploy import of_training  # noqa: E402
 from solvers.instance import instantiate, load, segment  # noqa: E402
 from tests.helpers import tiny  # noqa: E402
 from tests.helpers.browser import Browser, needs_browser  # noqa: E402
@@ -40,7 +41,7 @@ def weights(tmp_path):
 
 @pytest.fixture
 def server(weights):
-    with serve.Server(serve.Segmenter(tiny.training(1), weights), 'tiny') as server:
+    with serve.Server(serve.Segmenter(of_training(tiny.training(1), weights)), 'tiny') as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()
@@ -218,7 +219,7 @@ def test_a_failure_inside_is_not_told_to_the_network(server, monkeypatch, capsys
 @pytest.mark.parametrize('net', ['nyud-fcn32s-color-hha', 'nyud-fcn32s-hha', 'nyud-fcn32s-color-d'])
 def test_nets_that_see_more_than_a_photograph_are_refused(net, weights):
     with pytest.raises(cli.BadInput, match='not a photograph alone'):
-        serve.Segmenter(nets.load(net), weights)
+        serve.Segmenter(of_training(nets.load(net), weights))
 
 
 def test_too_little_memory_is_told_and_the_server_goes_on(server, monkeypatch, capsys):

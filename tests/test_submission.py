@@ -15,7 +15,7 @@ def submission(tmp_path):
     datasets.write_voc(tmp_path / 'VOC2012', ids=('2008_000006', '2008_000011'), sizes=[(12, 20), (9, 7)],
                        splits={'test': ('2008_000006', '2008_000011')})
     test = open_dataset('voc2012', 'test', tmp_path / 'VOC2012')
-    result = Submission(test, type(test), tmp_path / 'out')
+    result = Submission(test, [test.classes['label']], tmp_path / 'out')
     for id in test.ids:
         height, width = test.image(id).shape[:2]
         labels = np.zeros((height, width), np.uint8)
@@ -49,4 +49,4 @@ def test_a_value_that_is_no_class_is_found(submission):
 def test_a_net_of_other_classes_is_refused(submission, tmp_path):
     from data_layers.siftflow import SIFTFlow
     with pytest.raises(cli.BadInput, match='VOC classes'):
-        Submission(submission.dataset, SIFTFlow, tmp_path)
+        Submission(submission.dataset, [*SIFTFlow.classes.values()], tmp_path)

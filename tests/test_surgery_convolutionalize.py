@@ -462,7 +462,9 @@ def test_command_proves_and_reports(made, tmp_path):
     done = surgery('convolutionalize', '--prototxt', prototxt, '--weights', weights, '--out', out, '--grid', 4,
                    '--image', tmp_path / 'digit.png', '--scale', 0.004)
     assert done.returncode == 0, done.stderr
-    assert sorted(p.name for p in out.iterdir()) == ['deploy.prototxt', 'report.json', 'weights.caffemodel']
+    assert sorted(p.name for p in out.iterdir()) == ['deploy.prototxt', 'net.json', 'report.json', 'weights.caffemodel']
+    assert json.loads((out / 'net.json').read_text()) == {'mean': [0.0], 'scale': 0.004, 'order': 'grey', 'multiple': 1,
+                                                           'classes': []}
     facts = json.loads((out / 'report.json').read_text())
     for name in ('ip2', 'prob'):
         assert facts['proof']['classifier_size'][name]['max_relative'] < 1e-5

@@ -1,5 +1,6 @@
 """Large images in overlapping tiles: what they make together is what the whole image gives."""
 import math
+import re
 
 import numpy as np
 import pytest
@@ -12,10 +13,13 @@ import nets  # noqa: E402
 from data_layers.pictures import softmax  # noqa: E402
 from data_layers.submission import FOLDER  # noqa: E402
 from nets import alexnet, infer  # noqa: E402
-from solvers import capacity, tiles  # noqa: E402
+from solvers import capacity, deploy, segmenting, tiles  # noqa: E402
 from solvers.instance import segment  # noqa: E402
+from solvers.segmenting import Way, segment_image  # noqa: E402
+from surgery.preparation import Preparation, enlarged  # noqa: E402
 from surgery.shapes import infer as infer_shapes  # noqa: E402
-from tests.helpers import datasets, narrow_nets, own  # noqa: E402
+from tests.helpers import datasets, deploy_nets, narrow_nets, own  # noqa: E402
+from tests.helpers.surgery_nets import conv, layer, pool  # noqa: E402
 
 pytestmark = pytest.mark.caffe
 
@@ -42,7 +46,7 @@ def test_tiles_that_overlap_by_what_a_score_sees_give_the_scores_of_the_whole_im
     expected = whole_image(net, images)
     cut = tiles.tiling(parameter, side)
     assert len(list(tiles.pieces(images, cut))) == count and cut.overlap >= cut.enough
-    found = tiles.segment_in_tiles(net, images, cut, probabilities=True)
+    found = segment_image(net, images, Way(cut), probabilities=True)
     assert found.keys() == expected.keys()
     for score, whole in expected.items():
         assert np.median(softmax(whole).max(0)) < 0.9 and whole.std((1, 2)).max() > 0.1     # not saturated, not flat
@@ -56,7 +60,7 @@ def test_of_smaller_tiles_only_the_scores_beside_the_seams_differ():
     whole = softmax(whole_image(net, images)['score'])
     cut = tiles.tiling(parameter, 512)
     (_, seam), = [(span.first, span.last) for span in cut.spans(700, 0)][:1]
-    found = tiles.segment_in_tiles(net, images, cut, probabilities=True)['score'].probabilities
+    found = segment_image(net, images, Way(cut), probabilities=True)['score'].probabilities
     wrong = np.flatnonzero(np.abs(found - whole).max((0, 2)) > 1e-4)
     beside = (cut.enough - cut.overlap) / 2
     assert wrong.size and seam - beside <= wrong.min() and wrong.max() <= seam + beside
@@ -86,11 +90,11 @@ def test_memory_is_that_of_a_tile(monkeypatch):
     cut, sizes = tiles.tiling(parameter, 256), []
     images = images_of(parameter, 700, 600)
 
-    def spied(net, tile):
+    def spied(net, tile, **options):
         sizes.append(tile['data'].shape)
-        return segment(net, tile)
-    monkeypatch.setattr(tiles, 'segment', spied)
-    tiles.segment_in_tiles(net, images, cut)
+        return segment(net, tile, **options)
+    monkeypatch.setattr(segmenting, 'segment', spied)
+    segment_image(net, images, Way(cut))
     assert max(sizes) == (3, 256, 256)
     held = sum(blob.count for name, blob in net.blobs.items() if '_split_' not in name)
     shapes = infer_shapes(parameter, {'data': (1, 3, 256, 256)})
@@ -102,6 +106,97 @@ def test_nets_without_a_score_for_every_pixel_are_refused():
         tiles.tiling(alexnet.classifier(), 512)
     with pytest.raises(cli.BadInput, match='--tile 63: .* at least 64 pixels .* see 491, and from 980 on'):
         tiles.tiling(nets.load('voc-fcn8s').fcn('deploy'), 63)
+
+
+@pytest.mark.parametrize('text, side', [(deploy_nets.unet(), 64), (deploy_nets.dilated(), 40)])
+@pytest.mark.parametrize('size', [(101, 150), (48, 57)])
+def test_foreign_nets_in_tiles(text, side, size, tmp_path):
+    prototxt, weights, net = deploy_nets.write(tmp_path, text)
+    one = deploy.open_deploy(prototxt, weights, Preparation())
+    cut = tiles.tiling(one.parameter, side, one.multiple)
+    assert cut.overlap >= cut.enough
+    image = np.random.default_rng(3).standard_normal((3, *size)).astype(np.float32)
+    whole = deploy_nets.forward(net, 'score', enlarged(image, one.multiple))[:, :size[0], :size[1]]
+    way = Way(cut, multiple=one.multiple)
+    assert len(list(tiles.pieces({'data': image}, cut))) > 1 or max(size) < side
+    found = segment_image(one.load(), {'data': image}, way, probabilities=True)['score']
+    np.testing.assert_allclose(found.probabilities, softmax(whole), atol=1e-5)
+
+
+@pytest.mark.parametrize('extra, says', [
+    (layer('m', 'MVN', 'a'), 'layer m (MVN): it normalises over the whole image'),
+    (pool('m', 'a', pool='AVE', global_pooling='true') + layer('s', 'Flatten', 'm')
+     + layer('x', 'Scale', ['a', 's'], scale_param={'axis': 0}), 'layer m (Pooling): it looks at the whole image'),
+    (layer('m', 'BatchNorm', 'a', batch_norm_param={'use_global_stats': 'false'}), 'layer m (BatchNorm): .*statistics'),
+    (layer('m', 'Softmax', 'a', softmax_param={'axis': 2}), 'layer m (Softmax): it normalises along axis 2')])
+def test_nets_that_look_at_the_whole_image_are_not_tiled(extra, says, tmp_path):
+    text = deploy_nets.ANY + conv('a', 'data', num_output=4, kernel_size=3, pad=1) + extra
+    last = 'x' if '"x"' in extra else 'm'
+    prototxt, weights, _ = deploy_nets.write(tmp_path, text + conv('score', last, num_output=3, kernel_size=1))
+    one = deploy.open_deploy(prototxt, weights, Preparation())
+    with pytest.raises(cli.BadInput, match=re.escape(f'--tile: {says}').replace(r'\.\*', '.*')):
+        tiles.tiling(one.parameter, 64, one.multiple)
+
+
+def test_of_coarse_scores_no_tiles_are_made(tmp_path):
+    prototxt, weights, _ = deploy_nets.write(tmp_path, deploy_nets.coarse())
+    with pytest.raises(cli.BadInput, match='--tile is for nets that score every pixel'):
+        tiles.tiling(deploy.open_deploy(prototxt, weights, Preparation()).parameter, 64)
+
+
+def resized(planes, height, width):
+    """Bilinear, pixel by pixel: half a pixel of the one is as far from the edge as half a pixel of the other."""
+    _, h, w = planes.shape
+    result = np.empty((len(planes), height, width))
+    for i in range(height):
+        for j in range(width):
+            y, x = (min(max((k + 0.5) * n / m - 0.5, 0), n - 1) for k, n, m in ((i, h, height), (j, w, width)))
+            a, b = min(int(y), h - 1), min(int(x), w - 1)
+            c, d = min(a + 1, h - 1), min(b + 1, w - 1)
+            one = planes[:, a, b] * (1 - y + a) + planes[:, c, b] * (y - a)
+            other = planes[:, a, d] * (1 - y + a) + planes[:, c, d] * (y - a)
+            result[:, i, j] = one * (1 - x + b) + other * (x - b)
+    return result
+
+
+@pytest.mark.parametrize('tile', [None, 64])
+def test_scales_and_mirrored_images_are_averaged(tile, tmp_path):
+    prototxt, weights, net = deploy_nets.write(tmp_path, deploy_nets.unet())
+    one = deploy.open_deploy(prototxt, weights, Preparation())
+    image = np.random.default_rng(3).standard_normal((3, 37, 50)).astype(np.float32)
+    expected, scales = 0, (0.75, 1, 2.0)
+    for scale in scales:
+        size = round(scale * 37), round(scale * 50)
+        small = resized(image.astype(float), *size).astype(np.float32)
+        for mirrored in (False, True):
+            seen = small[:, :, ::-1] if mirrored else small
+            scores = deploy_nets.forward(net, 'score', enlarged(np.ascontiguousarray(seen), 4))[:, :size[0], :size[1]]
+            scores = scores[:, :, ::-1] if mirrored else scores
+            back = resized(scores.astype(float), 37, 50)
+            part = np.exp(back - back.max(0))
+            expected = expected + part / part.sum(0) / 6
+    cut = tiles.tiling(one.parameter, tile, one.multiple) if tile else None
+    way = Way(cut, scales, True, one.multiple)
+    found = segment_image(one.load(), {'data': image}, way, probabilities=True)['score']
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-5)
+    assert (found.labels == expected.argmax(0)).mean() > 0.999 and len(np.unique(found.labels)) > 1
+    once = segment_image(one.load(), {'data': image}, Way(multiple=4), probabilities=True)['score'].probabilities
+    assert np.abs(once - expected).max() > 0.01
+
+
+def test_blobs_that_nobody_reads_any_more_are_given_back(tmp_path):
+    """Whatever shares memory, also of a Split, is kept as long as one of its readers comes."""
+    text = deploy_nets.unet() + layer('sum', 'Eltwise', ['score', 'score'])
+    _, _, net = deploy_nets.write(tmp_path, text)
+    images = {'data': np.random.default_rng(0).standard_normal((3, 400, 400)).astype(np.float32)}
+    expected = {name: scores.copy() for name, scores in segment(net, images).items()}
+    assert net.blobs['a'].data.any() and net.blobs['cat2'].data.any()
+    for _ in range(2):
+        found = segment(net, images, sparing=True)
+        for name, scores in expected.items():
+            np.testing.assert_array_equal(found[name], scores)
+        assert not net.blobs['cat2'].data[0, :, 100:300].any() and not net.blobs['a'].data[0, 1:5].any()
+        assert net.blobs['data'].data.any()
 
 
 def run(arguments, out, *options):
@@ -183,6 +278,6 @@ def test_what_does_not_fit_is_told_a_tile_that_does(tmp_path, monkeypatch, capsy
     assert f'a tile of {tmp_path}' in (told := capsys.readouterr().err) and f'give --tile {side} or less' in told
     run(arguments, tmp_path / 'out', '--tile', side)
     assert Image.open(tmp_path / 'out/large.png').size == (1200, 900)
-    monkeypatch.setattr(infer, 'available', lambda: 4 * 21 * math.prod((1200, 900)) - 1)
+    monkeypatch.setattr(deploy, 'available', lambda: 4 * 21 * math.prod((1200, 900)) - 1)
     assert cli.run(infer.main, [*arguments, '--scores', '--out', str(tmp_path / 'out'), '--tile', str(side)]) == 2
     assert 'whose probabilities take 0.1 GB' in capsys.readouterr().err

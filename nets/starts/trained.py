@@ -26,7 +26,7 @@ from solvers.foreign import rehearse
 from solvers.prototxts import check_net, read_net, read_phases, read_solver
 from solvers.recipe import Recipe
 from solvers.run import Run, weights_of
-from solvers.source import Source, facts
+from solvers.source import facts, source_of
 from surgery import preparation, read_weights, transplant, write_weights
 from surgery.caffemodel import Weights
 from surgery.classes import class_layers, same_names, with_classes
@@ -307,7 +307,6 @@ def _task(training: Any, name: str, classes: tuple[str, ...]) -> tuple[str, str,
     """The blob of scores of a net with one task on photographs, its data set, and its classes if they are not known."""
     test = training.fcn(training.phases[1])
     read = facts(test)
-    source = Source(training) if not classes else None
     scores = [layer.bottom[0] for layer in test.layer if layer.type == 'SoftmaxWithLoss']
     if len(scores) != 1:
         raise BadInput(f'--from {name}: it has {len(scores)} tasks with a softmax loss, {", ".join(scores)}; take a '
@@ -315,7 +314,7 @@ def _task(training: Any, name: str, classes: tuple[str, ...]) -> tuple[str, str,
     tops = list(read.get('tops') or ('data', 'label'))[:-1]
     if tops not in (['data'], ['color']):
         raise BadInput(f'--from {name}: it sees {" and ".join(tops)}; take a net that sees photographs')
-    return scores[0], str(read['dataset']), classes or (source.classes(scores[0]) if source else ())
+    return scores[0], str(read['dataset']), classes or source_of(training).classes(scores[0])
 
 
 def _normalized(training: Any) -> bool:

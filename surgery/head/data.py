@@ -6,6 +6,8 @@ from cli import BadInput
 from data_layers import VOID, Dataset, dataset_type, param_str
 from data_layers.own.folder import CARD
 
+from ..preparation import Preparation, of_dataset
+
 HELD_OUT = {'train': 'val', 'trainval': 'test'}
 PHASES = ('train', 'val', 'deploy')
 
@@ -23,6 +25,8 @@ class Data(NamedTuple):
         Image and label.
     test_size : int
         Images in the scored split.
+    takes : Preparation or None
+        What nets take that read it.
     """
 
     name: str
@@ -30,6 +34,7 @@ class Data(NamedTuple):
     splits: tuple[str, str]
     tops: tuple[str, str]
     test_size: int
+    takes: Preparation | None
 
 
 def splits_of(dataset: type[Dataset]) -> tuple[str, str]:
@@ -69,7 +74,7 @@ def open_data(name: str | None, root: Path, classes: int) -> Data:
     image, label = train.default_tops[0], next(top for top in train.default_tops if top in train.classes)
     if len(train.classes[label]) != classes:
         raise BadInput(f'--classes {classes}: the data set {name} has {len(train.classes[label])}')
-    return Data(name, str(root), splits, (image, label), len(test))
+    return Data(name, str(root), splits, (image, label), len(test), of_dataset(kind, [image], [label]))
 
 
 def phases(net: Any, data: Data | None, name: str) -> dict[str, Any]:
