@@ -13,7 +13,9 @@ from cli import BadInput, printable, run  # noqa: E402
 from surgery import __main__ as command  # noqa: E402
 from surgery import convolutionalize, prepare, read_net, read_weights  # noqa: E402
 from surgery.caffemodel import read_layers, summary, write_weights  # noqa: E402
+from surgery.free_sizes import free_sizes, some_sizes  # noqa: E402
 from surgery.net_input import fold_input  # noqa: E402
+from surgery.onnx_export import FIXED_SIZE, onnx_model  # noqa: E402
 from surgery.onnx_import import import_graph, read_onnx  # noqa: E402
 from surgery.proof import Mismatch, prove  # noqa: E402
 from surgery.shapes import infer  # noqa: E402
@@ -21,7 +23,7 @@ from surgery.torch_import import build_classifier, read_safetensors  # noqa: E40
 from tests.fuzz.damage import NUMBERS, flipped  # noqa: E402
 from tests.fuzz.formats import change_model, varint  # noqa: E402
 from tests.helpers.surgery_models import a_classifier, a_state, chain  # noqa: E402
-from tests.helpers.surgery_nets import LENET, caffenet, vgg16  # noqa: E402
+from tests.helpers.surgery_nets import DATA, LENET, caffenet, conv, ip, layer, pool, vgg16  # noqa: E402
 
 pytestmark = pytest.mark.caffe
 SECONDS = 20            # for one model; it takes a fraction of one, on a machine with nothing else to do
@@ -260,10 +262,13 @@ def test_names_never_reach_the_terminal_raw(tmp_path, capsys):
 
 # -------------------------------------------------------------------------------------------------- prototxts
 
-def fuzz_prototxts(path, count, seed=3):
+CLASSIFIERS = (LENET, caffenet(), vgg16(4))
+
+
+def fuzz_prototxts(path, count, seed=3, texts=CLASSIFIERS, take=None):
     rng, refused = random.Random(seed), 0
     nets = [text.replace(' } ', ' }\n').replace('{ ', '{\n').replace(': ', ' : ').split('\n')
-            for text in (LENET, caffenet(), vgg16(4))]
+            for text in texts]
     texts = [[word for line in net for word in line.replace(' : ', ': ').split('  ')] for net in nets]
     for _ in range(count):
         lines = list(rng.choice(texts))
@@ -283,7 +288,7 @@ def fuzz_prototxts(path, count, seed=3):
                                                              '1e400', 'nan', '-9223372036854775808', '7'))
                 lines[at] = ' '.join(words)
         path.write_text('\n'.join(lines))
-        refused += tried(take_prototxt, path)
+        refused += tried(take or take_prototxt, path)
     return refused
 
 
@@ -295,6 +300,44 @@ def take_prototxt(path):
 
 def test_prototxts(tmp_path):
     assert fuzz_prototxts(tmp_path / 'p', 300) > 100
+
+
+EVERY_KIND = (
+    DATA % (3, 12, 12) + conv('c', 'data', num_output=4, kernel_size=3, pad=2, stride=2, group=1)
+    + pool('p', 'c', kernel_size=2, stride=2, pad=1) + pool('q', 'c', pool='AVE', kernel_size=2, stride=2, pad=1)
+    + layer('join', 'Concat', ['p', 'q'], concat_param={'axis': 1}) + layer('up', 'Deconvolution', 'join',
+        convolution_param={'num_output': 4, 'kernel_size': 4, 'stride': 2, 'pad': 1, 'dilation': 1})
+    + layer('crop', 'Crop', ['up', 'c'], crop_param={'axis': 2, 'offset': 0})
+    + layer('cut', 'Slice', 'crop', ['s', 't'], slice_param={'axis': 1, 'slice_point': 2})
+    + layer('scale', 'Scale', 's', scale_param={'axis': 1, 'num_axes': 1}) + layer('bn', 'BatchNorm', 'scale')
+    + layer('norm', 'LRN', 'bn', lrn_param={'local_size': 3}) + layer('mvn', 'MVN', 'norm')
+    + layer('power', 'Power', 'mvn', power_param={'power': 2, 'scale': 3, 'shift': 1})
+    + layer('exp', 'Exp', 'power', exp_param={'base': 2, 'scale': 0, 'shift': 1})
+    + layer('spp', 'SPP', 't', spp_param={'pyramid_height': 2}) + ip('fc', 'spp', 4, axis=1)
+    + layer('tile', 'Tile', 'exp', tile_param={'axis': 1, 'tiles': 2})
+    + layer('shape', 'Reshape', 'tile', extra='reshape_param { shape { dim: 0 dim: 4 dim: -1 } axis: 0 num_axes: 4 }')
+    + layer('flat', 'Flatten', 'shape', flatten_param={'axis': 1, 'end_axis': 2})
+    + layer('sum', 'Reduction', 'flat', reduction_param={'axis': 1, 'coeff': 2})
+    + layer('best', 'ArgMax', 'exp', argmax_param={'axis': 1, 'top_k': 2})
+    + layer('words', 'Embed', 'best', embed_param={'num_output': 2, 'input_dim': 5}))
+
+
+def take_for_export(path):
+    found = prepare(read_net(path), {}, images=False)
+    if sum(np.prod(shape, dtype=float) for shapes in found.shapes.params for shape in shapes) > 2 ** 22:
+        raise BadInput('too much for this test')
+    weights = {x.name: [np.zeros(shape, np.float32) for shape in shapes]
+               for x, shapes in zip(found.net.layer, found.shapes.params, strict=True) if shapes}
+    sizes = free_sizes(found.net, found.shapes, FIXED_SIZE)
+    assert some_sizes(found.net, found.shapes, sizes)
+    onnx_model(found.net, weights, found.shapes, sizes, found.outputs)
+
+
+def test_prototxts_to_export(tmp_path):
+    """Damaged nets of nearly all layer types."""
+    (tmp_path / 'p').write_text(EVERY_KIND)
+    assert not tried(take_for_export, tmp_path / 'p')
+    assert fuzz_prototxts(tmp_path / 'p', 200, texts=(EVERY_KIND,), take=take_for_export) > 50
 
 
 @pytest.mark.parametrize('text', [

@@ -1,4 +1,5 @@
 """Parameters that a weights file lacks and that the net itself states: by constant and bilinear fillers."""
+import math
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from ..caffemodel import Weights
 from ..classifier import Classifier
 from ..layers import Shape
 
+MOST = 2 ** 28          # parameters that fillers may make
 FIELDS = {      # of a layer type's message: the fillers of its parameters, in order
     'Convolution': ('convolution_param', 'weight_filler', 'bias_filler'),
     'Deconvolution': ('convolution_param', 'weight_filler', 'bias_filler'),
@@ -30,6 +32,8 @@ def filled(net: Classifier) -> Weights:
     """
     missing = {entry.target for entry in net.missing}
     weights = dict(net.weights)
+    if sum(math.prod(entry.new or ()) for entry in net.missing) > MOST:
+        raise BadInput(f'the weights lack more than {MOST:,} parameters; are prototxt and weights of one net?')
     for layer, shapes in zip(net.net.layer, net.shapes.params, strict=True):
         if layer.name in missing:
             weights[layer.name] = [_filled(layer, i, shape) for i, shape in enumerate(shapes)]

@@ -74,12 +74,14 @@ def _resize(node: Node) -> Value:
         factors = _factors(sizes, value.dims[2:], 0)
         if not _nearest(node, where):
             raise BadInput(f'nearest by {where}, rounded by {node.attribute("nearest_mode", "round_prefer_floor")}')
+        node.state.builder.reserve(value.dims[1] * math.prod(factors) + sum(factors))
         kernels, pad, divided = [np.ones(f) for f in factors], [0, 0], False
     elif mode != 'linear' or where not in ('half_pixel', 'pytorch_half_pixel', 'asymmetric', 'align_corners'):
         raise BadInput(f'mode {mode} by {where}: Caffe can enlarge to the nearest and linearly')
     else:
         corners = where == 'align_corners'
         factors = _factors(sizes, value.dims[2:], 1 if corners else 0)
+        node.state.builder.reserve(2 * value.dims[1] * math.prod(3 * f for f in factors) + 3 * sum(factors))
         centred = where in ('half_pixel', 'pytorch_half_pixel')
         kernels = [_triangle(f, centred, 0 if corners or centred else f - 1) for f in factors]
         pad = [f // 2 if centred else f - 1 for f in factors]
@@ -130,7 +132,6 @@ def _spread(node: Node, value: Value, factors: Sequence[int], kernels: Sequence[
             pad: Sequence[int], divided: bool) -> Value:
     """Each channel by a Deconvolution of its own."""
     channels, kernel = value.dims[1], np.outer(*kernels)
-    node.state.builder.reserve((1 + divided) * channels * kernel.size)
     weights = np.broadcast_to(kernel, (channels, 1, *kernel.shape)).astype(np.float32)
 
     def deconvolution(bottom: Value, suffix: str) -> Value:

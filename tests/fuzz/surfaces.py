@@ -260,7 +260,8 @@ SURFACES = {
         'expand --weights @in/a.caffemodel --layer score --classes 7 --out @out/c.caffemodel')),
     'prototxt': Surface(build_classifier, commands(
         surgery_main.main, *(f'convolutionalize --prototxt @in/p.prototxt --weights @in/w.caffemodel --out @out/net '
-                             f'--grid 0 --cpu {option}' for option in ('', '--image @in/photo.png')))),
+                             f'--grid 0 --cpu {option}' for option in ('', '--image @in/photo.png')),
+        'export --prototxt @in/p.prototxt --weights @in/w.caffemodel --out @out/net.onnx')),
     'snapshot': Surface(build_run, RESUMED, aim='in/run/snapshots/*/train_*', seal=seal_snapshots),
     'run': Surface(build_run, (
         *commands(report_main.main, '@in/run --out @out/report.html --cpu', '@in/run @in/run --out @out/r.html --cpu',
