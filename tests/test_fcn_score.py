@@ -211,7 +211,8 @@ def test_weights_that_are_missing_or_of_another_net(city, capsys, tmp_path):
 
 def test_tiles_are_those_of_the_whole_frame(tmp_path):
     """Of a strip as wide as a frame of Cityscapes, three tiles make what all of it makes."""
-    from solvers.tiles import pieces, segment_in_tiles, tiling
+    from solvers.segmenting import segment_image
+    from solvers.tiles import pieces, tiling
     parameter, net = narrow_nets.alive(NET)
     rng = np.random.default_rng(0)
     frame = np.kron(rng.integers(0, 256, (2, 64, 3)), np.ones((32, 32, 1))).astype(np.uint8)
@@ -221,7 +222,7 @@ def test_tiles_are_those_of_the_whole_frame(tmp_path):
     found = fcn_score.segment(net, tmp_path / 'frame.png', (64, 2048), cut)
     blob = (frame[:, :, ::-1] - np.array((72.78044, 83.21195, 73.45286))).transpose(2, 0, 1).astype(np.float32)
     assert len(list(pieces({'data': blob}, cut))) == 3
-    whole = segment_in_tiles(net, {'data': blob})['score'].labels
+    whole = segment_image(net, {'data': blob})['score'].labels
     assert np.mean(found != whole) < 1e-5 and len(np.unique(whole)) > 3
 
 

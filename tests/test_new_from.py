@@ -20,7 +20,7 @@ from nets.edits import freeze, learn_upsampling, narrow, slow  # noqa: E402
 from nets.starts.trained import PAPER, SLOWER, recognised, width_of  # noqa: E402
 from solvers.instance import instantiate  # noqa: E402
 from solvers.loop import solve  # noqa: E402
-from solvers.source import Source  # noqa: E402
+from solvers.source import source_of  # noqa: E402
 from surgery import bilinear_kernel, read_weights, write_weights  # noqa: E402
 from surgery.prototxt import write_prototxt  # noqa: E402
 from tests.helpers import own  # noqa: E402
@@ -208,7 +208,7 @@ def test_from_the_folder_of_a_run(run, photos, checkout):
     assert (whole / 'weights.caffemodel').read_bytes() == (parts / 'weights.caffemodel').read_bytes()
     said = (whole / 'init.txt').read_text()
     assert 'skipped  score_pool3' in said and 'coerced  score_pool3' in said
-    assert Source(training).classes('score') == tuple(OTHER)
+    assert source_of(training).classes('score') == tuple(OTHER)
 
 
 @pytest.mark.parametrize('classes, count', [(['a', 'b'], 2), ([*'abcdefg'], 7)])

@@ -20,7 +20,7 @@ from solvers.instance import instantiate, load  # noqa: E402
 from solvers.loop import solve  # noqa: E402
 from solvers.prototxts import read_solver  # noqa: E402
 from solvers.snapshot import list_snapshots  # noqa: E402
-from solvers.source import Source  # noqa: E402
+from solvers.source import source_of  # noqa: E402
 from surgery import __main__ as surgery  # noqa: E402
 from surgery import import_model, read_weights, write_weights  # noqa: E402
 from surgery.prototxt import read_net  # noqa: E402
@@ -98,7 +98,7 @@ def test_a_net_on_a_trunk(name, feature, skips, photos, checkout, tmp_path):
     assert (whole / 'weights.caffemodel').read_bytes() == (parts / 'weights.caffemodel').read_bytes()
     first = json.loads((whole / 'metrics.jsonl').read_text().splitlines()[0])['loss']
     assert first == pytest.approx(np.log(3), rel=1e-3)
-    assert Source(training).classes('score') == own.CLASSES
+    assert source_of(training).classes('score') == own.CLASSES
     load(instantiate(training.fcn('deploy')), whole / 'weights.caffemodel', exactly=True)
 
 
