@@ -52,7 +52,7 @@ def prove(source: Source, form: Format, path: Path, seed: int = 0) -> dict[str, 
     Mismatch
         An engine gives other numbers, the format's first one refuses it, or no number of Caffe's is finite.
     """
-    missing = [name for name in form.engines if importlib.util.find_spec(ENGINES[name].module) is None]
+    missing = [name for name in form.engines if not is_installed(ENGINES[name].module)]
     if form.needed and form.engines[0] in missing:
         raise BadInput(f'the proof needs {form.engines[0]}: pip install {form.engines[0]}')
     runs = _runs(source)
@@ -82,6 +82,12 @@ def prove(source: Source, form: Format, path: Path, seed: int = 0) -> dict[str, 
                     result['engines'][name] = _judged(name, found, name == form.engines[0])
                     bar.update()
     return result
+
+
+def is_installed(module: str) -> bool:
+    """Whether a module can be imported; a mere folder of its name, which Python would take too, does not count."""
+    spec = importlib.util.find_spec(module)
+    return spec is not None and spec.origin is not None
 
 
 def _runs(source: Source) -> list[dict[str, Shape]]:
