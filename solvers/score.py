@@ -35,8 +35,6 @@ from solvers.segmenting import ONCE
 from solvers.source import open_source, read_from
 from solvers.training import load, net_folders
 
-NETS = weights.ROOT / 'nets'
-
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = arguments(argv)
@@ -102,7 +100,8 @@ def score_predictions(args: argparse.Namespace) -> tuple[Evaluation, dict[str, A
 
 def score_net(args: argparse.Namespace) -> tuple[Evaluation, dict[str, Any], str | None]:
     """The same of a net."""
-    deploy = deploy_options.chosen(args, lambda name: load(name, NETS), net_folders(NETS))
+    nets = weights.ROOT / 'nets'
+    deploy = deploy_options.chosen(args, lambda name: load(name, nets), net_folders(nets))
     way = deploy_options.way(args, deploy)
     with_loss = deploy.training is not None and way == ONCE and args.dataset is None
     dataset = None if with_loss else dataset_of(args, deploy)

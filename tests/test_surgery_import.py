@@ -468,7 +468,10 @@ def convolutionalized(net, out):
 def test_command(tmp_path, capsys):
     path = alexnet_like().save(tmp_path / 'm.onnx')
     assert run(command.main, ['import', str(path), '--out', str(tmp_path / 'out')]) == 0
-    assert sorted(os.listdir(tmp_path / 'out')) == ['deploy.prototxt', 'report.json', 'weights.caffemodel']
+    assert sorted(os.listdir(tmp_path / 'out')) == ['deploy.prototxt', 'net.json', 'report.json',
+                                                  'weights.caffemodel']
+    known = json.loads((tmp_path / 'out/net.json').read_text())
+    assert known['order'] == 'bgr' and known['mean'] == json.loads((tmp_path / 'out/report.json').read_text())['mean']
     out = capsys.readouterr().out
     assert 'same as onnxruntime' in out and 'fc3' not in out
     assert convolutionalized(tmp_path / 'out', tmp_path / 'fcn') == 0

@@ -28,9 +28,10 @@ from solvers.instance import instantiate
 from solvers.loop import solve
 from surgery import __main__ as surgery_main
 from surgery import write_weights
-from tests.helpers import datasets, own, tiny
+from surgery.preparation import Preparation
+from tests.helpers import datasets, deploy_nets, own, tiny
 from tests.helpers.surgery_models import a_classifier, a_state, save_safetensors
-from tests.helpers.surgery_nets import LENET, randomise
+from tests.helpers.surgery_nets import LENET, layer, randomise
 from tests.helpers.torch_files import save_legacy, save_zip
 
 from .harness import Call
@@ -120,6 +121,22 @@ def build_tiny(world):
                    for name, blobs in net.params.items() if not name.startswith('up')})
     datasets.write_voc(world / 'data/pascal/VOC2011', sizes=SIZES)
     datasets.write_sbd(world / 'data/sbdd/dataset', sizes=SIZES)
+
+
+def build_deploy(world):
+    """A foreign net, what its input wants, and a photograph to segment."""
+    deploy_nets.write(world / 'in/net', deploy_nets.unet(3, layer('prob', 'Softmax', 'score')))
+    Preparation((1.0, 2.0, 3.0), 0.01, 'rgb', 4, ('sky', 'sea', 'land')).write(world / 'in/net')
+    own.photo(world / 'photo.png', (24, 32))
+
+
+def build_masks(world):
+    """Predictions, truths and the list of their classes."""
+    rng = np.random.default_rng(0)
+    for folder in ('guess', 'truth'):
+        for name in ('a.png', 'deep/b.png', 'c.tif'):
+            datasets.save_png(world / 'in' / folder / name, rng.integers(0, 3, (16, 20)).astype(np.uint8))
+    datasets.save_lines(world / 'in/classes.txt', ('0 sky', '1 sea', '2 land', '255 void'))
 
 
 def build_run(world):
@@ -272,6 +289,12 @@ SURFACES = {
         *commands(score.main, '--net tiny --weights @in/w.caffemodel --cpu --json @out/s.json'),
         *commands(nets_main.main, 'train tiny --run @runs/new --cpu --iterations 1',
                   writes=('runs',), keeps=True))),
+    'deploy': Surface(build_deploy, (
+        *commands(infer.main, '--net @in/net ../photo.png --out @out/masks --cpu',
+                  '--net @in/net ../photo.png --out @out/masks --cpu --tile 16 --flip --scales 0.5,1'),
+        *commands(serve_until_ready, '--net @in/net --cpu --port 0'))),
+    'predictions': Surface(build_masks, commands(
+        score.main, '--predictions @in/guess --truth @in/truth --classes @in/classes.txt --json @out/s.json')),
     'images': Surface(build_pictures, (
         *commands(infer.main, ' '.join((*INFER, '@in/photos')), keeps=True),
         *commands(infer.main, *(' '.join((*INFER, f'@in/photos/{words}'))
