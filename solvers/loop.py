@@ -33,7 +33,7 @@ CHANCE_AFTER = 200  # steps after which a loss that has not left that of random 
 
 
 class Diverged(cli.Failed):
-    """The loss is not a finite number any more; the message names the last good snapshot."""
+    """The loss or a weight is not a finite number any more; the message names the last good snapshot."""
 
 
 def solve(training: Training, run: Path, initial: Sequence[Path] = (), resume: bool = False, device_name: str = 'CPU',
@@ -255,6 +255,9 @@ class Loop:
 
     def save(self) -> None:
         """Take a snapshot; metrics and curves up to here are on disk before it counts."""
+        if lost := not_finite(self.solver.net):     # which a layer such as Clip hides from the loss
+            raise Diverged(self._with_last_snapshot(f'the weights of layer {lost} are not finite after step '
+                                                    f'{self.iteration}'))
         if self.log:
             self.log.flush()
             try:
@@ -371,6 +374,12 @@ def unfilled(net: Any, net_parameter: Any, reports: Sequence[Report]) -> list[st
               and layer.name not in given}
     return [name for name, (bottom, top, height, width) in shapes.items()
             if height == width and (bottom == top or 1 in (bottom, top))]
+
+
+def not_finite(net: Any) -> str | None:
+    """The first layer of a net with a parameter that is not a finite number."""
+    return next((name for name, blobs in net.params.items() if not all(np.isfinite(blob.data).all() for blob in blobs)),
+                None)
 
 
 def statistics_of(net: Any, net_parameter: Any) -> list[Any]:

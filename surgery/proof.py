@@ -185,8 +185,8 @@ def in_child(module: str, job: Mapping[str, Any], folder: Path) -> Any:
     (folder / 'job.json').write_text(json.dumps(job))
     root = str(Path(__file__).resolve().parent.parent)
     environment = os.environ | {'PYTHONPATH': os.pathsep.join(filter(None, [root, os.environ.get('PYTHONPATH')]))}
-    done = subprocess.run([sys.executable, '-P', '-m', module, str(folder)], env=environment, text=True, errors='replace',
-                          stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    done = subprocess.run([sys.executable, '-P', '-m', module, str(folder)], env=environment, text=True,
+                          errors='replace', stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     if done.returncode == 0:
         return json.loads((folder / 'result.json').read_text())
     if os.strerror(errno.ENOSPC) in done.stderr:

@@ -21,7 +21,10 @@ from solvers import __main__ as runs  # noqa: E402
 from solvers import monitor, preflight, snapshot  # noqa: E402
 from solvers.instance import instantiate  # noqa: E402
 from solvers.loop import Diverged, solve  # noqa: E402
-from surgery import fill_bilinear  # noqa: E402
+from surgery import (
+    fill_bilinear,  # noqa: E402
+    read_weights,  # noqa: E402
+)
 from tests.helpers import datasets, tiny  # noqa: E402
 from tests.helpers.training_process import TrainingProcess  # noqa: E402
 
@@ -206,6 +209,24 @@ def test_a_loss_that_is_no_number_names_the_last_good_snapshot(voc):
     with pytest.raises(Diverged, match='00000005'), np.errstate(all='ignore'):
         solve(tiny.training(200, base_lr=1e30), voc / 'run', resume=True)
     assert snapshot.newest(voc / 'run/snapshots') is not None
+
+
+def test_weights_that_are_no_numbers_are_not_kept(voc):
+    """A Clip layer lets the loss stay finite."""
+    def clipped(split):
+        net = tiny.fcn(split)
+        at = next(i for i, layer in enumerate(net.layer) if layer.name == 'score_fr')
+        layers = list(net.layer)
+        clip = type(layers[0])(name='clip', type='Clip', bottom=['score_fr'], top=['score_fr'])
+        clip.clip_param.min, clip.clip_param.max = -3, 3
+        del net.layer[:]
+        net.layer.extend([*layers[:at + 1], clip, *layers[at + 1:]])
+        return net
+    solve(replace(tiny.training(5), fcn=clipped), voc / 'run')
+    with pytest.raises(Diverged, match='weights of layer .* not finite after step .*00000005'), np.errstate(all='ignore'):
+        solve(replace(tiny.training(200, base_lr=1e38), fcn=clipped), voc / 'run', resume=True)
+    for path in snapshot.list_snapshots(voc / 'run/snapshots'):
+        assert all(np.isfinite(blob).all() for blobs in read_weights(snapshot.weights(path)).values() for blob in blobs)
 
 
 def test_preflight_warns_of_rates_for_the_other_loss():
