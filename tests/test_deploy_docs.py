@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
                                                   for key, blobs in net.params.items()})
     save_jpeg(folder / 'photo.jpg', np.random.default_rng(0).integers(0, 256, (61, 83, 3), np.uint8))
     commands = [line for block in blocks('sh') for line in block.splitlines()]
-    assert len(commands) == 3
+    assert len(commands) == 4
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'}
     for command in commands:
         narrow = command.replace('--net voc-fcn8s --weights fcn8s.caffemodel', '--prototxt deploy.prototxt --weights '
@@ -46,7 +46,7 @@ def folder(tmp_path_factory):
 
 
 def test_the_commands(folder):
-    assert {path.name for path in folder.iterdir()} >= {'fcn8s.onnx', 'fcn8s.report.json', 'net.onnx', 'back'}
+    assert {path.name for path in folder.iterdir()} >= {'fcn8s.onnx', 'fcn8s.report.json', 'net.onnx', 'torch_net', 'back'}
 
 
 @pytest.mark.parametrize('code', blocks('python'))

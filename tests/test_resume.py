@@ -21,10 +21,7 @@ from solvers import __main__ as runs  # noqa: E402
 from solvers import monitor, preflight, snapshot  # noqa: E402
 from solvers.instance import instantiate  # noqa: E402
 from solvers.loop import Diverged, solve  # noqa: E402
-from surgery import (
-    fill_bilinear,  # noqa: E402
-    read_weights,  # noqa: E402
-)
+from surgery import fill_bilinear, read_weights  # noqa: E402
 from tests.helpers import datasets, tiny  # noqa: E402
 from tests.helpers.training_process import TrainingProcess  # noqa: E402
 
@@ -223,7 +220,8 @@ def test_weights_that_are_no_numbers_are_not_kept(voc):
         net.layer.extend([*layers[:at + 1], clip, *layers[at + 1:]])
         return net
     solve(replace(tiny.training(5), fcn=clipped), voc / 'run')
-    with pytest.raises(Diverged, match='weights of layer .* not finite after step .*00000005'), np.errstate(all='ignore'):
+    says = 'weights of layer .* not finite after step .*00000005'
+    with pytest.raises(Diverged, match=says), np.errstate(all='ignore'):
         solve(replace(tiny.training(200, base_lr=1e38), fcn=clipped), voc / 'run', resume=True)
     for path in snapshot.list_snapshots(voc / 'run/snapshots'):
         assert all(np.isfinite(blob).all() for blobs in read_weights(snapshot.weights(path)).values() for blob in blobs)
