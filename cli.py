@@ -82,6 +82,20 @@ def add_device_arguments(parser: argparse.ArgumentParser, gpu: str = '--gpu') ->
     parser.add_argument('--cpu', action='store_true', help='compute on the CPU')
 
 
+def numbers(text: str) -> tuple[float, ...]:
+    """The numbers of an argument such as 104,117,123, for argparse.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        It is something else.
+    """
+    try:
+        return tuple(float(part) for part in text.split(','))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a list of numbers (expected e.g. 104,117,123)') from None
+
+
 def run(main: Callable[[Any], int | None], argv: Sequence[str] | None = None) -> int:
     """Run a command, and turn its exceptions into one line on stderr.
 

@@ -6,9 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cli
 from cli import BadInput
-from data_layers import VOID
-from data_layers.own import classlist
 from solvers.deploy import Deploy, of_training, open_deploy
 from solvers.prototxts import read_net, read_phases
 from solvers.run import Run, weights_of
@@ -39,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser, ways: bool = True) -> None:
                      f'{PROTOTXT} and net.json')
     net.add_argument('--prototxt', type=Path, metavar='FILE', help='in place of --net: any deploy net, old or new')
     net.add_argument('--weights', type=Path, metavar='FILE', help='its caffemodel [that of the folder]')
-    net.add_argument('--mean', type=_numbers, metavar='B,G,R', help='to subtract from pixels, 0 to 255 [of net.json '
+    net.add_argument('--mean', type=cli.numbers, metavar='B,G,R', help='to subtract from pixels, 0 to 255 [of net.json '
                      'beside the prototxt, or 0]')
     net.add_argument('--scale', type=float, metavar='S', help='to multiply them by, after that [net.json, or 1]')
     net.add_argument('--order', choices=[*ORDERS], help='of the input\'s channels [net.json, or bgr]')
@@ -53,15 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser, ways: bool = True) -> None:
         many.add_argument('--tile', type=int, metavar='N', help='larger images in tiles of N x N pixels')
         many.add_argument('--flip', action='store_true', help='average with the image whose left and right are '
                           'swapped')
-        many.add_argument('--scales', type=_numbers, metavar='S,S,...', help='average over the image resized by these '
-                          'factors, such as 0.75,1,1.25')
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(','))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a list of numbers, such as 104,117,123') from None
+        many.add_argument('--scales', type=cli.numbers, metavar='S,S,...', help='average over the image resized by '
+                          'these factors, such as 0.75,1,1.25')
 
 
 def chosen(args: argparse.Namespace, load: Callable[[str], Training], names: Collection[str]) -> Deploy:
@@ -153,35 +145,9 @@ def read_preparation(args: argparse.Namespace, prototxt: Path) -> Preparation:
     for option in ('mean', 'scale', 'order', 'multiple'):
         if (value := getattr(args, option)) is not None:
             takes = preparation.checked(f'--{option}', **asdict(takes) | {option: value})
-    return takes if args.classes is None else Preparation(**asdict(takes) | {'classes': class_names(args.classes)})
-
-
-def class_names(path: Path) -> tuple[str, ...]:
-    """Names of classes in the order of a net's scores, from a file of one a line.
-
-    Parameters
-    ----------
-    path : Path
-        A line `road`, or with its number or its colour or both, as of `data_layers.own.classlist`.
-
-    Returns
-    -------
-    tuple of str
-
-    Raises
-    ------
-    BadInput
-        The file cannot be read, or its numbers are not those from 0 on, or two classes have one name.
-    """
-    listed = classlist.read(path)
-    entries = sorted(listed.entries, key=lambda entry: entry.number)
-    entries = [entry for entry in entries if not (entry.name is None and entry.number == VOID)]
-    names = [entry.written for entry in entries]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise BadInput(f'{path} has the class {twice[0]} twice; every channel of the scores has a name of its own')
-    if [entry.number for entry in entries] != list(range(len(entries))):
-        raise BadInput(f'{path}: the numbers of the classes are not 0, 1, 2, ...; they are the channels of the scores')
-    return preparation.checked(path, classes=names).classes
+    if args.classes is None:
+        return takes
+    return Preparation(**asdict(takes) | {'classes': preparation.class_names(args.classes)})
 
 
 def way(args: argparse.Namespace, deploy: Deploy) -> Way:

@@ -25,7 +25,7 @@ from .head import Data, Plan, Upsampling, add_head, open_data, plan, smallest_pa
 from .importers import import_model
 from .net_input import RANGES
 from .pictures import load
-from .preparation import ORDERS, Preparation
+from .preparation import ORDERS, Preparation, class_names
 from .proof import MEAN_SQUARE, Mismatch, prove
 from .prototxt import read_net, write_prototxt
 from .transplant import transplant
@@ -64,7 +64,8 @@ def _parser() -> cli.Parser:
     c.add_argument('--size', type=_size, metavar='HxW', help='image size, where the net does not say it')
     c.add_argument('--stage', action='append', default=[], help='stage for its include rules')
     c.add_argument('--image', action='append', default=[], metavar='FILE', help='also compare on this picture')
-    c.add_argument('--mean', type=_numbers, metavar='B,G,R', help='to subtract from pictures [the data layer\'s, or 0]')
+    c.add_argument('--mean', type=cli.numbers, metavar='B,G,R',
+                   help='to subtract from pictures [the data layer\'s, or 0]')
     c.add_argument('--scale', type=float, help='to multiply pictures by, after that [the data layer\'s, or 1]')
     c.add_argument('--grid', type=_grid, default=10, metavar='N', help='time an N x N grid; 0: no timing [10]')
     c.add_argument('--head', type=int, metavar='STRIDE', help='add an FCN head that predicts at this stride: 32, 16, 8')
@@ -98,7 +99,7 @@ def _parser() -> cli.Parser:
     c.add_argument('--out', required=True, type=Path, metavar='FILE_OR_DIR', help='a file; of torch, a folder')
     c.add_argument('--input', choices=('caffe', *PHOTOGRAPHS), default='caffe', help='what the model takes: prepared '
                    'images, as Caffe does, or pixels from 0 to 255 in this order, which it prepares itself [caffe]')
-    c.add_argument('--mean', type=_numbers, metavar='B,G,R', help='to subtract from pixels [net.json beside the '
+    c.add_argument('--mean', type=cli.numbers, metavar='B,G,R', help='to subtract from pixels [net.json beside the '
                    'prototxt, or the data layer]')
     c.add_argument('--scale', type=float, help='to multiply pixels by, after that [likewise]')
     c.add_argument('--order', choices=list(ORDERS), help='the channels of the net\'s own input [likewise, or bgr]')
@@ -150,13 +151,6 @@ def _grid(text: str) -> int:
     if not text.isdigit() or int(text) > 100:
         raise argparse.ArgumentTypeError(f'{text!r} is not a whole number from 0 to 100')
     return int(text)
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(','))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a list of numbers (expected e.g. 104,117,123)') from None
 
 
 def _convolutionalize(args: argparse.Namespace) -> int:
@@ -289,9 +283,8 @@ def _import(args: argparse.Namespace) -> int:
 def _export(args: argparse.Namespace) -> int:
     inputs = [path for path in (args.prototxt, args.weights, args.classes) if path]
     check_out(args.to, args.out, inputs)
-    classes = files.read_text(args.classes).split('\n') if args.classes else None
     options = {'mean': args.mean, 'scale': args.scale, 'order': args.order,
-               'classes': [line.strip() for line in classes if line.strip()] if classes else None}
+               'classes': class_names(args.classes) if args.classes else None}
     source = open_net(args.prototxt, args.net, args.weights, args.input, options, args.size, args.stage)
     try:
         text = export(source, args.to, args.out)

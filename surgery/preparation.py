@@ -22,6 +22,7 @@ import numpy.typing as npt
 import files
 from cli import BadInput
 from data_layers import VOID, Dataset
+from data_layers.own import classlist
 from data_layers.reading import read_json
 
 NAME = 'net.json'
@@ -174,6 +175,34 @@ def checked(what: object, **values: Any) -> Preparation:
     if wrong := [key for key, right in fit.items() if not right]:
         raise BadInput(f'{what}: the {wrong[0]} is of the wrong kind, {str(values[wrong[0]])[:80]!r}')
     return Preparation(tuple(map(float, mean)), float(scale), order, multiple, tuple(classes))
+
+
+def class_names(path: Path) -> tuple[str, ...]:
+    """Names of classes in the order of a net's scores, from a file of one a line.
+
+    Parameters
+    ----------
+    path : Path
+        A line `road`, or with its number or its colour or both, as of `data_layers.own.classlist`.
+
+    Returns
+    -------
+    tuple of str
+
+    Raises
+    ------
+    BadInput
+        The file cannot be read, or its numbers are not those from 0 on, or two classes have one name.
+    """
+    listed = classlist.read(path)
+    entries = sorted(listed.entries, key=lambda entry: entry.number)
+    entries = [entry for entry in entries if not (entry.name is None and entry.number == VOID)]
+    names = [entry.written for entry in entries]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise BadInput(f'{path} has the class {twice[0]} twice; every channel of the scores has a name of its own')
+    if [entry.number for entry in entries] != list(range(len(entries))):
+        raise BadInput(f'{path}: the numbers of the classes are not 0, 1, 2, ...; they are the channels of the scores')
+    return checked(path, classes=names).classes
 
 
 def _number(value: Any) -> bool:

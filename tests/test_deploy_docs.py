@@ -46,7 +46,8 @@ def folder(tmp_path_factory):
 
 
 def test_the_commands(folder):
-    assert {path.name for path in folder.iterdir()} >= {'fcn8s.onnx', 'fcn8s.report.json', 'net.onnx', 'torch_net', 'back'}
+    written = {path.name for path in folder.iterdir()}
+    assert written >= {'fcn8s.onnx', 'fcn8s.report.json', 'net.onnx', 'torch_net', 'back'}
 
 
 @pytest.mark.parametrize('code', blocks('python'))

@@ -15,7 +15,8 @@ from cli import BadInput, run  # noqa: E402
 from surgery import __main__ as command  # noqa: E402
 from surgery import bilinear_kernel, read_net, read_weights, write_prototxt, write_weights  # noqa: E402
 from surgery.export import FORMATS, formats, named, open_net, source  # noqa: E402
-from surgery.export.engines import compared  # noqa: E402
+from surgery.export.engines import ENGINES, compared  # noqa: E402
+from surgery.export.proof import is_installed  # noqa: E402
 from surgery.preparation import Preparation  # noqa: E402
 from tests.helpers.narrow_nets import alive  # noqa: E402
 from tests.helpers.surgery_nets import DATA, LENET, conv, ip, layer, pool, randomise, relu  # noqa: E402
@@ -193,18 +194,21 @@ def test_every_net_agrees(tmp_path, name):
     write_weights(tmp_path / 'w.caffemodel', {key: [blob.data for blob in blobs] for key, blobs in net.params.items()})
     out = tmp_path / 'm.onnx'
     assert export(tmp_path / 'n.prototxt', tmp_path / 'w.caffemodel', out) == 0
-    session = onnxruntime.InferenceSession(str(out))
+    outputs = [entry.name for entry in onnxruntime.InferenceSession(str(out)).get_outputs()]
+    engines = {key: ENGINES[key].load(out, outputs) for key in formats.FORMATS['onnx'].engines
+               if is_installed(ENGINES[key].module)}
     for height, width in ((375, 500), (500, 333), (97, 130)):
-        feed = {entry.name: np.random.default_rng(0).uniform(-120, 130, (1, entry.shape[1], height, width)).astype('f')
-                for entry in session.get_inputs()}
+        feed = {layer.top[0]: np.random.default_rng(0).uniform(-120, 130, (
+            1, layer.input_param.shape[0].dim[1], height, width)).astype('f')
+            for layer in parameter.layer if layer.type == 'Input'}
         for blob, value in feed.items():
             net.blobs[blob].reshape(*value.shape)
             net.blobs[blob].data[...] = value
         net.forward()
-        names = [entry.name for entry in session.get_outputs()]
-        for output, scores in zip(names, session.run(None, feed), strict=True):
-            row = compared(scores, net.blobs[output].data)
-            assert row['max_relative'] < 1e-5 and not row['labels_differ'] and 'shape' not in row
+        for engine, forward in engines.items():
+            for output, scores in zip(outputs, forward(feed), strict=True):
+                row = compared(scores, net.blobs[output].data)
+                assert row['max_relative'] < 1e-5 and not row['labels_differ'] and 'shape' not in row, engine
 
 
 # ------------------------------------------------------------------------------------------------------------ proof
