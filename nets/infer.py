@@ -55,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.check_output_folder(args.out, files)
     submission = Submission(test, [*deploy.source.names.values()], args.out) if test else None
     cli.show(f'computing on {device.choose(args.gpu, args.cpu)}')
+    if deploy.overlaps and group.first:
+        cli.say('warning: the classes of this net overlap; a picture has the strongest one of each pixel')
     if way.cut and way.cut.overlap < way.cut.enough and group.first:
         cli.say(f'tiles overlap by {way.cut.overlap} pixels: scores beside the seams are not quite those of the whole '
                 f'image; from --tile {way.cut.exact} on they are')

@@ -11,6 +11,7 @@ from cli import BadInput
 from solvers.capacity import available, check_fits
 from solvers.foreign import instantiate_foreign
 from solvers.instance import instantiate, load
+from solvers.losses import overlap
 from solvers.run import Run
 from solvers.segmenting import Way, scaled
 from solvers.source import Source, source_of, source_of_photographs
@@ -54,6 +55,11 @@ class Deploy:
     multiple: int
     coarse: Mapping[str, Fields | None]
     training: Training | Run | None = None
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether a pixel may be of several classes, as far as is known; a picture then shows the strongest one."""
+        return self.training is not None and overlap(self.training.fcn(self.training.phases[0]))
 
     def load(self) -> Any:
         """The caffe.Net with its weights; raises BadInput where one of the two does not fit."""

@@ -17,6 +17,11 @@ def losses_of(net: Any) -> list[Any]:
     return [layer for layer in net.layer if layer.type in LOSSES]
 
 
+def overlap(net: Any) -> bool:
+    """Whether the classes that a `NetParameter` learns overlap: a pixel may be of several, or of none."""
+    return any(layer.type == SIGMOID for layer in losses_of(net))
+
+
 def weight_of(layer: Any) -> float:
     """What a loss is multiplied by before it is added to the others."""
     return float(layer.loss_weight[0]) if len(layer.loss_weight) else 1.0

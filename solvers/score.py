@@ -106,6 +106,9 @@ def score_net(args: argparse.Namespace) -> tuple[Evaluation, dict[str, Any], str
     with_loss = deploy.training is not None and way == ONCE and args.dataset is None
     dataset = None if with_loss else dataset_of(args, deploy)
     if dataset is not None:
+        if deploy.overlaps:
+            raise BadInput(f'the classes of {args.net} overlap: it is scored on its own data set, without --tile, '
+                           '--flip and --scales')
         label_tops(deploy, dataset)     # before a net is made
     cli.show(f'computing on {device.choose(args.gpu, args.cpu)}')
     if dataset is None:

@@ -13,9 +13,10 @@ from accel.ranks import Alone  # noqa: E402
 from data_layers import __main__ as data_layers  # noqa: E402
 from data_layers import open_dataset  # noqa: E402
 from data_layers.layers import planes_of  # noqa: E402
+from nets import infer  # noqa: E402
 from report.page import write  # noqa: E402
 from solvers import __main__ as solvers  # noqa: E402
-from solvers import metrics, monitor  # noqa: E402
+from solvers import metrics, monitor, score  # noqa: E402
 from solvers.folder import read_training  # noqa: E402
 from solvers.foreign import check_training  # noqa: E402
 from solvers.instance import instantiate  # noqa: E402
@@ -116,6 +117,12 @@ def test_trained_resumed_scored_and_reported(source, tmp_path, capsys):
     assert 'Precision and recall' in page and 'Confusion matrix' not in page and 'classes overlap' in page
     assert cli.run(solvers.main, ['runs', str(tmp_path)]) == 0
     assert f'{100 * scores.mean_iu:.1f}' in capsys.readouterr().out
+    call = ['--net', str(tmp_path / 'whole'), '--cpu']
+    assert cli.run(score.main, [*call, '--json', str(tmp_path / 's.json')]) == 0
+    assert json.loads((tmp_path / 's.json').read_text())['tasks']['label']['mean_iu'] == pytest.approx(scores.mean_iu)
+    assert cli.run(score.main, [*call, '--flip']) == 2 and 'overlap' in capsys.readouterr().err
+    assert cli.run(infer.main, [*call, str(tmp_path / 'own/images'), '--out', str(tmp_path / 'out')]) == 0
+    assert 'overlap; a picture has the strongest' in capsys.readouterr().err
 
 
 def test_the_loss_at_chance_is_that_of_a_coin(tmp_path):
