@@ -51,7 +51,8 @@ def report(argv: list[str] | None = None) -> None:
     from report import page
     processor = device.choose(args.gpu, args.cpu)
     cli.show(page.write(args.runs, args.out, args.images))
-    cli.say(f'scored on {processor}')
+    if any(path.is_dir() for path in args.runs):
+        cli.say(f'scored on {processor}')
 
 
 if __name__ == '__main__':
