@@ -310,7 +310,7 @@ def test_nothing_of_the_users_is_lost(made, tmp_path, capsys):
     assert (tmp_path / 'text.onnx').read_text() == 'mine' and read_net(prototxt) and read_weights(weights)
     assert run(command.main, ['export', '--net', 'no-such-net', '--weights', str(weights), '--out',
                               str(tmp_path / 'x.onnx')]) == 2
-    assert 'there are nyud' in capsys.readouterr().err
+    assert 'there are cityscapes-fcn8s' in capsys.readouterr().err
 
 
 def test_several_inputs_take_no_photograph(made, tmp_path, capsys):

@@ -278,7 +278,7 @@ def test_by_command(tmp_path):
     assert 'score_res3b' in command('-m', 'nets', 'summary', 'roads-fcn8s-resnet')
     command('-m', 'nets', 'emit', 'roads-fcn8s-resnet', '--out', tmp_path / 'emitted')
     emitted = {path.stem for path in (tmp_path / 'emitted/roads-fcn8s-resnet').iterdir()}
-    assert emitted == {'train', 'val', 'deploy', 'solver'}
+    assert emitted == {'train', 'val', 'deploy', 'solver', 'net'}
     module = copy / 'nets/roads.py'
     module.write_text(re.sub('snapshot=[0-9_]+', 'snapshot=1', module.read_text()))
     solver = ['nets/roads_fcn8s_resnet/solve.py', '--cpu', '--iterations', '6', '--workers', '0', '--run']
