@@ -20,6 +20,7 @@ from surgery import write_weights  # noqa: E402
 from tests.helpers import narrow_nets  # noqa: E402
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.caffe,
     pytest.mark.skipif('include' not in build.facts(), reason='this Caffe came in a wheel, without headers'),
     pytest.mark.skipif(not shutil.which('g++'), reason='there is no g++'),

@@ -114,6 +114,7 @@ def test_a_grey_net(made, tmp_path):
     assert set(facts['proof']['engines']['onnxruntime']['runs'][0]) == {'prob', 'ip2'}   # what probabilities hide
 
 
+@pytest.mark.slow
 def test_what_net_json_says(made, tmp_path):
     prototxt, weights = made(FCN)
     Preparation((1.0, 2.0, 3.0), 0.5, 'rgb', 8, ('a', 'b', 'c', 'd', 'e')).write(tmp_path)
@@ -150,6 +151,7 @@ def test_a_training_net_of_the_old_form(tmp_path):
     assert {entry['layer'] for entry in facts['left_out']} == {'d', 'loss'} and list(facts['outputs']) == ['fc']
 
 
+@pytest.mark.slow
 def test_what_other_commands_wrote(made, tmp_path):
     """The dense net of a classifier, and a model imported; both exported."""
     prototxt, weights = made(LENET)

@@ -68,6 +68,7 @@ def photos(tmp_path):
     return tmp_path / 'photos'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name, feature, skips', [
     ('resnet', 'res5b', ['res4b', 'res3b']),
     ('googlenet', 'drop_map', ['inception_4a/output', 'inception_3a/output'])])
@@ -139,6 +140,7 @@ def first_as_it_was(training, folder):
     return path
 
 
+@pytest.mark.slow
 def test_folders_that_surgery_writes(photos, checkout, tmp_path):
     """An imported ONNX model and its dense net are a trunk; what has a head already is not."""
     rng = np.random.default_rng(0)
@@ -251,6 +253,7 @@ def test_what_fails_in_the_end_leaves_nothing(photos, checkout, tmp_path, monkey
     assert not list(checkout.iterdir()) and not (tmp_path / 'data').exists()
 
 
+@pytest.mark.slow
 def test_by_command(tmp_path):
     """In a copy of the checkout: made, listed, trained, killed, resumed to the same bytes, and used."""
     copy = tmp_path / 'checkout'

@@ -109,6 +109,7 @@ def test_a_head_is_killed_and_ends_like_one_left_alone(head, quiet, tmp_path):
     assert before == {path: path.read_bytes() for path in head.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_run_is_listed_and_reported_and_goes_on_from_its_own_folder(head, tmp_path, capsys):
     assert train(head, '--iterations', 3) == 0
     run = tmp_path / 'runs/head'
