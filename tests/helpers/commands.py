@@ -12,6 +12,8 @@ import nets
 from accel import ranks
 from tests.helpers import tiny
 nets.load = lambda name: tiny.training(1)
+if sys.argv[1] in ('infer', 'serve'):
+    nets.names = lambda: ('tiny',)      # which comes before a folder of that name
 if __name__ == '__main__':
     from nets import __main__ as emit, infer
     from report import serve
