@@ -3,13 +3,14 @@ from pathlib import Path
 
 from solvers import training
 from solvers.training import Training
+from surgery.programs import net_folders
 
 FOLDER = Path(__file__).parent
 
 
 def names() -> list[str]:
     """All nets, as the command line calls them."""
-    return list(training.net_folders(FOLDER))
+    return list(net_folders(FOLDER))
 
 
 def load(name: str) -> Training:

@@ -10,7 +10,7 @@ import cli
 from cli import BadInput
 from solvers.deploy import Deploy, of_training, open_deploy
 from solvers.prototxts import read_net, read_phases
-from solvers.run import Run, weights_of
+from solvers.run import Run, is_run, weights_of
 from solvers.segmenting import Way
 from solvers.source import data_layer, preparation_of
 from solvers.tiles import tiling
@@ -93,11 +93,6 @@ def chosen(args: argparse.Namespace, load: Callable[[str], Training], names: Col
     return of_training(training, weights, f'{folder / PROTOTXT}' if folder else '')
 
 
-def is_run(folder: Path) -> bool:
-    """Whether a folder is that of a run."""
-    return any((folder / name).is_file() for name in ('run.json', 'metrics.jsonl'))
-
-
 def _foreign(args: argparse.Namespace, folder: Path | None) -> Deploy:
     """A deploy net by its prototxt, or that of a folder of prototxts, whose data layer may know what it takes."""
     prototxt = args.prototxt or (folder or Path()) / PROTOTXT
@@ -108,10 +103,15 @@ def _foreign(args: argparse.Namespace, folder: Path | None) -> Deploy:
 
 
 class Described(NamedTuple):
-    """A folder of prototxts whose data layer is ours; like a Training it has `fcn` and `phases`."""
+    """A folder of prototxts; like a Training it has `fcn` and `phases`."""
     net: str
     fcn: Callable[[str], Any]
     phases: tuple[str, str]
+
+
+def read_described(folder: Path) -> Described:
+    """What trains and scores in a folder of prototxts, as its solver names it; exceptions are as of `read_phases`."""
+    return Described(folder.resolve().name, partial(read_net, folder), read_phases(folder))
 
 
 def described(folder: Path) -> Described | None:
@@ -124,7 +124,7 @@ def described(folder: Path) -> Described | None:
     """
     if not (folder / 'solver.prototxt').is_file():
         return None
-    found = Described(folder.resolve().name, partial(read_net, folder), read_phases(folder))
+    found = read_described(folder)
     return found if data_layer(found.fcn(found.phases[1])) is not None else None
 
 

@@ -58,7 +58,7 @@ class Run:
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
-        if not any((path / name).is_file() for name in ('run.json', 'metrics.jsonl')):
+        if not is_run(path):
             raise BadInput(f'{path} is not the folder of a run: it has neither run.json nor metrics.jsonl')
         self.about = self._json('run.json')
         try:
@@ -96,6 +96,11 @@ class Run:
     def fcn(self, split: str) -> Any:
         """The `NetParameter` of a split or of 'deploy'."""
         return prototxts.read_net(self.path, split)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is that of a run."""
+    return any((folder / name).is_file() for name in ('run.json', 'metrics.jsonl'))
 
 
 def weights_of(run: Path) -> Path:

@@ -33,7 +33,8 @@ from solvers.evaluation import Evaluation, score_weights
 from solvers.metrics import to_json, variants
 from solvers.segmenting import ONCE
 from solvers.source import open_source, read_from
-from solvers.training import load, net_folders
+from solvers.training import load
+from surgery.programs import net_folders
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -1,5 +1,4 @@
 """A net and how it is trained, as data: what the `solve.py` of a net's folder states."""
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,8 @@ from solvers.source import preparation_of
 from surgery import Report, transplant
 from surgery.classes import class_layers
 from surgery.classes import keep_classes as keep_rows
-
-PROGRAM = 'solve.py'    # of a net's folder
+from surgery.programs import net_name as net_name  # which a solve.py imports from here
+from surgery.programs import run_program
 
 
 def transplant_all(net: Any, *sources: Any) -> list[Report]:
@@ -105,27 +104,6 @@ def keep_classes(fcn: Callable[[str], Any], kept: Mapping[int, int], net: Any, s
     return [transplant(net, source, skip=layers), keep_rows(net, source, kept, layers)]
 
 
-def net_name(program: str) -> str:
-    """The name of the net whose `solve.py` this is: that of its folder.
-
-    Parameters
-    ----------
-    program : str
-        Path of the file.
-
-    Examples
-    --------
-    >>> net_name('nets/voc_fcn8s/solve.py')
-    'voc-fcn8s'
-    """
-    return Path(program).resolve().parent.name.replace('_', '-')
-
-
-def net_folders(nets: Path) -> dict[str, Path]:
-    """Name -> folder of the nets in a folder of nets: those folders that have a `solve.py`."""
-    return {net_name(str(program)): program.parent for program in sorted(nets.glob(f'*/{PROGRAM}'))}
-
-
 def load(name: str, nets: Path) -> Training:
     """The `Training` that the `solve.py` of a net states.
 
@@ -141,19 +119,7 @@ def load(name: str, nets: Path) -> Training:
     BadInput
         The folder has no such net (lists those it has), or trains the net of another folder.
     """
-    folders = net_folders(nets)
-    if name not in folders:
-        raise BadInput(f'no net is called {name!r}; there are {", ".join(folders)}')
-    program = folders[name] / PROGRAM
-    spec = importlib.util.spec_from_file_location(f'{nets.name}.{folders[name].name}.solve', program)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except ImportError as problem:
-        raise BadInput(f'{program} cannot be loaded ({problem}): compare its imports with those of '
-                       'another net') from None
-    return checked(module.training, program)
+    return checked(*run_program(name, nets))
 
 
 def checked(training: Training, program: str | Path) -> Training:

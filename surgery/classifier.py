@@ -8,7 +8,7 @@ import numpy as np
 from cli import BadInput
 
 from .caffemodel import Weights, by
-from .graph import needed
+from .graph import needed, unread
 from .layers import Shape, layer_type
 from .prototxt import at_phase
 from .shapes import Shapes, infer
@@ -262,14 +262,10 @@ def _cut(net: Any, images: list[str], removed: list[tuple[str, str]]) -> tuple[A
             removed.append((layer.name, f'needs {", ".join(others)}, which is not made from the image' if others
                             else 'makes its tops from nothing'))
             known -= set(layer.top)
-    free: dict[str, None] = {}
-    for layer in kept:
-        for name in layer.bottom:
-            free.pop(name, None)
-        free |= dict.fromkeys(layer.top)
+    free = unread(kept)
     for layer in kept:
         if layer.type == 'Pooling' and len(layer.top) == 2 and layer.top[1] in free:      # where the maxima were
-            free.pop(layer.top[1])
+            free.remove(layer.top[1])
             del layer.top[1]
     outputs = [name for name in free if name not in silenced and name not in images]
     if not outputs:

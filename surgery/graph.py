@@ -27,15 +27,25 @@ def needed(layers: Sequence[Any], blobs: Iterable[str]) -> list[bool]:
     return result[::-1]
 
 
-def prune(net: Any, blob: str) -> Any:
-    """The net without the layers that its blob does not depend on.
+def unread(layers: Iterable[Any]) -> list[str]:
+    """Blobs that no layer after their last writer reads, in the order of the net."""
+    free: dict[str, None] = {}
+    for layer in layers:
+        for name in layer.bottom:
+            free.pop(name, None)
+        free |= dict.fromkeys(layer.top)
+    return list(free)
+
+
+def prune(net: Any, *blobs: str) -> Any:
+    """The net without the layers that some of its blobs do not depend on.
 
     Parameters
     ----------
     net : caffe_pb2.NetParameter
         Left as it is.
-    blob : str
-        The output to keep.
+    *blobs : str
+        The outputs to keep.
 
     Returns
     -------
@@ -44,7 +54,7 @@ def prune(net: Any, blob: str) -> Any:
     result = type(net)()
     result.CopyFrom(net)
     del result.layer[:]
-    result.layer.extend(layer for layer, use in zip(net.layer, needed(net.layer, [blob]), strict=True) if use)
+    result.layer.extend(layer for layer, use in zip(net.layer, needed(net.layer, blobs), strict=True) if use)
     return result
 
 

@@ -12,7 +12,7 @@ from data_layers import VOID
 from .caffemodel import Weights, by
 from .classifier import Trimmed, trim
 from .coordinates import fields
-from .graph import last_writer, needed
+from .graph import last_writer, prune
 from .layers import Alias, DenseBlob, Fields, Shape, layer_type
 from .shapes import infer
 
@@ -80,9 +80,9 @@ def scoring(net: Any, weights: Weights, score: str | None = None) -> Scoring:
     if score is not None and score not in trimmed.shapes.blobs:
         raise BadInput(f'--score {score}: the net has no such blob; its outputs are {", ".join(trimmed.outputs)}')
     ends = [score] if score is not None else trimmed.outputs
-    _keep(net, ends)
+    net = prune(net, *ends)
     outputs = dict.fromkeys([_scores(net, name) for name in ends])
-    _keep(net, outputs)
+    net = prune(net, *outputs)
     blobs = infer(net).blobs
     maps = [name for name in outputs if len(blobs[name]) == 4 and blobs[name][2:] != (1, 1)]
     if not maps:
@@ -91,7 +91,7 @@ def scoring(net: Any, weights: Weights, score: str | None = None) -> Scoring:
                        'makes a classifier a net of maps')
     multiple, on_pixels = _sizes(net, image, maps)
     chosen = {name: blobs[name][1] for name in on_pixels or maps}
-    _keep(net, chosen)
+    net = prune(net, *chosen)
     if most := [name for name, count in chosen.items() if count > VOID]:
         raise BadInput(f'its output {most[0]} scores {chosen[most[0]]} classes, at most {VOID} are possible here')
     return Scoring(net, image, shape[1], chosen, multiple, {} if on_pixels else _coarse(net, chosen))
@@ -115,14 +115,6 @@ def _scores(net: Any, blob: str) -> str:
             return blob
         blob = layer.bottom[0]
         del net.layer[at]
-
-
-def _keep(net: Any, outputs: Iterable[str]) -> None:
-    """Leave out the layers that none of some blobs needs."""
-    kept = [layer for layer, use in zip(net.layer, needed(net.layer, outputs), strict=True) if use]
-    news = [type(layer).FromString(layer.SerializeToString()) for layer in kept]
-    del net.layer[:]
-    net.layer.extend(news)
 
 
 def _sizes(net: Any, image: str, maps: Sequence[str]) -> tuple[int, list[str]]:

@@ -22,8 +22,9 @@ from nets.edits import narrow, slow
 from nets.starts import INDENT, INIT, NORMALIZE, Content, Names, net_files, plain, solve_files, title
 from nets.starts.classifier import chain, paper_net, recipe
 from solvers import weights as places
+from solvers.deploy_options import read_described
 from solvers.foreign import rehearse
-from solvers.prototxts import check_net, read_net, read_phases, read_solver
+from solvers.prototxts import check_net, read_net, read_solver
 from solvers.recipe import Recipe
 from solvers.run import Run, weights_of
 from solvers.source import facts, source_of
@@ -252,7 +253,7 @@ def _net_of_folder(folder: Path) -> Net:
     deploy, name, dataset = _deploy_of(folder), folder.resolve().name, ''
     classes, normalize, recipe = takes.classes if takes else (), True, OTHERWISE
     if (folder / 'solver.prototxt').exists():
-        training = _Stated(folder)
+        training = read_described(folder)
         score, dataset, classes = _task(training, str(folder), classes)
         normalize, recipe = _normalized(training), _recipe(folder)
         _take_rates(deploy, training.fcn(training.phases[0]))
@@ -285,13 +286,6 @@ def _take_rates(deploy: Any, train: Any) -> None:
         if layer.name in known:
             del layer.param[:]
             layer.param.extend(known[layer.name].param)
-
-
-class _Stated:
-    """A folder of prototxts: like a Training it has `fcn` and `phases`."""
-
-    def __init__(self, folder: Path) -> None:
-        self.phases, self.fcn = read_phases(folder), partial(read_net, folder)
 
 
 def _recipe(folder: Path) -> Recipe:

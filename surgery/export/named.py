@@ -1,12 +1,10 @@
-"""The nets of a folder of nets, by name: the `solve.py` of a net's folder states them."""
-import importlib.util
+"""The nets of a folder of nets, by name."""
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cli import BadInput
+from ..programs import run_program
 
 NETS = Path(__file__).resolve().parent.parent.parent / 'nets'
-PROGRAM = 'solve.py'
 
 
 class Named(NamedTuple):
@@ -35,16 +33,5 @@ def named_net(name: str, nets: Path = NETS) -> Named:
     BadInput
         The folder has no such net (lists those it has), or the net cannot be loaded.
     """
-    programs = {path.parent.name.replace('_', '-'): path for path in sorted(nets.glob(f'*/{PROGRAM}'))}
-    if name not in programs:
-        raise BadInput(f'no net is called {name!r}; there are {", ".join(programs)}')
-    program = programs[name]
-    spec = importlib.util.spec_from_file_location(f'{nets.name}.{program.parent.name}.solve', program)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except ImportError as problem:
-        raise BadInput(f'{program} cannot be loaded ({problem})') from None
-    training = module.training
+    training, _ = run_program(name, nets)
     return Named(training.fcn('deploy'), training.fcn(training.phases[1]))

@@ -13,6 +13,7 @@ import files
 from cli import BadInput
 
 from ..caffemodel import Weights, by
+from ..graph import unread
 from ..layers import Shape
 from ..preparation import GREY, Preparation
 from ..safetensors import write_safetensors
@@ -111,13 +112,8 @@ def describe(net: Any, weights: Weights, preparation: Preparation | None = None,
 
 def outputs_of(net: Any) -> list[str]:
     """The blobs that no layer reads, in the order of the net."""
-    free: dict[str, None] = {}
-    for layer in net.layer:
-        for name in layer.bottom:
-            free.pop(name, None)
-        free |= dict.fromkeys(layer.top)
     inputs = {name for layer in net.layer if layer.type == 'Input' for name in layer.top}
-    return [name for name in free if name not in inputs]
+    return [name for name in unread(net.layer) if name not in inputs]
 
 
 def _lines(layer: Any, i: int, shapes: Shapes, weights: Weights, module: str, blobs: dict[str, str]) -> Lines:
