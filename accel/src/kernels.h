@@ -27,6 +27,14 @@ struct Sgd {
   bool l1;
 };
 
+// What becomes of each number of a convolution's top before it is written, in this order: y scale + shift of its output,
+// + the number of `addend` at its place, at least `lowest`, at most `highest`. A NaN stays one.
+struct Epilogue {
+  const float *scale, *shift;   // one for each output, or null: 1 and 0
+  const float* addend;          // laid out as the top, or null
+  float lowest, highest;
+};
+
 struct Kernels {
   const char* instruction_set;
 #define KERNEL(name, ...) void (*name)(__VA_ARGS__);

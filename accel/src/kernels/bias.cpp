@@ -1,12 +1,12 @@
 // Biases, added and their gradients.
+#include "../parallel.h"
 #include "table.h"
 
 namespace accel {
 namespace ACCEL_ISA {
 
 void add_rows(int rows, int columns, const float* matrix, float* sums) {
-#pragma omp parallel for schedule(static)
-  for (int r = 0; r < rows; ++r) {
+  each(rows, columns, [&](int r) {
     const float* row = matrix + static_cast<ptrdiff_t>(r) * columns;
     // Blocks keep the rounding error of a plane of a million pixels at that of a thousand.
     double total = 0;
@@ -19,15 +19,14 @@ void add_rows(int rows, int columns, const float* matrix, float* sums) {
       for (; j < end; ++j) total += row[j];
     }
     sums[r] += static_cast<float>(total);
-  }
+  });
 }
 
 void add_bias(int rows, int columns, const float* bias, float* matrix) {
-#pragma omp parallel for schedule(static)
-  for (int r = 0; r < rows; ++r) {
+  each(rows, columns, [&](int r) {
     float* row = matrix + static_cast<ptrdiff_t>(r) * columns;
     for (int j = 0; j < columns; ++j) row[j] += bias[r];
-  }
+  });
 }
 
 }  // namespace ACCEL_ISA

@@ -1,6 +1,7 @@
 // Max pooling.
 #include <float.h>
 
+#include "../parallel.h"
 #include "table.h"
 
 namespace accel {
@@ -27,8 +28,7 @@ static inline bool halves(const Pool& p) {
 }
 
 void max_pool(const Pool& p, int planes, const float* bottom, float* top) {
-#pragma omp parallel for schedule(static)
-  for (int c = 0; c < planes; ++c) {
+  each(planes, static_cast<ptrdiff_t>(p.height) * p.width, [&](int c) {
     const float* in = bottom + static_cast<ptrdiff_t>(c) * p.height * p.width;
     float* out = top + static_cast<ptrdiff_t>(c) * p.out_height * p.out_width;
     for (int y = 0; y < p.out_height; ++y, out += p.out_width) {
@@ -45,13 +45,12 @@ void max_pool(const Pool& p, int planes, const float* bottom, float* top) {
       }
       for (; x < p.out_width; ++x) arg_max(p, in, y, x, out + x);
     }
-  }
+  });
 }
 
 // The maxima are found again: that is cheaper than an index for each, written forward and read backward.
 void max_pool_backward(const Pool& p, int planes, const float* bottom, const float* top_diff, float* bottom_diff) {
-#pragma omp parallel for schedule(static)
-  for (int c = 0; c < planes; ++c) {
+  each(planes, static_cast<ptrdiff_t>(p.height) * p.width, [&](int c) {
     const ptrdiff_t plane = static_cast<ptrdiff_t>(p.height) * p.width;
     const float *in = bottom + c * plane, *diff = top_diff + static_cast<ptrdiff_t>(c) * p.out_height * p.out_width;
     float* out = bottom_diff + c * plane;
@@ -87,7 +86,7 @@ void max_pool_backward(const Pool& p, int planes, const float* bottom, const flo
         if (index >= 0) out[index] += diff[x];
       }
     }
-  }
+  });
 }
 
 }  // namespace ACCEL_ISA

@@ -1,5 +1,5 @@
 // ReLU, leaky or not.
-#include "share.h"
+#include "../parallel.h"
 #include "table.h"
 
 namespace accel {

@@ -1,5 +1,5 @@
 // SGD with momentum and weight decay.
-#include "share.h"
+#include "../parallel.h"
 #include "table.h"
 
 namespace accel {

@@ -1,4 +1,5 @@
 // Softmax over the channels of each pixel.
+#include "../parallel.h"
 #include "table.h"
 
 namespace accel {
@@ -30,8 +31,7 @@ inline vec exp_negative(vec x) {
 void softmax(int images, int channels, int pixels, const float* bottom, float* top) {
   constexpr int SPAN = 16 * W;  // pixels at a time: all their channels stay in the first level cache
   const int spans = ceil_div(pixels, SPAN);
-#pragma omp parallel for schedule(static)
-  for (int task = 0; task < images * spans; ++task) {
+  each(images * spans, static_cast<ptrdiff_t>(channels) * SPAN, [&](int task) {
     const int first = task % spans * SPAN, length = min(SPAN, pixels - first);
     const ptrdiff_t start = static_cast<ptrdiff_t>(task / spans) * channels * pixels + first;
     float largest[SPAN], total[SPAN], line[SPAN];
@@ -56,7 +56,7 @@ void softmax(int images, int channels, int pixels, const float* bottom, float* t
       float* out = top + start + static_cast<ptrdiff_t>(c) * pixels;
       for (int j = 0; j < length; ++j) out[j] /= total[j];
     }
-  }
+  });
 }
 
 }  // namespace ACCEL_ISA

@@ -1,5 +1,5 @@
 // Weighted sums.
-#include "share.h"
+#include "../parallel.h"
 #include "table.h"
 
 namespace accel {

@@ -1,6 +1,5 @@
 // Deconvolution of each plane with its own kernel, as bilinear upsampling is.
-#include <omp.h>
-
+#include "../parallel.h"
 #include "table.h"
 
 namespace accel {
@@ -11,11 +10,10 @@ void upsample(int planes, int height, int width, int kernel, int stride, int pad
               ptrdiff_t weights_stride, const float* bottom, float* top) {
   const int out_height = (height - 1) * stride + kernel - 2 * pad, out_width = (width - 1) * stride + kernel - 2 * pad;
   const int line_length = (width - 1) * stride + kernel;
-  float* lines = scratch(static_cast<size_t>(line_length) * omp_get_max_threads());
-#pragma omp parallel for schedule(static) collapse(2)
-  for (int c = 0; c < planes; ++c)
-    for (int y = 0; y < out_height; ++y) {
-      float* line = lines + static_cast<ptrdiff_t>(line_length) * omp_get_thread_num();
+  float* lines = scratch(static_cast<size_t>(line_length) * threads());
+  parallel(planes * out_height, [&](int i, int thread) {
+    const int c = i / out_height, y = i % out_height;
+      float* line = lines + static_cast<ptrdiff_t>(line_length) * thread;
       memset(line, 0, line_length * sizeof(float));
       const int last = min((y + pad) / stride, height - 1);
       for (int i = max(ceil_div(y + pad - kernel + 1, stride), 0); i <= last; ++i) {
@@ -25,15 +23,14 @@ void upsample(int planes, int height, int width, int kernel, int stride, int pad
           for (int k = 0; k < kernel; ++k) line[j * stride + k] += in[j] * row[k];
       }
       memcpy(top + (static_cast<ptrdiff_t>(c) * out_height + y) * out_width, line + pad, out_width * sizeof(float));
-    }
+  });
 }
 
 void upsample_backward(int planes, int height, int width, int kernel, int stride, int pad, const float* weights,
                        ptrdiff_t weights_stride, const float* top_diff, float* bottom_diff) {
   const int out_height = (height - 1) * stride + kernel - 2 * pad, out_width = (width - 1) * stride + kernel - 2 * pad;
-#pragma omp parallel for schedule(static) collapse(2)
-  for (int c = 0; c < planes; ++c)
-    for (int i = 0; i < height; ++i) {
+  each(planes * height, width * static_cast<ptrdiff_t>(kernel) * kernel, [&](int task) {
+      const int c = task / height, i = task % height;
       const float* diff = top_diff + static_cast<ptrdiff_t>(c) * out_height * out_width;
       float* out = bottom_diff + (static_cast<ptrdiff_t>(c) * height + i) * width;
       for (int j = 0; j < width; ++j) {
@@ -50,7 +47,7 @@ void upsample_backward(int planes, int height, int width, int kernel, int stride
         for (int k = 0; k < W; ++k) rest += sums[k];
         out[j] = rest;
       }
-    }
+  });
 }
 
 }  // namespace ACCEL_ISA

@@ -1,4 +1,5 @@
 // Crops of 4-D blobs, row by row.
+#include "../parallel.h"
 #include "layers.h"
 
 #include <cstring>
@@ -14,12 +15,13 @@ void Crop::Forward_cpu(const Blobs& bottom, const Blobs& top) {
   const float* in = bottom[0]->cpu_data();
   float* out = top[0]->mutable_cpu_data();
   const size_t width = top[0]->shape(3);
-#pragma omp parallel for collapse(2) schedule(static)
-  for (int n = 0; n < top[0]->shape(0); ++n)
-    for (int c = 0; c < top[0]->shape(1); ++c)
-      for (int y = 0; y < top[0]->shape(2); ++y)
-        std::memcpy(out + top[0]->offset(n, c, y), in + bottom[0]->offset(n + o[0], c + o[1], y + o[2], o[3]),
-                    width * sizeof(float));
+  const int channels = top[0]->shape(1);
+  each(top[0]->shape(0) * channels, top[0]->count(2), [&](int i) {
+    const int n = i / channels, c = i % channels;
+    for (int y = 0; y < top[0]->shape(2); ++y)
+      std::memcpy(out + top[0]->offset(n, c, y), in + bottom[0]->offset(n + o[0], c + o[1], y + o[2], o[3]),
+                  width * sizeof(float));
+  });
 }
 
 void Crop::Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down, const Blobs& bottom) {
@@ -29,15 +31,15 @@ void Crop::Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_dow
   const float* in = top[0]->cpu_diff();
   float* out = bottom[0]->mutable_cpu_diff();
   const size_t width = top[0]->shape(3), plane = bottom[0]->count(2);
-#pragma omp parallel for collapse(2) schedule(static)
-  for (int n = 0; n < bottom[0]->shape(0); ++n)
-    for (int c = 0; c < bottom[0]->shape(1); ++c) {
-      std::memset(out + bottom[0]->offset(n, c), 0, plane * sizeof(float));
-      if (n < o[0] || n >= o[0] + top[0]->shape(0) || c < o[1] || c >= o[1] + top[0]->shape(1)) continue;
-      for (int y = 0; y < top[0]->shape(2); ++y)
-        std::memcpy(out + bottom[0]->offset(n, c, y + o[2], o[3]), in + top[0]->offset(n - o[0], c - o[1], y),
-                    width * sizeof(float));
-    }
+  const int channels = bottom[0]->shape(1);
+  each(bottom[0]->shape(0) * channels, plane, [&](int i) {
+    const int n = i / channels, c = i % channels;
+    std::memset(out + bottom[0]->offset(n, c), 0, plane * sizeof(float));
+    if (n < o[0] || n >= o[0] + top[0]->shape(0) || c < o[1] || c >= o[1] + top[0]->shape(1)) return;
+    for (int y = 0; y < top[0]->shape(2); ++y)
+      std::memcpy(out + bottom[0]->offset(n, c, y + o[2], o[3]), in + top[0]->offset(n - o[0], c - o[1], y),
+                  width * sizeof(float));
+  });
 }
 
 }  // namespace accel

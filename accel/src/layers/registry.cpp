@@ -1,12 +1,11 @@
 // Puts accel's creators into Caffe's registries of layers and solvers, and takes them out again. Nets and solvers made
 // in between keep what they were made with.
-#include <omp.h>
-
 #include <map>
 #include <string>
 
 #include "caffe/layer_factory.hpp"
 #include "caffe/solver_factory.hpp"
+#include "../parallel.h"
 #include "layers.h"
 
 namespace {
@@ -55,6 +54,6 @@ void accel_disable() {
   caffes_sgd = nullptr;
 }
 
-int accel_threads() { return omp_get_max_threads(); }
+int accel_threads() { return accel::threads(); }
 
 }  // extern "C"

@@ -1,4 +1,5 @@
 // Softmax and the multinomial logistic loss of its logarithms.
+#include "../parallel.h"
 #include "layers.h"
 
 #include <algorithm>
@@ -38,16 +39,15 @@ void SoftmaxWithLoss::Backward_cpu(const Blobs& top, const std::vector<bool>& pr
                                 return static_cast<int>(x) == ignored;
                               });
   const float scale = top[0]->cpu_diff()[0] / get_normalizer(normalization_, count);
-#pragma omp parallel for collapse(2) schedule(static)
-  for (int n = 0; n < images; ++n)
-    for (int c = 0; c < classes; ++c) {
-      const float *p = prob + (static_cast<ptrdiff_t>(n) * classes + c) * pixels, *l = label + n * pixels;
-      float* d = diff + (static_cast<ptrdiff_t>(n) * classes + c) * pixels;
-      for (int j = 0; j < pixels; ++j) {
-        const int value = static_cast<int>(l[j]);
-        d[j] = ignore && value == ignored ? 0.f : scale * (p[j] - (value == c ? 1.f : 0.f));
-      }
+  each(images * classes, pixels, [&](int i) {
+    const int c = i % classes;
+    const float *p = prob + static_cast<ptrdiff_t>(i) * pixels, *l = label + static_cast<ptrdiff_t>(i / classes) * pixels;
+    float* d = diff + static_cast<ptrdiff_t>(i) * pixels;
+    for (int j = 0; j < pixels; ++j) {
+      const int value = static_cast<int>(l[j]);
+      d[j] = ignore && value == ignored ? 0.f : scale * (p[j] - (value == c ? 1.f : 0.f));
     }
+  });
 }
 
 }  // namespace accel
