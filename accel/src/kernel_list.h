@@ -2,19 +2,22 @@
 // kernels.h makes the table's members of it, kernels/table.h the declarations, kernels/table.cpp the table's content.
 
 // Convolutions 3x3 of stride and dilation 1 by Winograd's F(4x4, 3x3), and the gradients. `images` follow each other
-// at the given strides. A bias may be null. Gradients of weights are added to what is there.
+// at the given strides; an addend has that of the top. Gradients of weights are added to what is there.
 KERNEL(winograd, const Geometry& g, int images, const float* bottom, ptrdiff_t bottom_stride, const float* weights,
-       const float* bias, float* top, ptrdiff_t top_stride)
+       const Epilogue& e, float* top, ptrdiff_t top_stride)
 KERNEL(winograd_to_bottom, const Geometry& g, int images, const float* top, ptrdiff_t top_stride, const float* weights,
        float* bottom, ptrdiff_t bottom_stride)
 KERNEL(winograd_to_weights, const Geometry& g, int images, const float* bottom, ptrdiff_t bottom_stride,
        const float* top, ptrdiff_t top_stride, float* weights)
 
-// Any convolution of one image, and the gradients: matrix products with columns of the image that exist only a block at
-// a time. A bias may be null. Gradients of weights are added to what is there.
-KERNEL(convolve, const Geometry& g, const float* bottom, const float* weights, const float* bias, float* top)
-KERNEL(convolve_to_bottom, const Geometry& g, const float* top, const float* weights, float* bottom)
-KERNEL(convolve_to_weights, const Geometry& g, const float* bottom, const float* top, float* weights)
+// Any convolution, and the gradients: matrix products with columns of the image that exist only a block at a time.
+// `groups` of the geometry follow each other in each of the `images`. Gradients of weights are added to what is there.
+KERNEL(convolve, const Geometry& g, int images, int groups, const float* bottom, const float* weights,
+       const Epilogue& e, float* top)
+KERNEL(convolve_to_bottom, const Geometry& g, int images, int groups, const float* top, const float* weights,
+       float* bottom)
+KERNEL(convolve_to_weights, const Geometry& g, int images, int groups, const float* bottom, const float* top,
+       float* weights)
 
 // sums[row] += the sum of the row: the gradient of a bias.
 KERNEL(add_rows, int rows, int columns, const float* matrix, float* sums)

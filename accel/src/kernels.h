@@ -35,6 +35,8 @@ struct Epilogue {
   float lowest, highest;
 };
 
+constexpr Epilogue NO_EPILOGUE = {nullptr, nullptr, nullptr, -__builtin_inff(), __builtin_inff()};
+
 struct Kernels {
   const char* instruction_set;
 #define KERNEL(name, ...) void (*name)(__VA_ARGS__);

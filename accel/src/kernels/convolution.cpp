@@ -1,8 +1,7 @@
 // Convolutions of any shape as matrix products with the columns of the image (one column for each output pixel, one
 // row for each weight of a filter). Columns are gathered a block at a time into the thread's cache; the whole matrix,
 // hundreds of megabytes for a large image, never exists. 1x1 convolutions are the case in which it equals the image.
-#include <omp.h>
-
+#include "../parallel.h"
 #include "gemm.h"
 #include "table.h"
 
@@ -10,10 +9,10 @@ namespace accel {
 namespace ACCEL_ISA {
 namespace {
 
-constexpr int DEPTH = 256;    // length of the sums taken at a time: of columns, so many rows fit the second level cache
-constexpr int COLUMNS = 384;
-constexpr int ROWS = 1024;    // of a block of the result
-constexpr int CHANNEL_ROWS = 256;  // the same where rows are whole channels, of which each thread should have some
+constexpr int COLUMNS = 384;         // of a block of the result
+constexpr int ROWS = 64;             // of A that pass over a panel of columns: with it in the second level cache
+constexpr int CHANNEL_ROWS = 256;    // of a block whose rows are whole channels, of which each thread should have some
+constexpr size_t PACKED = 16 << 20;  // bytes of weights that are brought into the kernel's order once for all blocks
 
 int kernel_size(const Geometry& g) { return g.kernel_h * g.kernel_w; }
 int pixels(const Geometry& g) { return g.out_height * g.out_width; }
@@ -42,34 +41,6 @@ inline void clear(float* out, int n) {
   for (int i = 0; i < n; ++i) out[i] = 0;
 }
 
-// Rows [k, k + depth) of the columns [n, n + count), with zeros up to `stride` columns.
-void gather(const Geometry& g, const float* bottom, int k, int depth, int n, int count, float* out, int stride) {
-  for (int i = 0; i < depth; ++i, out += stride) {
-    const int c = (k + i) / kernel_size(g), r = (k + i) / g.kernel_w % g.kernel_h, s = (k + i) % g.kernel_w;
-    const float* plane = bottom + static_cast<ptrdiff_t>(c) * g.height * g.width;
-    for (int at = 0; at < count;) {
-      const Row row(g, n + at, n + count);
-      const Source from(g, row, r, s);
-      const float* line = plane + static_cast<ptrdiff_t>(from.y) * g.width;
-      if (from.y < 0 || from.y >= g.height) {
-        clear(out + at, row.length);
-      } else if (g.stride_w == 1) {
-        const int first = min(max(-from.x, 0), row.length), last = max(min(g.width - from.x, row.length), first);
-        clear(out + at, first);
-        copy(out + at + first, line + from.x + first, last - first);
-        clear(out + at + last, row.length - last);
-      } else {
-        for (int j = 0; j < row.length; ++j) {
-          const int x = from.x + j * g.stride_w;
-          out[at + j] = x >= 0 && x < g.width ? line[x] : 0.f;
-        }
-      }
-      at += row.length;
-    }
-    clear(out + count, stride - count);
-  }
-}
-
 // The transpose of `gather`: add rows back to the pixels they came from.
 void scatter(const Geometry& g, const float* in, int stride, int k, int depth, int n, int count, float* bottom) {
   for (int i = 0; i < depth; ++i, in += stride) {
@@ -95,172 +66,314 @@ void scatter(const Geometry& g, const float* in, int stride, int k, int depth, i
   }
 }
 
-// rows x columns of `in` as columns x out_stride, which is at least `rows`, both multiples of W: rows beyond are zero,
-// columns undefined.
-void transposed(const float* in, ptrdiff_t stride, int rows, int columns, float* out, int out_stride) {
-  float corner[W * W];
-  for (int r = 0; r < out_stride; r += W)
+// Filters as a matrix: row r, column c taps + t is data[r outer + c inner + t], or the taps in reverse.
+struct Filters {
+  const float* data;
+  ptrdiff_t outer, inner;
+  int taps;
+  bool rotated;
+};
+
+// Every `stride`-th of the pixels of a line.
+void pick(const float* line, int stride, int n, float* out) {
+  int i = 0;
+  if (stride == 2)
+    for (; i + W < n; i += W) store(out + i, even(load(line + 2 * i), load(line + 2 * i + W)));   // one less: the last ends behind the line
+  if (stride == 4)
+    for (; i + W < n; i += W) {
+      const float* p = line + 4 * i;
+      store(out + i, even(even(load(p), load(p + W)), even(load(p + 2 * W), load(p + 3 * W))));
+    }
+  for (; i < n; ++i) out[i] = line[i * stride];
+}
+
+// One row of columns [n, n + count): what weight k of a filter sees at each, zeros outside of the image.
+void gather_row(const Geometry& g, const float* bottom, int k, int n, int count, float* out) {
+  const int c = k / kernel_size(g), r = k / g.kernel_w % g.kernel_h, s = k % g.kernel_w;
+  const float* plane = bottom + static_cast<ptrdiff_t>(c) * g.height * g.width;
+  for (int at = 0; at < count;) {
+    const Row row(g, n + at, n + count);
+    const Source from(g, row, r, s);
+    if (from.y < 0 || from.y >= g.height) {
+      clear(out + at, row.length);
+    } else {
+      const float* line = plane + static_cast<ptrdiff_t>(from.y) * g.width;
+      const int first = min(from.x < 0 ? ceil_div(-from.x, g.stride_w) : 0, row.length);
+      const int last = max(min(from.x < g.width ? ceil_div(g.width - from.x, g.stride_w) : 0, row.length), first);
+      clear(out + at, first);
+      if (g.stride_w == 1)
+        copy(out + at + first, line + from.x + first, last - first);
+      else
+        pick(line + from.x + first * g.stride_w, g.stride_w, last - first, out + at + first);
+      clear(out + at + last, row.length - last);
+    }
+    at += row.length;
+  }
+}
+
+bool is_image(const Geometry& g) {   // whether the columns are the image itself
+  return kernel_size(g) == 1 && g.stride_h == 1 && g.stride_w == 1 && g.pad_h == 0 && g.pad_w == 0;
+}
+
+// Rows [k, k + depth) of the columns [n, n + count) as panels. `line` has room for a row.
+void gather(const Geometry& g, const float* bottom, int k, int depth, int n, int count, const Panels& panels,
+            float* line, float* out) {
+  const ptrdiff_t plane = static_cast<ptrdiff_t>(g.height) * g.width;
+  for (int i = 0; i < depth; ++i) {
+    const float* from = line;
+    if (is_image(g) && count % W == 0) {
+      from = bottom + (k + i) * plane + n;
+    } else {
+      if (is_image(g))
+        copy(line, bottom + (k + i) * plane + n, count);
+      else
+        gather_row(g, bottom, k + i, n, count, line);
+      clear(line + count, panels.width() - count);
+    }
+    for (int p = 0; p < panels.count; ++p) {
+      const int first = panels.begin(p), size = panels.size(p);
+      float* to = out + (static_cast<ptrdiff_t>(first) * depth + static_cast<ptrdiff_t>(i) * size) * W;
+      for (int v = 0; v < size; ++v) store(to + v * W, load(from + (first + v) * W));
+    }
+  }
+}
+
+// rows x columns of `in`, `stride` apart, as columns x `width`, a multiple of W: rows beyond are zero.
+void transpose_panel(const float* in, ptrdiff_t stride, int rows, int columns, int width, float* out) {
+  for (int r = 0; r < width; r += W)
     for (int c = 0; c < columns; c += W) {
       const float* from = in + r * stride + c;
       ptrdiff_t from_stride = stride;
-      if (r + W > rows || c + W > columns) {
+      float corner[W * W], turned[W * W];
+      const int height = min(W, rows - r), n = min(W, columns - c);
+      if (height < W || n < W) {
         memset(corner, 0, sizeof corner);
-        for (int i = 0; i < min(W, rows - r); ++i)
-          memcpy(corner + i * W, from + i * stride, min(W, columns - c) * sizeof(float));
+        for (int i = 0; i < height; ++i)
+          for (int j = 0; j < n; ++j) corner[i * W + j] = from[i * stride + j];
         from = corner;
         from_stride = W;
       }
-      transpose(from, from_stride, out + static_cast<ptrdiff_t>(c) * out_stride + r, out_stride);
+      if (n == W) {
+        transpose(from, from_stride, out + c * width + r, width);
+      } else {
+        transpose(from, from_stride, turned, W);
+        for (int j = 0; j < n; ++j) store(out + (c + j) * width + r, load(turned + j * W));
+      }
     }
 }
 
-// rows x columns of `in`, as they are, zeros up to `out_stride`.
-void copied(const float* in, ptrdiff_t stride, int rows, int columns, float* out, int out_stride) {
-  for (int r = 0; r < rows; ++r) {
-    copy(out + r * out_stride, in + r * stride, columns);
-    clear(out + r * out_stride + columns, out_stride - columns);
-  }
-}
-
-// C (rows x columns) (+)= A B; A is rows x depth in memory, B and C have columns rounded up to W, C's rows to MR.
-// PACK rows of A at a time are transposed into `packed`, just before they are wanted. Weights are read once, from
-// memory, in short rows that no hardware foresees: hence the prefetching of the next PACK, or of the first ones'
-// continuation.
-void multiply(bool accumulate, int rows, int columns, int depth, const float* a, ptrdiff_t a_stride, const float* b,
-              float* c, float* packed) {
-  const int stride = round_up(columns, W);
-  for (int m = 0; m < rows; m += PACK) {
-    transposed(a + m * a_stride, a_stride, min(PACK, rows - m), depth, packed, PACK);
-    const float* next = m + PACK < rows ? a + (m + PACK) * a_stride : a + depth;
-    for (int i = 0; i < PACK && m + i < rows; i += MR) {
-      for (int r = i; r < min(i + MR, rows - m); ++r)
-        for (int k = 0; k < depth; k += 16) __builtin_prefetch(next + r * a_stride + k, 0, 2);
-      float* out = c + static_cast<ptrdiff_t>(m + i) * stride;
-      if (accumulate)
-        panel<true>(stride, depth, packed + i, PACK, b, stride, out, stride);
+// Rows [m, m + rows) and columns [k, k + depth) of filters as panels of A.
+void pack_filters(const Filters& f, int m, int rows, int k, int depth, float* out) {
+  for (int r = 0; r < rows; r += PACK, out += PACK * depth) {
+    const int height = min(PACK, rows - r);
+    const float* from = f.data + (m + r) * f.outer;
+    if (f.inner == f.taps && !f.rotated) {
+      transpose_panel(from + k, f.outer, height, depth, PACK, out);
+      continue;
+    }
+    for (int i = 0; i < depth; ++i) {
+      const int t = (k + i) % f.taps;
+      const float* element = from + (k + i) / f.taps * f.inner + (f.rotated ? f.taps - 1 - t : t);
+      if (f.outer == 1)
+        copy(out + i * PACK, element, height);
       else
-        panel<false>(stride, depth, packed + i, PACK, b, stride, out, stride);
+        for (int j = 0; j < height; ++j) out[i * PACK + j] = element[j * f.outer];
+      clear(out + i * PACK + height, PACK - height);
     }
   }
 }
-
-// The blocks of one thread: columns, their transpose, the result and some rows of the other side.
-struct Blocks {
-  float *b, *spare, *c, *a;
-  static size_t size(int rows, int columns, int a_rows) {
-    return 2 * static_cast<size_t>(columns + W) * (DEPTH + W) + static_cast<size_t>(rows + PACK) * (columns + W) +
-           static_cast<size_t>(a_rows + PACK) * (DEPTH + W);
-  }
-  Blocks(float* memory, int rows, int columns)
-      : b(memory), spare(b + (columns + W) * (DEPTH + W)), c(spare + (columns + W) * (DEPTH + W)),
-        a(c + static_cast<size_t>(rows + PACK) * (columns + W)) {}
-};
 
 // `total` cut into parts of at most `most`, as equal as multiples allow: the size of a part.
 int part(int total, int most, int multiple) { return round_up(ceil_div(total, ceil_div(total, most)), multiple); }
 
-// Rows of a block: many, since all of them share the gathered columns, but so that every thread has two of the
-// `across` times as many blocks.
-int shared_rows(int rows, int across) {
-  return part(rows, min(ROWS, max(rows * across / (2 * omp_get_max_threads()), 4 * PACK)), PACK);
+// Rows of a block where `others` blocks of all rows would exist: as many as leave each thread some blocks.
+int block_rows(int rows, int others) {
+  const int wanted = ceil_div(4 * threads(), others);     // blocks of these rows
+  return wanted == 1 ? rows : round_up(max(ceil_div(rows, wanted), min(rows, ROWS / 2)), PACK);
+}
+
+// All images and groups of a convolution, the filters of each group `depth` apart in the order of `f`.
+void products(const Geometry& g, int images, int groups, const float* bottom, const Filters& f,
+              ptrdiff_t filters_stride, const Epilogue& e, float* top) {
+  const int depth = g.channels * kernel_size(g), count = pixels(g);
+  // With a short depth, so few that all of them stay in the first level cache.
+  const int columns = part(count, min(COLUMNS, max(NR * DEPTH / depth / NR, 4) * NR), W), across = ceil_div(count, columns);
+  const int rows = block_rows(g.outputs, across * images * groups), down = ceil_div(g.outputs, rows);
+  const ptrdiff_t in = static_cast<ptrdiff_t>(g.channels) * g.height * g.width;
+  const ptrdiff_t out = static_cast<ptrdiff_t>(g.outputs) * count;
+  // Filters that several blocks want are packed once, [group][part of the depth][panel of rows].
+  const int panels_of_rows = ceil_div(g.outputs, PACK);
+  const size_t packed_group = static_cast<size_t>(panels_of_rows) * PACK * depth;
+  const bool once = across * images > 1 && packed_group * groups * sizeof(float) <= PACKED;
+  const size_t own = static_cast<size_t>(columns + W) * (DEPTH + 1) + (once ? 0 : (ROWS + PACK) * DEPTH);
+  float* packed = scratch(own * threads() + (once ? packed_group * groups : 0));
+  float* memory = packed + (once ? packed_group * groups : 0);
+  if (once)
+    each(groups * panels_of_rows, static_cast<ptrdiff_t>(PACK) * depth, [&](int i) {
+      const int j = i / panels_of_rows, m = i % panels_of_rows * PACK;
+      const Filters mine = {f.data + j * filters_stride, f.outer, f.inner, f.taps, f.rotated};
+      for (int k = 0; k < depth; k += DEPTH) {
+        const int length = min(DEPTH, depth - k);
+        pack_filters(mine, m, min(PACK, g.outputs - m), k, length,
+                     packed + j * packed_group + static_cast<size_t>(k) * panels_of_rows * PACK +
+                         static_cast<size_t>(m) * length);
+      }
+    });
+  parallel(images * groups * across * down, [&](int task, int thread) {
+    float* b = memory + own * thread;
+    float* line = b + static_cast<size_t>(columns + W) * DEPTH;
+    float* a = line + columns + W;
+    const int m = task % down * rows, height = min(rows, g.outputs - m);
+    const int n = task / down % across * columns, width = min(columns, count - n);
+    const int j = task / down / across % groups, image = task / down / across / groups;
+    const Panels panels(width);
+    const float* x = bottom + (static_cast<ptrdiff_t>(image) * groups + j) * in;
+    const ptrdiff_t to = (static_cast<ptrdiff_t>(image) * groups + j) * out;
+    const Filters mine = {f.data + j * filters_stride, f.outer, f.inner, f.taps, f.rotated};
+    Epilogue shifted = e;
+    if (e.scale) shifted.scale += j * g.outputs;
+    if (e.shift) shifted.shift += j * g.outputs;
+    if (e.addend) shifted.addend += to;
+    for (int k = 0; k < depth; k += DEPTH) {
+      const int length = min(DEPTH, depth - k);
+      gather(g, x, k, length, n, width, panels, line, b);
+      for (int r = 0; r < height; r += ROWS) {
+        const int some = min(ROWS, height - r);
+        const float* from = a;
+        Ahead ahead;
+        if (once) {
+          from = packed + j * packed_group + static_cast<size_t>(k) * panels_of_rows * PACK +
+                 static_cast<size_t>(m + r) * length;
+        } else {
+          pack_filters(mine, m + r, some, k, length, a);
+          ahead.stride = mine.outer;
+          ahead.rows = min(ROWS, height - r - some);
+          ahead.data = mine.data + (m + r + some) * mine.outer + k;
+          if (ahead.rows == 0) ahead.data = mine.data + m * mine.outer + k + length, ahead.rows = min(ROWS, height);
+          ahead.length = min(length, depth - k - length);
+          if (mine.inner != mine.taps) ahead.rows = 0;
+        }
+        const Finish finish = finish_at(shifted, m + r, n, count);
+        multiply_panels(some, length, from, panels, b, top + to + static_cast<ptrdiff_t>(m + r) * count + n, count,
+                        width, k > 0, k + length == depth ? &finish : nullptr, once ? nullptr : &ahead);
+      }
+    }
+  });
 }
 
 }  // namespace
 
-void convolve(const Geometry& g, const float* bottom, const float* weights, const float* bias, float* top) {
-  const int depth = g.channels * kernel_size(g), count = pixels(g);
-  const int columns = part(count, COLUMNS, W), across = ceil_div(count, columns);
-  const int rows = shared_rows(g.outputs, across), down = ceil_div(g.outputs, rows);
-  const size_t size = Blocks::size(rows, columns, PACK);
-  float* memory = scratch(size * omp_get_max_threads());
-#pragma omp parallel for schedule(dynamic)
-  for (int task = 0; task < across * down; ++task) {
-    const Blocks block(memory + size * omp_get_thread_num(), rows, columns);
-    const int m = task % down * rows, height = min(rows, g.outputs - m);
-    const int n = task / down * columns, width = min(columns, count - n), stride = round_up(width, W);
-    for (int k = 0; k < depth; k += DEPTH) {
-      const int length = min(DEPTH, depth - k);
-      gather(g, bottom, k, length, n, width, block.b, stride);
-      multiply(k > 0, height, width, length, weights + static_cast<ptrdiff_t>(m) * depth + k, depth, block.b, block.c,
-               block.a);
-    }
-    for (int i = 0; i < height; ++i) {
-      const float b = bias ? bias[m + i] : 0.f;
-      float* out = top + static_cast<ptrdiff_t>(m + i) * count + n;
-      for (int j = 0; j < width; ++j) out[j] = block.c[static_cast<ptrdiff_t>(i) * stride + j] + b;
-    }
-  }
+void convolve(const Geometry& g, int images, int groups, const float* bottom, const float* weights, const Epilogue& e,
+              float* top) {
+  const int depth = g.channels * kernel_size(g);
+  products(g, images, groups, bottom, {weights, depth, kernel_size(g), kernel_size(g), false},
+           static_cast<ptrdiff_t>(g.outputs) * depth, e, top);
 }
 
-void convolve_to_bottom(const Geometry& g, const float* top, const float* weights, float* bottom) {
+void convolve_to_bottom(const Geometry& g, int images, int groups, const float* top, const float* weights,
+                        float* bottom) {
+  const int taps = kernel_size(g), depth = g.channels * taps, count = pixels(g), plane = g.height * g.width;
+  const int pad_h = g.dilation_h * (g.kernel_h - 1) - g.pad_h, pad_w = g.dilation_w * (g.kernel_w - 1) - g.pad_w;
+  // With a stride of 1 it is a convolution too, by the filters turned round. A bottom much larger than the top, as with
+  // fc6, would make that more work than adding each product where it belongs.
+  if (g.stride_h == 1 && g.stride_w == 1 && pad_h >= 0 && pad_w >= 0 && plane <= count + count / 4) {
+    const Geometry back = {g.outputs, g.out_height, g.out_width, g.channels, g.height, g.width,
+                           g.kernel_h, g.kernel_w, 1, 1, pad_h, pad_w, g.dilation_h, g.dilation_w};
+    return products(back, images, groups, top, {weights, taps, depth, taps, true},
+                    static_cast<ptrdiff_t>(g.outputs) * depth, NO_EPILOGUE, bottom);
+  }
   // A task owns whole channels, since neighbouring columns add to the same pixels.
-  const int depth = g.channels * kernel_size(g), count = pixels(g), plane = g.height * g.width;
   const int columns = part(count, COLUMNS, W);
-  const int channels = min(max(CHANNEL_ROWS / kernel_size(g), 1), ceil_div(g.channels, 2 * omp_get_max_threads()));
-  const int rows = channels * kernel_size(g);
-  const size_t size = Blocks::size(rows, columns, rows);
-  float* memory = scratch(size * omp_get_max_threads());
-#pragma omp parallel for schedule(dynamic)
-  for (int c = 0; c < g.channels; c += channels) {
-    const Blocks block(memory + size * omp_get_thread_num(), rows, columns);
-    const int k = c * kernel_size(g), height = min(rows, depth - k);
-    memset(bottom + static_cast<ptrdiff_t>(c) * plane, 0,
-           min(channels, g.channels - c) * static_cast<size_t>(plane) * sizeof(float));
+  const int channels = min(max(CHANNEL_ROWS / taps, 1), ceil_div(g.channels * groups, 2 * threads()));
+  const int across = ceil_div(g.channels, channels), rows = channels * taps;
+  const size_t own = static_cast<size_t>(columns + W) * (DEPTH + 1 + rows) + static_cast<size_t>(rows + PACK) * DEPTH;
+  float* memory = scratch(own * threads());
+  parallel(images * groups * across, [&](int task, int thread) {
+    float* b = memory + own * thread;
+    float* line = b + static_cast<size_t>(columns + W) * DEPTH;
+    float* result = line + columns + W;
+    float* a = result + static_cast<size_t>(columns + W) * rows;
+    const int c = task % across * channels, j = task / across % groups;
+    const int k = c * taps, height = min(rows, depth - k);
+    const ptrdiff_t at = task / across;    // image and group
+    float* planes = bottom + (at * g.channels + c) * plane;
+    memset(planes, 0, static_cast<size_t>(min(channels, g.channels - c)) * plane * sizeof(float));
+    // The products' right side is the top itself, its left side the filters with outputs for depth.
+    const Geometry itself = {g.outputs, g.out_height, g.out_width, 0, g.out_height, g.out_width, 1, 1, 1, 1, 0, 0, 1, 1};
+    const Filters f = {weights + j * static_cast<ptrdiff_t>(g.outputs) * depth, 1, depth, 1, false};
     for (int n = 0; n < count; n += columns) {
-      const int width = min(columns, count - n), stride = round_up(width, W);
+      const int width = min(columns, count - n);
+      const Panels panels(width);
       for (int m = 0; m < g.outputs; m += DEPTH) {
         const int length = min(DEPTH, g.outputs - m);
-        const int a_stride = round_up(height, PACK);
-        copied(weights + static_cast<ptrdiff_t>(m) * depth + k, depth, length, height, block.a, a_stride);
-        copied(top + static_cast<ptrdiff_t>(m) * count + n, count, length, width, block.b, stride);
-        for (int r = 0; r < height; r += MR)
-          if (m > 0)
-            panel<true>(stride, length, block.a + r, a_stride, block.b, stride, block.c + r * stride, stride);
-          else
-            panel<false>(stride, length, block.a + r, a_stride, block.b, stride, block.c + r * stride, stride);
+        gather(itself, top + at * g.outputs * count, m, length, n, width, panels, line, b);
+        pack_filters(f, k, height, m, length, a);
+        multiply_panels(height, length, a, panels, b, result, panels.width(), panels.width(), m > 0, nullptr, nullptr);
       }
-      scatter(g, block.c, stride, k, height, n, width, bottom);
+      scatter(g, result, panels.width(), k, height, n, width, planes - static_cast<ptrdiff_t>(c) * plane);
     }
-  }
+  });
 }
 
-void convolve_to_weights(const Geometry& g, const float* bottom, const float* top, float* weights) {
-  const int depth = g.channels * kernel_size(g), count = pixels(g), threads = omp_get_max_threads();
+void convolve_to_weights(const Geometry& g, int images, int groups, const float* bottom, const float* top,
+                         float* weights) {
+  const int depth = g.channels * kernel_size(g), count = pixels(g);
   const int columns = part(depth, COLUMNS, W), across = ceil_div(depth, columns);
-  const int rows = shared_rows(g.outputs, across), down = ceil_div(g.outputs, rows), tasks = across * down;
-  // With few blocks, the pixels are shared out as well and the parts added up in order afterwards.
-  const int parts = tasks >= threads ? 1 : min(threads, ceil_div(count, DEPTH));
-  const int share = round_up(ceil_div(count, parts), DEPTH);
-  const size_t size = Blocks::size(rows, columns, PACK), result = static_cast<size_t>(rows + PACK) * (columns + W);
-  float* memory = scratch(size * threads + (parts > 1 ? result * tasks * parts : 0));
-  float* results = memory + size * threads;
-#pragma omp parallel for schedule(dynamic)
-  for (int task = 0; task < tasks * parts; ++task) {
-    const Blocks block(memory + size * omp_get_thread_num(), rows, columns);
-    const int m = task / parts % down * rows, height = min(rows, g.outputs - m);
-    const int k = task / parts / down * columns, width = min(columns, depth - k), stride = round_up(width, W);
-    float* c = parts > 1 ? results + result * task : block.c;
-    const int begin = min(task % parts * share, count), end = min(begin + share, count);
-    if (begin == end) memset(c, 0, static_cast<size_t>(round_up(height, MR)) * stride * sizeof(float));
-    for (int n = begin; n < end; n += DEPTH) {
-      const int length = min(DEPTH, end - n), length_stride = round_up(length, W);
-      gather(g, bottom, k, width, n, length, block.spare, length_stride);
-      transposed(block.spare, length_stride, width, length, block.b, stride);
-      multiply(n > begin, height, width, length, top + static_cast<ptrdiff_t>(m) * count + n, count, block.b, c, block.a);
+  const int rows = block_rows(g.outputs, across * groups), down = ceil_div(g.outputs, rows);
+  const int tasks = groups * across * down;
+  // With few blocks the pixels are shared out as well, and the parts added up in order afterwards.
+  const int steps = ceil_div(count, DEPTH), parts = tasks >= 2 * threads() ? 1 : min(2 * threads(), images * steps);
+  const size_t own = static_cast<size_t>(columns + W) * (DEPTH + DEPTH + W) + static_cast<size_t>(ROWS + PACK) * DEPTH;
+  const size_t result = static_cast<size_t>(rows) * columns;
+  float* memory = scratch(own * threads() + (parts > 1 ? result * tasks * parts : 0));
+  float* results = memory + own * threads();
+  const ptrdiff_t in = static_cast<ptrdiff_t>(g.channels) * g.height * g.width;
+  parallel(tasks * parts, [&](int task, int thread) {
+    float* b = memory + own * thread;
+    float* spare = b + static_cast<size_t>(columns + W) * DEPTH;
+    float* a = spare + static_cast<size_t>(columns + W) * (DEPTH + W);
+    const int part = task % parts, block = task / parts;
+    const int m = block % down * rows, height = min(rows, g.outputs - m);
+    const int k = block / down % across * columns, width = min(columns, depth - k), j = block / down / across;
+    const Panels panels(width);
+    float* c = parts > 1 ? results + result * task : weights + (static_cast<ptrdiff_t>(j) * g.outputs + m) * depth + k;
+    const ptrdiff_t c_stride = parts > 1 ? columns : depth;
+    bool accumulate = parts == 1;     // to what is there
+    for (int step = images * steps * part / parts; step < images * steps * (part + 1) / parts; ++step) {
+      const ptrdiff_t image = step / steps * groups + j;
+      const int n = step % steps * DEPTH, length = min(DEPTH, count - n), stride = round_up(length, W);
+      const float* x = bottom + image * in;
+      const float* rows_of_b = spare;
+      ptrdiff_t b_stride = stride;
+      if (is_image(g)) {
+        rows_of_b = x + static_cast<ptrdiff_t>(k) * count + n;
+        b_stride = count;
+      } else {
+        for (int i = 0; i < width; ++i) gather_row(g, x, k + i, n, length, spare + static_cast<ptrdiff_t>(i) * stride);
+      }
+      for (int p = 0; p < panels.count; ++p)
+        transpose_panel(rows_of_b + panels.begin(p) * W * b_stride, b_stride, width - panels.begin(p) * W, length,
+                        panels.size(p) * W, b + static_cast<ptrdiff_t>(panels.begin(p)) * W * length);
+      for (int r = 0; r < height; r += ROWS) {
+        const int some = min(ROWS, height - r);
+        for (int i = 0; i < some; i += PACK)
+          transpose_panel(top + (image * g.outputs + m + r + i) * count + n, count, min(PACK, some - i), length, PACK,
+                          a + i * length);
+        multiply_panels(some, length, a, panels, b, c + r * c_stride, c_stride, width, accumulate, nullptr, nullptr);
+      }
+      accumulate = true;
     }
-    if (parts == 1)
-      for (int i = 0; i < height; ++i)
-        for (int j = 0; j < width; ++j)
-          weights[static_cast<ptrdiff_t>(m + i) * depth + k + j] += c[static_cast<ptrdiff_t>(i) * stride + j];
-  }
+  });
   if (parts == 1) return;
-  for (int task = 0; task < tasks * parts; ++task) {
-    const int m = task / parts % down * rows, height = min(rows, g.outputs - m);
-    const int k = task / parts / down * columns, width = min(columns, depth - k), stride = round_up(width, W);
-    for (int i = 0; i < height; ++i)
-      for (int j = 0; j < width; ++j)
-        weights[static_cast<ptrdiff_t>(m + i) * depth + k + j] += results[result * task + i * stride + j];
-  }
+  each(groups * g.outputs, static_cast<ptrdiff_t>(depth) * parts, [&](int row) {
+    const int j = row / g.outputs, m = row % g.outputs;
+    for (int n = 0; n < across; ++n) {
+      const float* from = results + result * ((j * across + n) * down + m / rows) * parts + m % rows * columns;
+      float* to = weights + static_cast<ptrdiff_t>(row) * depth + n * columns;
+      for (int part = 0; part < parts; ++part, from += result)
+        for (int k = 0; k < min(columns, depth - n * columns); ++k) to[k] += from[k];
+    }
+  });
 }
 
 }  // namespace ACCEL_ISA

@@ -14,8 +14,7 @@
 //
 // Tiles are numbered row by row. A thread takes a block of consecutive tiles through all three stages, so that V and M
 // stay in its cache; W tiles make a vector, which is why pixels are first split into the phases x mod 4.
-#include <omp.h>
-
+#include "../parallel.h"
 #include "gemm.h"
 #include "table.h"
 
@@ -26,6 +25,7 @@ namespace {
 constexpr int F = 36;             // frequencies
 constexpr int BLOCK = 48;         // tiles of a block: its V must fit the second level cache beside M
 constexpr int OUTPUTS = 64;       // outputs of one M
+constexpr int DEEP = W == 16 ? 128 : 128;  // channels of V that stay in the first level cache while all of those pass
 constexpr int SKEW = 48;          // floats between frequencies, or all 36 would share one set of the cache
 constexpr int PIECE = 128;        // tiles of W planes that a thread transforms at a time for the gradient to the weights
 constexpr size_t CHUNK = 8u << 20;     // bytes of transformed tiles held at a time for that
@@ -180,9 +180,19 @@ void transform_gradient(const float* plane, int height, int width, const Run& ru
   }
 }
 
-// A' M A + bias of one plane for the tiles of a run.
-void transform_output(const float* M, ptrdiff_t stride, const Run& run, float bias, float* plane, int height,
-                      int width) {
+// What an Epilogue does to one plane.
+struct PlaneEpilogue {
+  float scale, shift;
+  const float* addend;
+  vec lowest, highest;
+  PlaneEpilogue(const Epilogue& e, int output, ptrdiff_t plane)
+      : scale(e.scale ? e.scale[output] : 1.f), shift(e.shift ? e.shift[output] : 0.f),
+        addend(e.addend ? e.addend + plane : nullptr), lowest(broadcast(e.lowest)), highest(broadcast(e.highest)) {}
+};
+
+// A' M A of one plane for the tiles of a run, and the epilogue.
+void transform_output(const float* M, ptrdiff_t stride, const Run& run, const PlaneEpilogue& e, float* plane,
+                      int height, int width) {
   const int rows = min(4, height - 4 * run.row);
   for (int i = 0; i < rows; ++i)
     prefetch<true>(plane + static_cast<ptrdiff_t>(height + 4 * run.row + i) * width + 4 * run.column, 4 * run.length);
@@ -198,14 +208,20 @@ void transform_output(const float* M, ptrdiff_t stride, const Run& run, float bi
     for (int i = 0; i < rows; ++i) {
       vec row[4];
       multiply_At(half[i], row);
-      for (int j = 0; j < 4; ++j) row[j] += bias;
-      float* out = plane + static_cast<ptrdiff_t>(4 * run.row + i) * width + x;
-      if (pixels == 4 * W) {
-        interleave4(row, out);
-      } else {
-        float line[4 * W];
-        interleave4(row, line);
-        memcpy(out, line, pixels * sizeof(float));
+      const ptrdiff_t at = static_cast<ptrdiff_t>(4 * run.row + i) * width + x;
+      for (int j = 0; j < 4; ++j) row[j] = e.scale * row[j] + e.shift;
+      if (!e.addend)
+        for (int j = 0; j < 4; ++j) row[j] = clamp(row[j], e.lowest, e.highest);
+      if (!e.addend && pixels == 4 * W) {
+        interleave4(row, plane + at);
+        continue;
+      }
+      float line[4 * W];
+      interleave4(row, line);
+      for (int j = 0; j < pixels; j += W) {
+        vec v = load(line + j);
+        if (e.addend) v = clamp(v + load_some(e.addend + at + j, pixels - j), e.lowest, e.highest);
+        store_some(plane + at + j, v, pixels - j);
       }
     }
   }
@@ -241,6 +257,15 @@ void transform_filters(const Filters& filters, int o, int outputs, int channels,
   }
 }
 
+// C (MR x vectors W) = or += A B.
+void product(int vectors, int depth, bool accumulate, const float* a, ptrdiff_t a_stride, const float* b,
+             ptrdiff_t b_stride, float* c, ptrdiff_t c_stride) {
+  if (accumulate)
+    panel<true>(vectors, depth, a, a_stride, b, b_stride, c, c_stride);
+  else
+    panel<false>(vectors, depth, a, a_stride, b, b_stride, c, c_stride);
+}
+
 // How many outputs' filters (of `channels` each) may be held at a time: all, or as many as FILTERS allows.
 int group_size(int outputs, int channels) {
   const int most = static_cast<int>(FILTERS / (F * sizeof(float)) / channels) / 64 * 64;
@@ -250,31 +275,28 @@ int group_size(int outputs, int channels) {
 
 void convolve_tiles(int channels, int height, int width, int outputs, int out_height, int out_width, int pad_h,
                     int pad_w, int images, const float* bottom, ptrdiff_t bottom_stride, const Filters& filters,
-                    const float* bias, float* top, ptrdiff_t top_stride) {
+                    const Epilogue& e, float* top, ptrdiff_t top_stride) {
   const Tiles tiles = {ceil_div(out_height, 4), ceil_div(out_width, 4), images};
-  const int threads = omp_get_max_threads();
   const int vectors = ceil_div(tiles.count(), W);
-  const int blocks = min(vectors, round_up(ceil_div(vectors, BLOCK / W), threads));  // an equal share for each
+  const int blocks = min(vectors, round_up(ceil_div(vectors, BLOCK / W), threads()));  // an equal share for each
   const int length = ceil_div(vectors, blocks) * W;
   const int group = group_size(outputs, channels);
   const ptrdiff_t U_stride = static_cast<ptrdiff_t>(group) * channels + SKEW;
   const ptrdiff_t V_stride = static_cast<ptrdiff_t>(channels) * length + SKEW;
   const ptrdiff_t M_stride = static_cast<ptrdiff_t>(OUTPUTS) * length + SKEW;
-  float* U = scratch(F * (U_stride + threads * (V_stride + M_stride)) + threads * 2 * W);
+  float* U = scratch(F * (U_stride + threads() * (V_stride + M_stride)) + threads() * 2 * W);
   float* VM = U + F * U_stride;
-#pragma omp parallel
   for (int first = 0; first < outputs; first += group) {
     const int last = min(first + group, outputs);
-#pragma omp for schedule(dynamic)
-    for (int o = first; o < round_up(last, MR); o += MR)
-      transform_filters(filters, o, last, channels, U + static_cast<ptrdiff_t>(o - first) * channels, U_stride);
-    float* V = VM + omp_get_thread_num() * (F * (V_stride + M_stride) + 2 * W);
-    float* M = V + F * V_stride + W;
-#pragma omp for schedule(dynamic)
-    for (int b = 0; b < blocks; ++b) {
-      const int begin = static_cast<int>(static_cast<long>(vectors) * b / blocks) * W;
-      const int end = min(static_cast<int>(static_cast<long>(vectors) * (b + 1) / blocks) * W, tiles.count());
-      const int padded = round_up(end - begin, W);
+    each(ceil_div(last - first, MR), static_cast<ptrdiff_t>(F) * MR * channels, [&](int i) {
+      transform_filters(filters, first + i * MR, last, channels, U + static_cast<ptrdiff_t>(i) * MR * channels, U_stride);
+    });
+    parallel(blocks, [&](int task, int thread) {
+      float* V = VM + thread * (F * (V_stride + M_stride) + 2 * W);
+      float* M = V + F * V_stride + W;
+      const int begin = static_cast<int>(static_cast<long>(vectors) * task / blocks) * W;
+      const int end = min(static_cast<int>(static_cast<long>(vectors) * (task + 1) / blocks) * W, tiles.count());
+      const Panels panels(end - begin);
       for (int c = 0; c < channels; ++c)
         for (int t = begin; t < end;) {
           const Run run = run_at(tiles, t, begin, end);
@@ -285,33 +307,37 @@ void convolve_tiles(int channels, int height, int width, int outputs, int out_he
       for (int o = first; o < last; o += OUTPUTS) {
         const int rows = min(OUTPUTS, last - o);
         for (int f = 0; f < F; ++f)
-          for (int m = 0; m < rows; m += MR)
-            panel<false>(padded, channels, U + f * U_stride + static_cast<ptrdiff_t>(o + m - first) * channels, MR,
-                         V + f * V_stride, length, M + f * M_stride + m * length, length);
+          for (int k = 0; k < channels; k += DEEP)
+            for (int p = 0; p < panels.count; ++p) {
+              const int at = panels.begin(p) * W;
+              for (int m = 0; m < rows; m += MR)
+                product(panels.size(p), min(DEEP, channels - k), k > 0,
+                        U + f * U_stride + static_cast<ptrdiff_t>(o + m - first) * channels + k * MR, MR,
+                        V + f * V_stride + k * length + at, length, M + f * M_stride + m * length + at, length);
+            }
         for (int m = 0; m < rows; ++m)
           for (int t = begin; t < end;) {
             const Run run = run_at(tiles, t, begin, end);
-            float* plane = top + run.image * top_stride + static_cast<ptrdiff_t>(o + m) * out_height * out_width;
-            transform_output(M + m * length, M_stride, run, bias ? bias[o + m] : 0.f, plane, out_height, out_width);
+            const ptrdiff_t to = run.image * top_stride + static_cast<ptrdiff_t>(o + m) * out_height * out_width;
+            transform_output(M + m * length, M_stride, run, PlaneEpilogue(e, o + m, to), top + to, out_height, out_width);
             t += run.length;
           }
       }
-    }
+    });
   }
 }
 
 // Where a filter sees nothing but zeros its sum is exactly zero, as far as the nets are concerned: behind a frame of
 // zero padding whole regions are, and ReLU would let half of the transforms' rounding errors pass there, and gradients
 // with them. So put the exact result, the bias, into such pixels of the top.
-void restore_zeros(const Geometry& g, const float* bottom, const float* bias, float* top) {
+void restore_zeros(const Geometry& g, const float* bottom, const Epilogue& e, float* top) {
   const int H = g.height, width = g.width;
   // One bit pattern for each pixel of the bottom: all its channels or-ed, without the sign, until none is zero.
   int32_t* seen = reinterpret_cast<int32_t*>(scratch(static_cast<size_t>(H) * width +
                                                      static_cast<size_t>(g.out_height) * g.out_width));
   int32_t* zero = seen + static_cast<size_t>(H) * width;
   bool any = false;
-#pragma omp parallel for schedule(static) reduction(|| : any)
-  for (int y = 0; y < H; ++y) {
+  each(H, static_cast<ptrdiff_t>(g.channels) * width, [&](int y) {
     int32_t* row = seen + static_cast<size_t>(y) * width;
     memset(row, 0, width * sizeof(int32_t));
     int zeros = width;
@@ -327,50 +353,54 @@ void restore_zeros(const Geometry& g, const float* bottom, const float* bias, fl
         for (int x = 0; x < width; ++x) zeros += row[x] == 0;
       }
     }
-    any = any || zeros;
-  }
+    if (zeros) __atomic_store_n(&any, true, __ATOMIC_RELAXED);
+  });
   if (!any) return;
-#pragma omp parallel
-  {
-#pragma omp for schedule(static)
-    for (int y = 0; y < g.out_height; ++y)
-      for (int x = 0; x < g.out_width; ++x) {
-        int32_t window = 0;
-        for (int i = max(y - g.pad_h, 0); i < min(y - g.pad_h + 3, H); ++i)
-          for (int j = max(x - g.pad_w, 0); j < min(x - g.pad_w + 3, width); ++j) window |= seen[i * width + j];
-        zero[y * g.out_width + x] = window == 0;
-      }
-    const int pixels = g.out_height * g.out_width;
-#pragma omp for schedule(static)
-    for (int o = 0; o < g.outputs; ++o) {
-      float* plane = top + static_cast<ptrdiff_t>(o) * pixels;
-      const float b = bias ? bias[o] : 0.f;
-      for (int i = 0; i < pixels; ++i) plane[i] = zero[i] ? b : plane[i];
+  each(g.out_height, 9 * g.out_width, [&](int y) {
+    for (int x = 0; x < g.out_width; ++x) {
+      int32_t window = 0;
+      for (int i = max(y - g.pad_h, 0); i < min(y - g.pad_h + 3, H); ++i)
+        for (int j = max(x - g.pad_w, 0); j < min(x - g.pad_w + 3, width); ++j) window |= seen[i * width + j];
+      zero[y * g.out_width + x] = window == 0;
     }
-  }
+  });
+  const int pixels = g.out_height * g.out_width;
+  each(g.outputs, pixels, [&](int o) {
+    float* plane = top + static_cast<ptrdiff_t>(o) * pixels;
+    const float* addend = e.addend ? e.addend + static_cast<ptrdiff_t>(o) * pixels : nullptr;
+    const float shift = e.shift ? e.shift[o] : 0.f;
+    for (int i = 0; i < pixels; ++i) {
+      if (!zero[i]) continue;
+      const float x = shift + (addend ? addend[i] : 0.f), raised = x < e.lowest ? e.lowest : x;
+      plane[i] = raised > e.highest ? e.highest : raised;
+    }
+  });
 }
 
 }  // namespace
 
 void winograd(const Geometry& g, int images, const float* bottom, ptrdiff_t bottom_stride, const float* weights,
-              const float* bias, float* top, ptrdiff_t top_stride) {
+              const Epilogue& e, float* top, ptrdiff_t top_stride) {
   convolve_tiles(g.channels, g.height, g.width, g.outputs, g.out_height, g.out_width, g.pad_h, g.pad_w, images,
-                 bottom, bottom_stride, {weights, 9 * static_cast<ptrdiff_t>(g.channels), 9, false}, bias, top,
+                 bottom, bottom_stride, {weights, 9 * static_cast<ptrdiff_t>(g.channels), 9, false}, e, top,
                  top_stride);
-  for (int n = 0; n < images; ++n) restore_zeros(g, bottom + n * bottom_stride, bias, top + n * top_stride);
+  for (int n = 0; n < images; ++n) {
+    Epilogue own = e;
+    if (own.addend) own.addend += n * top_stride;
+    restore_zeros(g, bottom + n * bottom_stride, own, top + n * top_stride);
+  }
 }
 
 void winograd_to_bottom(const Geometry& g, int images, const float* top, ptrdiff_t top_stride, const float* weights,
                         float* bottom, ptrdiff_t bottom_stride) {
   convolve_tiles(g.outputs, g.out_height, g.out_width, g.channels, g.height, g.width, 2 - g.pad_h, 2 - g.pad_w, images,
-                 top, top_stride, {weights, 9, 9 * static_cast<ptrdiff_t>(g.channels), true}, nullptr, bottom,
+                 top, top_stride, {weights, 9, 9 * static_cast<ptrdiff_t>(g.channels), true}, NO_EPILOGUE, bottom,
                  bottom_stride);
 }
 
 void winograd_to_weights(const Geometry& g, int images, const float* bottom, ptrdiff_t bottom_stride,
                          const float* top, ptrdiff_t top_stride, float* weights) {
   const Tiles tiles = {ceil_div(g.out_height, 4), ceil_div(g.out_width, 4), images};
-  const int threads = omp_get_max_threads();
   const int columns = round_up(g.channels, W);
   const int group = round_up(group_size(g.outputs, columns), W);
   const int fit = static_cast<int>(CHUNK / (F * sizeof(float) * (columns + group))) / PIECE * PIECE;
@@ -381,69 +411,64 @@ void winograd_to_weights(const Geometry& g, int images, const float* bottom, ptr
   const ptrdiff_t V_stride = static_cast<ptrdiff_t>(chunk) * columns + SKEW;
   const ptrdiff_t Z_stride = static_cast<ptrdiff_t>(chunk) * group + SKEW;
   const ptrdiff_t plane_stride = static_cast<ptrdiff_t>(W) * (PIECE + W) + SKEW;
-  float* dU = scratch(F * (dU_stride + V_stride + Z_stride + threads * plane_stride));
+  float* dU = scratch(F * (dU_stride + V_stride + Z_stride + threads() * plane_stride));
   float *V = dU + F * dU_stride, *Z = V + F * V_stride, *planes = Z + F * Z_stride;
   for (int first = 0; first < g.outputs; first += group) {
     const int rows = min(group, g.outputs - first);
     const int V_blocks = columns / W, blocks = V_blocks + ceil_div(rows, W);
-#pragma omp parallel
-    {
-      float* own = planes + omp_get_thread_num() * F * plane_stride;
-      const int length = PIECE + W;
-      for (int begin = 0; begin < tiles.count(); begin += chunk) {
-        const int end = min(begin + chunk, tiles.count());
-#pragma omp for schedule(dynamic)
-        for (int task = 0; task < blocks * ceil_div(end - begin, PIECE); ++task) {
-          const int block = task % blocks, from = begin + task / blocks * PIECE, to = min(from + PIECE, end);
-          const bool input = block < V_blocks;
-          const int first_plane = input ? block * W : first + (block - V_blocks) * W;
-          for (int i = 0; i < W; ++i) {
-            const int c = min(first_plane + i, (input ? g.channels : g.outputs) - 1);  // padding repeats the last
-            for (int t = from; t < to;) {
-              const Run run = run_at(tiles, t, from, to);
-              if (input)
-                transform_input(bottom + run.image * bottom_stride + static_cast<ptrdiff_t>(c) * g.height * g.width,
-                                g.height, g.width, g.pad_h, g.pad_w, run, own + i * length, plane_stride);
-              else
-                transform_gradient(top + run.image * top_stride +
-                                   static_cast<ptrdiff_t>(c) * g.out_height * g.out_width,
-                                   g.out_height, g.out_width, run, own + i * length, plane_stride);
-              t += run.length;
-            }
-          }
-          const ptrdiff_t row = input ? columns : group, out_stride = input ? V_stride : Z_stride;
-          float* out = (input ? V + block * W : Z + (block - V_blocks) * W) + (from - begin) * row;
-          for (int f = 0; f < F; ++f)
-            for (int t = 0; t < to - from; t += W)
-              transpose(own + f * plane_stride + t, length, out + f * out_stride + t * row, row);
-        }
-#pragma omp for schedule(dynamic)
-        for (int f = 0; f < F; ++f)
-          for (int m = 0; m < rows; m += MR) {
-            float* c = dU + f * dU_stride + static_cast<ptrdiff_t>(m) * columns;
-            if (begin == 0)
-              panel<false>(columns, end - begin, Z + f * Z_stride + m, group, V + f * V_stride, columns, c, columns);
+    for (int begin = 0; begin < tiles.count(); begin += chunk) {
+      const int end = min(begin + chunk, tiles.count());
+      parallel(blocks * ceil_div(end - begin, PIECE), [&](int task, int thread) {
+        float* own = planes + thread * F * plane_stride;
+        const int length = PIECE + W;
+        const int block = task % blocks, from = begin + task / blocks * PIECE, to = min(from + PIECE, end);
+        const bool input = block < V_blocks;
+        const int first_plane = input ? block * W : first + (block - V_blocks) * W;
+        for (int i = 0; i < W; ++i) {
+          const int c = min(first_plane + i, (input ? g.channels : g.outputs) - 1);  // padding repeats the last
+          for (int t = from; t < to;) {
+            const Run run = run_at(tiles, t, from, to);
+            if (input)
+              transform_input(bottom + run.image * bottom_stride + static_cast<ptrdiff_t>(c) * g.height * g.width,
+                              g.height, g.width, g.pad_h, g.pad_w, run, own + i * length, plane_stride);
             else
-              panel<true>(columns, end - begin, Z + f * Z_stride + m, group, V + f * V_stride, columns, c, columns);
+              transform_gradient(top + run.image * top_stride + static_cast<ptrdiff_t>(c) * g.out_height * g.out_width,
+                                 g.out_height, g.out_width, run, own + i * length, plane_stride);
+            t += run.length;
           }
-      }
-#pragma omp for schedule(static)
-      for (int m = 0; m < rows; ++m)
-        for (int c = 0; c < g.channels; c += W) {
-          vec half[3][6], kernel[9];
-          for (int j = 0; j < 6; ++j) {
-            vec u[6], column[3];
-            for (int i = 0; i < 6; ++i)
-              u[i] = load(dU + (6 * i + j) * dU_stride + static_cast<ptrdiff_t>(m) * columns + c);
-            multiply_Gt(u, column);
-            for (int i = 0; i < 3; ++i) half[i][j] = column[i];
-          }
-          for (int i = 0; i < 3; ++i) multiply_Gt(half[i], kernel + 3 * i);
-          float* out = weights + (static_cast<ptrdiff_t>(first + m) * g.channels + c) * 9;
-          for (int i = 0; i < min(W, g.channels - c); ++i)
-            for (int r = 0; r < 9; ++r) out[9 * i + r] += kernel[r][i];
         }
+        const ptrdiff_t row = input ? columns : group, out_stride = input ? V_stride : Z_stride;
+        float* out = (input ? V + block * W : Z + (block - V_blocks) * W) + (from - begin) * row;
+        for (int f = 0; f < F; ++f)
+          for (int t = 0; t < to - from; t += W)
+            transpose(own + f * plane_stride + t, length, out + f * out_stride + t * row, row);
+      });
+      const Panels panels(columns);
+      parallel(F * panels.count, [&](int task, int) {
+        const int f = task / panels.count, p = task % panels.count, at = panels.begin(p) * W;
+        for (int k = 0; k < end - begin; k += DEEP)
+          for (int m = 0; m < rows; m += MR)
+            product(panels.size(p), min(DEEP, end - begin - k), begin + k > 0,
+                    Z + f * Z_stride + static_cast<ptrdiff_t>(k) * group + m, group,
+                    V + f * V_stride + static_cast<ptrdiff_t>(k) * columns + at, columns,
+                    dU + f * dU_stride + static_cast<ptrdiff_t>(m) * columns + at, columns);
+      });
     }
+    each(rows, static_cast<ptrdiff_t>(F) * columns, [&](int m) {
+      for (int c = 0; c < g.channels; c += W) {
+        vec half[3][6], kernel[9];
+        for (int j = 0; j < 6; ++j) {
+          vec u[6], column[3];
+          for (int i = 0; i < 6; ++i) u[i] = load(dU + (6 * i + j) * dU_stride + static_cast<ptrdiff_t>(m) * columns + c);
+          multiply_Gt(u, column);
+          for (int i = 0; i < 3; ++i) half[i][j] = column[i];
+        }
+        for (int i = 0; i < 3; ++i) multiply_Gt(half[i], kernel + 3 * i);
+        float* out = weights + (static_cast<ptrdiff_t>(first + m) * g.channels + c) * 9;
+        for (int i = 0; i < min(W, g.channels - c); ++i)
+          for (int r = 0; r < 9; ++r) out[9 * i + r] += kernel[r][i];
+      }
+    });
   }
 }
 

@@ -16,22 +16,25 @@ bool Convolution::planar() const {
 
 void Convolution::Forward_cpu(const Blobs& bottom, const Blobs& top) {
   if (!planar()) return caffe::ConvolutionLayer<float>::Forward_cpu(bottom, top);
-  const int images = bottom[0]->shape(0);
-  const float* bias = bias_term_ ? blobs_[1]->cpu_data() : nullptr;
-  for (size_t i = 0; i < bottom.size(); ++i) {
-    const Geometry g = geometry(*bottom[i], *top[i]);
-    const ptrdiff_t in = bottom[i]->count(1), out = top[i]->count(1), weights = blobs_[0]->count() / group_;
-    for (int j = 0; j < group_; ++j) {
-      const float* w = blobs_[0]->cpu_data() + j * weights;
-      const float* b = bias ? bias + j * g.outputs : nullptr;
-      const float* x = bottom[i]->cpu_data() + j * (in / group_);
-      float* y = top[i]->mutable_cpu_data() + j * (out / group_);
-      if (suits_winograd()) {
-        kernels()->winograd(g, images, x, in, w, b, y, out);
-      } else {
-        for (int n = 0; n < images; ++n) kernels()->convolve(g, x + n * in, w, b, y + n * out);
-      }
-    }
+  Epilogue e = NO_EPILOGUE;
+  if (bias_term_) e.shift = blobs_[1]->cpu_data();
+  for (size_t i = 0; i < bottom.size(); ++i) convolve(*bottom[i], e, top[i]);
+}
+
+void Convolution::convolve(const Blob& bottom, const Epilogue& e, Blob* top) {
+  const Geometry g = geometry(bottom, *top);
+  const int images = bottom.shape(0);
+  const float *x = bottom.cpu_data(), *w = blobs_[0]->cpu_data();
+  float* y = top->mutable_cpu_data();
+  if (!suits_winograd()) return kernels()->convolve(g, images, group_, x, w, e, y);
+  const ptrdiff_t in = bottom.count(1), out = top->count(1);
+  for (int j = 0; j < group_; ++j) {
+    Epilogue own = e;
+    if (e.scale) own.scale += j * g.outputs;
+    if (e.shift) own.shift += j * g.outputs;
+    if (e.addend) own.addend += j * (out / group_);
+    kernels()->winograd(g, images, x + j * (in / group_), in, w + j * (blobs_[0]->count() / group_), own,
+                        y + j * (out / group_), out);
   }
 }
 
@@ -41,30 +44,27 @@ void Convolution::Backward_cpu(const Blobs& top, const std::vector<bool>& propag
   for (size_t i = 0; i < top.size(); ++i) {
     const Geometry g = geometry(*bottom[i], *top[i]);
     const ptrdiff_t in = bottom[i]->count(1), out = top[i]->count(1), weights = blobs_[0]->count() / group_;
+    const float *x = bottom[i]->cpu_data(), *dy = top[i]->cpu_diff(), *w = blobs_[0]->cpu_data();
     if (bias_term_ && param_propagate_down_[1])
       for (int n = 0; n < images; ++n)
-        kernels()->add_rows(num_output_, top[i]->count(2), top[i]->cpu_diff() + n * out,
-                            blobs_[1]->mutable_cpu_diff());
-    for (int j = 0; j < group_; ++j) {
-      const float* dy = top[i]->cpu_diff() + j * (out / group_);
-      if (param_propagate_down_[0]) {
-        const float* x = bottom[i]->cpu_data() + j * (in / group_);
-        float* dw = blobs_[0]->mutable_cpu_diff() + j * weights;
-        if (suits_winograd()) {
-          kernels()->winograd_to_weights(g, images, x, in, dy, out, dw);
-        } else {
-          for (int n = 0; n < images; ++n) kernels()->convolve_to_weights(g, x + n * in, dy + n * out, dw);
-        }
-      }
-      if (propagate_down[i]) {
-        const float* w = blobs_[0]->cpu_data() + j * weights;
-        float* dx = bottom[i]->mutable_cpu_diff() + j * (in / group_);
-        if (suits_winograd() && g.pad_h <= 2 && g.pad_w <= 2) {
-          kernels()->winograd_to_bottom(g, images, dy, out, w, dx, in);
-        } else {
-          for (int n = 0; n < images; ++n) kernels()->convolve_to_bottom(g, dy + n * out, w, dx + n * in);
-        }
-      }
+        kernels()->add_rows(num_output_, top[i]->count(2), dy + n * out, blobs_[1]->mutable_cpu_diff());
+    if (param_propagate_down_[0]) {
+      float* dw = blobs_[0]->mutable_cpu_diff();
+      if (suits_winograd())
+        for (int j = 0; j < group_; ++j)
+          kernels()->winograd_to_weights(g, images, x + j * (in / group_), in, dy + j * (out / group_), out,
+                                         dw + j * weights);
+      else
+        kernels()->convolve_to_weights(g, images, group_, x, dy, dw);
+    }
+    if (propagate_down[i]) {
+      float* dx = bottom[i]->mutable_cpu_diff();
+      if (suits_winograd() && g.pad_h <= 2 && g.pad_w <= 2)
+        for (int j = 0; j < group_; ++j)
+          kernels()->winograd_to_bottom(g, images, dy + j * (out / group_), out, w + j * weights,
+                                        dx + j * (in / group_), in);
+      else
+        kernels()->convolve_to_bottom(g, images, group_, dy, w, dx);
     }
   }
 }

@@ -36,9 +36,7 @@ void Deconvolution::Forward_cpu(const Blobs& bottom, const Blobs& top) {
         kernels()->upsample(channels_, g.out_height, g.out_width, kernel, g.stride_h, g.pad_h, w,
                             group_ == 1 ? (channels_ + 1) * size : size, x, y);
       } else {
-        for (int j = 0; j < group_; ++j)
-          kernels()->convolve_to_bottom(g, x + j * (in / group_), w + j * (blobs_[0]->count() / group_),
-                                        y + j * (out / group_));
+        kernels()->convolve_to_bottom(g, 1, group_, x, w, y);
       }
       if (bias_term_) kernels()->add_bias(num_output_, top[i]->count(2), blobs_[1]->cpu_data(), y);
     }
@@ -52,16 +50,13 @@ void Deconvolution::Backward_cpu(const Blobs& top, const std::vector<bool>& prop
   const bool planewise = upsamples();
   for (size_t i = 0; i < top.size(); ++i) {
     const Geometry g = geometry(*bottom[i], *top[i]);
-    const ptrdiff_t in = bottom[i]->count(1), out = top[i]->count(1), weights = blobs_[0]->count() / group_;
+    const ptrdiff_t in = bottom[i]->count(1), out = top[i]->count(1);
     for (int n = 0; n < images; ++n) {
       const float* dy = top[i]->cpu_diff() + n * out;
       if (bias_term_ && param_propagate_down_[1])
         kernels()->add_rows(num_output_, top[i]->count(2), dy, blobs_[1]->mutable_cpu_diff());
       if (param_propagate_down_[0])
-        for (int j = 0; j < group_; ++j)
-          kernels()->convolve_to_weights(g, dy + j * (out / group_),
-                                         bottom[i]->cpu_data() + n * in + j * (in / group_),
-                                         blobs_[0]->mutable_cpu_diff() + j * weights);
+        kernels()->convolve_to_weights(g, 1, group_, dy, bottom[i]->cpu_data() + n * in, blobs_[0]->mutable_cpu_diff());
       if (!propagate_down[i]) continue;
       const float* w = blobs_[0]->cpu_data();
       float* dx = bottom[i]->mutable_cpu_diff() + n * in;
@@ -69,8 +64,7 @@ void Deconvolution::Backward_cpu(const Blobs& top, const std::vector<bool>& prop
         kernels()->upsample_backward(channels_, g.out_height, g.out_width, kernel, g.stride_h, g.pad_h, w,
                                      group_ == 1 ? (channels_ + 1) * size : size, dy, dx);
       } else {
-        for (int j = 0; j < group_; ++j)
-          kernels()->convolve(g, dy + j * (out / group_), w + j * weights, nullptr, dx + j * (in / group_));
+        kernels()->convolve(g, 1, group_, dy, w, NO_EPILOGUE, dx);
       }
     }
   }

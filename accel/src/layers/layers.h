@@ -50,6 +50,10 @@ class Convolution : public PlanarOnCpu<caffe::ConvolutionLayer<float> > {
   ACCEL_LAYER(Convolution, PlanarOnCpu<caffe::ConvolutionLayer<float> >)
   bool planar() const override;
 
+ public:
+  // The epilogue has all that is added, the bias too.
+  void convolve(const Blob& bottom, const Epilogue& e, Blob* top);
+
  private:
   bool suits_winograd() const;
 };
