@@ -213,6 +213,79 @@ void check_convolve_to_weights() {
   compare(c->weights, expected);
 }
 
+// Filters of each channel's own, several images, and what becomes of the top.
+struct Depthwise {
+  Geometry g;
+  int images, multiplier;
+  size_t in, out, filter;
+  Array bottom, weights, top, scale, shift, addend;
+
+  static Geometry random(int channels, int outputs) {
+    Geometry g = {channels, between(1, 40), between(1, 70), outputs, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+    const int usual = between(0, 3);
+    g.kernel_h = g.kernel_w = usual == 0 ? between(1, 8) : usual == 1 ? 5 : 3;
+    g.stride_h = g.stride_w = one_in(4) ? between(1, 5) : between(1, 2);
+    g.dilation_h = g.dilation_w = one_in(3) ? between(1, 4) : 1;
+    g.pad_h = g.pad_w = one_in(2) ? g.dilation_h * (g.kernel_h - 1) / 2 : between(0, 9);
+    if (one_in(5)) g.kernel_w = between(1, 8), g.stride_w = between(1, 5), g.dilation_w = between(1, 3), g.pad_w = between(0, 4);
+    if (one_in(3)) g.height = between(1, 6), g.width = between(1, 18);
+    if (one_in(8)) g.width = between(300, 1100);   // lines longer than a band of them has room for
+    g.height = std::max(g.height, g.dilation_h * (g.kernel_h - 1) + 1 - 2 * g.pad_h);
+    g.width = std::max(g.width, g.dilation_w * (g.kernel_w - 1) + 1 - 2 * g.pad_w);
+    g.out_height = tops(g.height, g.kernel_h, g.stride_h, g.pad_h, g.dilation_h);
+    g.out_width = tops(g.width, g.kernel_w, g.stride_w, g.pad_w, g.dilation_w);
+    return g;
+  }
+
+  Depthwise(int channels, int multiplier)
+      : g(random(channels, channels * multiplier)), images(between(1, 3)), multiplier(multiplier),
+        in(g.height * g.width), out(g.out_height * g.out_width), filter(g.kernel_h * g.kernel_w),
+        bottom(images * g.channels * in), weights(g.outputs * filter), top(images * g.outputs * out),
+        scale(g.outputs), shift(g.outputs), addend(top.count()) {}
+  Depthwise() : Depthwise(between(1, 6), one_in(3) ? between(2, 3) : 1) {}
+
+  // f(element of the bottom, of the weights, of the top)
+  template <typename F>
+  void each_product(const F& f) const {
+    Geometry one = g;
+    one.channels = one.outputs = 1;
+    for (int i = 0; i < images * g.outputs; ++i)
+      ::each_product(one, [&](int x, int w, int y) {
+        f(i / multiplier * in + x, i % g.outputs * filter + w, i * out + y);
+      });
+  }
+};
+
+// y as an epilogue leaves it, for element i of planes of `pixels`.
+double finished(const Epilogue& e, double y, size_t i, size_t output) {
+  y = y * (e.scale ? e.scale[output] : 1) + (e.shift ? e.shift[output] : 0) + (e.addend ? e.addend[i] : 0);
+  return std::min<double>(std::max<double>(y, e.lowest), e.highest);
+}
+
+void check_depthwise() {
+  Depthwise d;
+  const bool in_place = one_in(3);    // the addend is where the top goes
+  const Epilogue e = {one_in(2) ? d.scale.begin() : nullptr, one_in(2) ? d.shift.begin() : nullptr,
+                      in_place ? d.top.begin() : one_in(2) ? d.addend.begin() : nullptr,
+                      one_in(2) ? -INFINITY : number(), one_in(2) ? INFINITY : 1 + number()};
+  Doubles expected(d.top.count());
+  d.each_product([&](size_t x, size_t w, size_t y) {
+    expected[y] += static_cast<double>(d.bottom[x]) * d.weights[w];
+  });
+  for (size_t i = 0; i < expected.size(); ++i) expected[i] = finished(e, expected[i], i, i / d.out % d.g.outputs);
+  kernels()->depthwise(d.g, d.images, d.bottom, d.weights, e, d.top);
+  compare(d.top, expected);
+  // NaN is clamped neither from below nor from above, and reaches no other plane.
+  const size_t odd = between(0, static_cast<int>(d.bottom.count()) - 1);
+  d.bottom[odd] = NAN;
+  std::vector<bool> reached(d.top.count());
+  d.each_product([&](size_t x, size_t w, size_t y) { if (x == odd) reached[y] = true; });
+  const Epilogue clamp = {nullptr, nullptr, nullptr, 0, 6};
+  kernels()->depthwise(d.g, d.images, d.bottom, d.weights, clamp, d.top);
+  for (size_t i = 0; i < reached.size(); ++i)
+    if (reached[i] != (d.top[i] != d.top[i])) worst = NAN;
+}
+
 void check_add_rows() {
   const int rows = between(1, 40), columns = between(1, 3000);
   Array matrix(rows * columns), sums(rows);

@@ -1,6 +1,8 @@
 // 2-D convolutions, each group and image by Winograd or as a matrix product.
 #include "layers.h"
 
+#include <cmath>
+
 namespace accel {
 
 // Winograd pays where there are enough channels to sum over. Its rounding error needs 3x3.
@@ -10,8 +12,18 @@ bool Convolution::suits_winograd() const {
          num_output_ / group_ >= 16;
 }
 
+// Each channel with filters of its own.
+bool Convolution::depthwise() const { return group_ == channels_ && channels_ > 1; }
+
+// The same convolution with all groups in one.
+Geometry Convolution::ungrouped(Geometry g) const {
+  g.channels *= group_;
+  g.outputs *= group_;
+  return g;
+}
+
 bool Convolution::planar() const {
-  return PlanarOnCpu<caffe::ConvolutionLayer<float> >::planar() && (products_pay() || suits_winograd());
+  return PlanarOnCpu<caffe::ConvolutionLayer<float> >::planar() && (products_pay() || suits_winograd() || depthwise());
 }
 
 void Convolution::Forward_cpu(const Blobs& bottom, const Blobs& top) {
@@ -21,6 +33,12 @@ void Convolution::Forward_cpu(const Blobs& bottom, const Blobs& top) {
   for (size_t i = 0; i < bottom.size(); ++i) {
     const Geometry g = geometry(*bottom[i], *top[i]);
     const ptrdiff_t in = bottom[i]->count(1), out = top[i]->count(1), weights = blobs_[0]->count() / group_;
+    if (depthwise()) {
+      const Epilogue e = {nullptr, bias, nullptr, -INFINITY, INFINITY};
+      kernels()->depthwise(ungrouped(g), images, bottom[i]->cpu_data(), blobs_[0]->cpu_data(), e,
+                           top[i]->mutable_cpu_data());
+      continue;
+    }
     for (int j = 0; j < group_; ++j) {
       const float* w = blobs_[0]->cpu_data() + j * weights;
       const float* b = bias ? bias + j * g.outputs : nullptr;
