@@ -12,26 +12,37 @@ namespace {
 
 constexpr int LINES = 5 << 10;   // floats of a band's lines, where these are short enough
 
-// One plane of the top, and what becomes of its numbers.
+// A plane of the top, and what becomes of its numbers.
 struct Finish {
   float* top;
   const float* addend;
   float shift, lowest, highest;
   int width;
+};
 
-  void put(int y, int x, vec v) const {
-    const ptrdiff_t at = static_cast<ptrdiff_t>(y) * width + x;
-    const int n = width - x;
-    v += broadcast(shift);
-    if (addend) v += n >= W ? load(addend + at) : load_first(addend + at, n);
-    // NaN is neither lower nor higher.
-    const vec low = broadcast(lowest), high = broadcast(highest);
-    v = low > v ? low : v;
-    v = high < v ? high : v;
-    if (n >= W)
-      store(top + at, v);
-    else
-      store_first(top + at, v, n);
+// One row of it.
+struct Row {
+  float* top;
+  const float* addend;
+  vec shift, lowest, highest;
+
+  Row(const Finish& f, int y)
+      : top(f.top + static_cast<ptrdiff_t>(y) * f.width), addend(f.addend ? f.addend + (top - f.top) : nullptr),
+        shift(broadcast(f.shift)), lowest(broadcast(f.lowest)), highest(broadcast(f.highest)) {}
+
+  vec finished(vec v) const {
+    v = lowest > v ? lowest : v;    // NaN is neither lower nor higher
+    return highest < v ? highest : v;
+  }
+  void put(ptrdiff_t x, vec v) const {
+    v += shift;
+    if (addend) v += load(addend + x);
+    store(top + x, finished(v));
+  }
+  void put_first(ptrdiff_t x, vec v, int n) const {
+    v += shift;
+    if (addend) v += load_first(addend + x, n);
+    store_first(top + x, finished(v), n);
   }
 };
 
@@ -46,50 +57,62 @@ struct Lines {
   const float* row(int y, int r) const { return lines + (static_cast<ptrdiff_t>(y) * stride + r * dilation) * pitch; }
 };
 
-// R rows of the top, `apart` from one another, from `first` on: for a square filter. `y` counts from the band's first.
+// The sums of R rows of the top at column x, for a filter of K x K and a stride of S.
 template <int K, int S, int R>
-void rows_of(const Lines& in, const float* filter, const Finish& out, int top_row, int y) {
-  const ptrdiff_t pitch = in.pitch * in.dilation;
-  const float* from[K];
-  for (int s = 0; s < K; ++s) from[s] = in.row(y, 0) + in.offsets[s];
-  vec weights[K * K];
+inline __attribute__((always_inline)) void sums(const float* const* from, ptrdiff_t pitch, ptrdiff_t x, const vec* weights,
+                                                vec* sum) {
+#pragma GCC unroll 16
+  for (int i = 0; i < (R - 1) * S + K; ++i)
+#pragma GCC unroll 5
+    for (int s = 0; s < K; ++s) {
+      const vec v = load(from[s % S] + s / S + i * pitch + x);
+#pragma GCC unroll 4
+      for (int j = 0; j < R; ++j) {
+        const int r = i - j * S;
+        if (r == 0 && s == 0) sum[j] = weights[0] * v;
+        else if (r >= 0 && r < K) sum[j] += weights[r * K + s] * v;
+      }
+    }
+}
+
+// Rows [y, rows) of the band, R at a time as long as there are as many; the first that is left.
+template <int K, int S, int R>
+__attribute__((noinline)) int rows_of(const Lines& in, const float* filter, const Finish& out, int top_row, int y,
+                                      int rows) {
+  if (y + R > rows) return y;
+  const ptrdiff_t pitch = in.pitch, width = out.width;
+  vec weights[K * K], sum[R];
 #pragma GCC unroll 25
   for (int i = 0; i < K * K; ++i) weights[i] = broadcast(filter[i]);
-  for (int x = 0; x < out.width; x += W) {
-    vec sum[R];
-#pragma GCC unroll 16
-    for (int i = 0; i < (R - 1) * S + K; ++i)
-#pragma GCC unroll 5
-      for (int s = 0; s < K; ++s) {
-        const vec v = load(from[s] + i * pitch + x);
+  for (; y + R <= rows; y += R) {
+    const float* const from[2] = {in.row(y, 0), in.row(y, 0) + in.offsets[1]};
+    const Row row(out, top_row + y);
+    ptrdiff_t x = 0;
+    for (; x + W <= width; x += W) {
+      sums<K, S, R>(from, pitch, x, weights, sum);
 #pragma GCC unroll 4
-        for (int j = 0; j < R; ++j) {
-          const int r = i - j * S;
-          if (r == 0 && s == 0) sum[j] = weights[0] * v;
-          else if (r >= 0 && r < K) sum[j] += weights[r * K + s] * v;
-        }
-      }
+      for (int j = 0; j < R; ++j) row.put(j * width + x, sum[j]);
+    }
+    if (x < width) {
+      sums<K, S, R>(from, pitch, x, weights, sum);
 #pragma GCC unroll 4
-    for (int j = 0; j < R; ++j) out.put(top_row + j * in.dilation, x, sum[j]);
+      for (int j = 0; j < R; ++j) row.put_first(j * width + x, sum[j], static_cast<int>(width - x));
+    }
   }
+  return y;
 }
 
 template <int K, int S, int R>
 void square(const Lines& in, const float* filter, const Finish& out, int top_row, int rows) {
-  // Rows that share lines are a dilation apart.
-  for (int first = 0; first < min(in.dilation, rows); ++first) {
-    int y = first;
-    for (; y + (R - 1) * in.dilation < rows; y += R * in.dilation)
-      rows_of<K, S, R>(in, filter, out, top_row + y, y);
-    for (; y < rows; y += in.dilation) rows_of<K, S, 1>(in, filter, out, top_row + y, y);
-  }
+  int y = rows_of<K, S, R>(in, filter, out, top_row, 0, rows);
+  if (R > 2) y = rows_of<K, S, 2>(in, filter, out, top_row, y, rows);
+  rows_of<K, S, 1>(in, filter, out, top_row, y, rows);
 }
 
 // One row of the top, for any filter: V vectors at a time.
 template <int V>
-int any_of(const Lines& in, int kernel_h, int kernel_w, const float* filter, const Finish& out, int top_row, int y,
-           int x) {
-  for (; x + (V - 1) * W < out.width; x += V * W) {
+int any_of(const Lines& in, int kernel_h, int kernel_w, const float* filter, const Row& out, int width, int y, int x) {
+  for (; x + (V - 1) * W < width; x += V * W) {
     vec sum[V] = {};
     for (int r = 0; r < kernel_h; ++r)
       for (int s = 0; s < kernel_w; ++s) {
@@ -99,21 +122,27 @@ int any_of(const Lines& in, int kernel_h, int kernel_w, const float* filter, con
         for (int v = 0; v < V; ++v) sum[v] += weight * load(from + v * W);
       }
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) out.put(top_row, x + v * W, sum[v]);
+    for (int v = 0; v < V; ++v)
+      if (x + (v + 1) * W <= width)
+        out.put(x + v * W, sum[v]);
+      else
+        out.put_first(x + v * W, sum[v], width - x - v * W);
   }
   return x;
 }
 
 void band(const Geometry& g, const Lines& in, const float* filter, const Finish& out, int top_row, int rows) {
-  const bool is_square = g.kernel_h == g.kernel_w, plain = g.stride_h == 1, halves = g.stride_h == 2 && g.dilation_h == 1;
-  if (is_square && g.kernel_h == 3 && plain) return square<3, 1, 4>(in, filter, out, top_row, rows);
-  if (is_square && g.kernel_h == 3 && halves) return square<3, 2, 2>(in, filter, out, top_row, rows);
-  if (is_square && g.kernel_h == 5 && plain) return square<5, 1, 4>(in, filter, out, top_row, rows);
-  if (is_square && g.kernel_h == 5 && halves) return square<5, 2, 4>(in, filter, out, top_row, rows);
+  if (g.kernel_h == g.kernel_w && g.stride_h == g.stride_w && g.dilation_h == 1 && g.dilation_w == 1) {
+    if (g.kernel_h == 3 && g.stride_h == 1) return square<3, 1, 4>(in, filter, out, top_row, rows);
+    if (g.kernel_h == 3 && g.stride_h == 2) return square<3, 2, 2>(in, filter, out, top_row, rows);
+    if (g.kernel_h == 5 && g.stride_h == 1) return square<5, 1, 4>(in, filter, out, top_row, rows);
+    if (g.kernel_h == 5 && g.stride_h == 2) return square<5, 2, 2>(in, filter, out, top_row, rows);
+  }
   for (int y = 0; y < rows; ++y) {
-    int x = any_of<4>(in, g.kernel_h, g.kernel_w, filter, out, top_row + y, y, 0);
-    x = any_of<2>(in, g.kernel_h, g.kernel_w, filter, out, top_row + y, y, x);
-    any_of<1>(in, g.kernel_h, g.kernel_w, filter, out, top_row + y, y, x);
+    const Row row(out, top_row + y);
+    int x = any_of<4>(in, g.kernel_h, g.kernel_w, filter, row, out.width, y, 0);
+    x = any_of<2>(in, g.kernel_h, g.kernel_w, filter, row, out.width, y, x);
+    any_of<1>(in, g.kernel_h, g.kernel_w, filter, row, out.width, y, x);
   }
 }
 
@@ -145,14 +174,8 @@ struct Bands {
     ptrdiff_t* offsets = reinterpret_cast<ptrdiff_t*>(memory);
     for (int s = 0; s < g.kernel_w; ++s) offsets[s] = axis.place(s * g.dilation_w);
     float* line = reinterpret_cast<float*>(offsets + g.kernel_w);
-    const Lines result = {line, axis.pitch(), g.stride_h, g.dilation_h, offsets};
-    const int top = first * g.stride_h - g.pad_h;
-    for (int i = top; i < top + lines(g, rows); ++i, line += axis.pitch())
-      if (i >= 0 && i < g.height)
-        axis.fill(plane + static_cast<ptrdiff_t>(i) * g.width, line);
-      else
-        axis.clear(line);
-    return result;
+    axis.fill(plane, g.height, g.width, first * g.stride_h - g.pad_h, lines(g, rows), line);
+    return {line, axis.pitch(), g.stride_h, g.dilation_h, offsets};
   }
 };
 

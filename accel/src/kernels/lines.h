@@ -32,7 +32,10 @@ static inline void store_first(float* p, vec v, int n) {
 
 // Zeros in [p, end), and up to W - 1 floats behind.
 static inline void clear_beyond(float* p, const float* end) {
-  for (; p < end; p += W) store(p, vec{});
+  for (; p < end; p += W) {
+    store(p, vec{});
+    asm("" : "+r"(p));    // or the compiler calls memset, for a vector or two
+  }
 }
 
 // How a row of `size` numbers lies in a line: number j at place (j + pad) / stride of phase (j + pad) % stride, zeros
@@ -43,43 +46,89 @@ struct Axis {
 
   // `used` at least.
   Axis(int size, int pad, int stride, int used)
-      : skip(max(-pad, 0)), size(max(size - skip, 0)), pad(max(pad, 0)), stride(stride), used(round_up(used, W)),
-        length(this->used + W) {
+      : skip(max(-pad, 0)), pad(max(pad, 0)), stride(stride), used(round_up(used, W)), length(this->used + W) {
     if (length * stride % 512 == 0) length += W;  // lines a multiple of 2 KB apart would share few sets of the cache
+    this->size = max(min(size - skip, this->used * stride - this->pad), 0);
   }
 
   int pitch() const { return length * stride; }
   // Of what lies j - pad from the beginning of the row.
   int place(int j) const { return j % stride * length + j / stride; }
 
-  void clear(float* line) const { memset(line, 0, pitch() * sizeof(float)); }
+  // The lines of `count` rows of a plane of `height` from row `top` on, one behind the other; rows outside are zero.
+  void fill(const float* plane, int height, int width, int top, int count, float* lines) const {
+    const int above = min(max(-top, 0), count), below = max(min(top + count - height, count - above), 0);
+    const int step = pitch(), inside = count - above - below;
+    const float* in = plane + static_cast<ptrdiff_t>(top + above) * width + skip;
+    clear_beyond(lines, lines + static_cast<ptrdiff_t>(above) * step);
+    lines += static_cast<ptrdiff_t>(above) * step;
+    if (stride == 1)
+      fill_plain(in, width, inside, lines);
+    else if (stride == 2)
+      fill_halves(in, width, inside, lines);
+    else
+      fill_phases(in, width, inside, lines);
+    lines += static_cast<ptrdiff_t>(inside) * step;
+    clear_beyond(lines, lines + static_cast<ptrdiff_t>(below) * step - W);
+  }
 
-  void fill(const float* in, float* line) const {
-    in += skip;
-    const int count = min(size, used * stride - pad);
-    for (int phase = 0; phase < stride; ++phase) {
-      // The numbers of this phase: the first, and how many.
-      const int first = (phase - pad % stride + stride) % stride, at = (first + pad) / stride;
-      const int n = count > first ? ceil_div(count - first, stride) : 0;
-      float* out = line + phase * length;
-      clear_beyond(out, out + at);
-      if (stride == 1) {
-        int i = 0;
-        for (; i + W <= n; i += W) store(out + at + i, load(in + i));
-        copy_first(out + at + i, in + i, n - i);
-      } else if (stride == 2) {
-        int i = 0;
-        for (; 2 * (i + W) <= count; i += W)
-          store(out + at + i, first ? odd(load(in + 2 * i), load(in + 2 * i + W)) : even(load(in + 2 * i), load(in + 2 * i + W)));
-        if (i < n) {
-          float rest[2 * W] = {};
-          copy_first(rest, in + 2 * i, count - 2 * i);
-          store(out + at + i, first ? odd(load(rest), load(rest + W)) : even(load(rest), load(rest + W)));
-        }
-      } else {
-        for (int i = 0; i < n; ++i) out[at + i] = in[first + i * stride];
+ private:
+  // Of the row: the first that goes to a phase, its place there, and how many do.
+  struct Phase {
+    int first, at, count;
+  };
+  Phase phase(int i) const {
+    const int first = (i - pad % stride + stride) % stride;
+    return {first, (first + pad) / stride, size > first ? ceil_div(size - first, stride) : 0};
+  }
+
+  void fill_plain(const float* in, ptrdiff_t width, int rows, float* line) const {
+    const int before = pad, count = size, end = used, step = length;
+    for (int y = 0; y < rows; ++y, in += width, line += step) {
+      float* out = line + before;
+      clear_beyond(line, out);
+      int i = 0;
+      for (; i + W <= count; i += W) store(out + i, load(in + i));
+      copy_first(out + i, in + i, count - i);
+      clear_beyond(out + count, line + end);
+    }
+  }
+
+  void fill_halves(const float* in, ptrdiff_t width, int rows, float* line) const {
+    const Phase p[2] = {phase(0), phase(1)};
+    // The row's numbers 0, 2, ... go to one phase, the others to the other.
+    const int evens = place(pad), odds = place(pad + 1), count = size, other = length, end = used;
+    for (int y = 0; y < rows; ++y, in += width, line += 2 * other) {
+      clear_beyond(line, line + p[0].at);
+      clear_beyond(line + other, line + other + p[1].at);
+      int i = 0;
+      for (; i + 2 * W <= count; i += 2 * W) {
+        const vec a = load(in + i), b = load(in + i + W);
+        store(line + evens + i / 2, even(a, b));
+        store(line + odds + i / 2, odd(a, b));
       }
-      clear_beyond(out + at + n, out + used);
+      if (i < count) {
+        float rest[2 * W];
+        copy_first(rest, in + i, count - i);
+        const vec a = load(rest), b = load(rest + W);
+        store(line + evens + i / 2, even(a, b));
+        store(line + odds + i / 2, odd(a, b));
+      }
+      clear_beyond(line + p[0].at + p[0].count, line + end);
+      clear_beyond(line + other + p[1].at + p[1].count, line + other + end);
+    }
+  }
+
+  void fill_phases(const float* in, ptrdiff_t width, int rows, float* line) const {
+    for (int j = 0; j < stride; ++j) {
+      const Phase p = phase(j);
+      for (int y = 0; y < rows; ++y) {
+        const float* from = in + y * width + p.first;
+        float* out = line + static_cast<ptrdiff_t>(y) * pitch() + j * length;
+        clear_beyond(out, out + p.at);
+        for (int i = 0; i < p.count; ++i) out[p.at + i] = from[i * stride];
+        clear_beyond(out + p.at + p.count, out + used);
+      }
     }
   }
 };
