@@ -19,6 +19,11 @@ KERNEL(convolve_to_bottom, const Geometry& g, int images, int groups, const floa
 KERNEL(convolve_to_weights, const Geometry& g, int images, int groups, const float* bottom, const float* top,
        float* weights)
 
+// Convolutions in which each of g.channels has g.outputs / g.channels filters of its own, of `images` one after another:
+// weights are g.outputs x kernel_h x kernel_w.
+KERNEL(depthwise, const Geometry& g, int images, const float* bottom, const float* weights, const Epilogue& e,
+       float* top)
+
 // sums[row] += the sum of the row: the gradient of a bias.
 KERNEL(add_rows, int rows, int columns, const float* matrix, float* sums)
 

@@ -94,49 +94,66 @@ int tops(int size, int kernel, int stride, int pad, int dilation) {
   return (size + 2 * pad - dilation * (kernel - 1) - 1) / stride + 1;
 }
 
-// Images, weights and tops of a convolution, `gap` floats between images as between groups.
+// y as an epilogue leaves it, for element i of planes of `pixels`.
+double finished(const Epilogue& e, double y, size_t i, size_t output) {
+  y = y * (e.scale ? e.scale[output] : 1) + (e.shift ? e.shift[output] : 0) + (e.addend ? e.addend[i] : 0);
+  return std::min<double>(std::max<double>(y, e.lowest), e.highest);
+}
+
+// Images, weights and tops of a convolution in `groups`, `gap` floats between images.
 struct Convolution {
   Geometry g;
-  int images;
+  int images, groups;
   size_t in, out;
-  Array bottom, weights, bias, top;
+  Array bottom, weights, scale, shift, top, addend;
 
-  Convolution(const Geometry& g, int images, int gap)
-      : g(g), images(images), in(g.channels * g.height * g.width), out(g.outputs * g.out_height * g.out_width),
-        bottom(images * in + (images - 1) * gap), weights(g.outputs * g.channels * g.kernel_h * g.kernel_w),
-        bias(g.outputs), top(images * out + (images - 1) * gap) {
+  Convolution(const Geometry& g, int images, int groups, int gap)
+      : g(g), images(images), groups(groups), in(groups * g.channels * g.height * g.width),
+        out(groups * g.outputs * g.out_height * g.out_width), bottom(images * in + (images - 1) * gap),
+        weights(groups * g.outputs * g.channels * g.kernel_h * g.kernel_w), scale(groups * g.outputs),
+        shift(groups * g.outputs), top(images * out + (images - 1) * gap), addend(top.count()) {
     in += gap;
     out += gap;
     if (one_in(3)) std::fill_n(bottom.begin(), bottom.count() / 2, 0.f);   // as behind a frame of padding
   }
 
-  Doubles forward(bool biased) {
+  // f(element of the bottom, of the weights, of the top) for one image.
+  template <typename F>
+  void each_of(int image, const F& f) const {
+    const size_t x_group = g.channels * g.height * g.width, w_group = weights.count() / groups,
+                 y_group = g.outputs * g.out_height * g.out_width;
+    for (int j = 0; j < groups; ++j)
+      each_product(g, [&](int x, int w, int y) {
+        f(image * in + j * x_group + x, j * w_group + w, image * out + j * y_group + y);
+      });
+  }
+  Epilogue epilogue() {
+    return {one_in(2) ? scale.begin() : nullptr, one_in(2) ? shift.begin() : nullptr,
+            one_in(3) ? addend.begin() : nullptr, one_in(2) ? -INFINITY : number(), one_in(2) ? INFINITY : 1 + number()};
+  }
+  Doubles forward(const Epilogue& e) {
     Doubles expected = doubles(top);
     for (int n = 0; n < images; ++n) {
-      for (int i = 0; i < g.outputs * g.out_height * g.out_width; ++i)
-        expected[n * out + i] = biased ? bias[i / (g.out_height * g.out_width)] : 0;
-      each_product(g, [&](int x, int w, int y) {
-        expected[n * out + y] += static_cast<double>(bottom[n * in + x]) * weights[w];
-      });
+      const size_t pixels = g.out_height * g.out_width, count = groups * g.outputs * pixels;
+      std::fill_n(expected.begin() + n * out, count, 0.);
+      each_of(n, [&](size_t x, size_t w, size_t y) { expected[y] += static_cast<double>(bottom[x]) * weights[w]; });
+      for (size_t i = n * out; i < n * out + count; ++i)
+        expected[i] = finished(e, expected[i], i, (i - n * out) / pixels);
     }
     return expected;
   }
   Doubles to_bottom() {
     Doubles expected = doubles(bottom);
     for (int n = 0; n < images; ++n) {
-      std::fill_n(expected.begin() + n * in, g.channels * g.height * g.width, 0.);
-      each_product(g, [&](int x, int w, int y) {
-        expected[n * in + x] += static_cast<double>(top[n * out + y]) * weights[w];
-      });
+      std::fill_n(expected.begin() + n * in, groups * g.channels * g.height * g.width, 0.);
+      each_of(n, [&](size_t x, size_t w, size_t y) { expected[x] += static_cast<double>(top[y]) * weights[w]; });
     }
     return expected;
   }
   Doubles to_weights() {
     Doubles expected = doubles(weights);
     for (int n = 0; n < images; ++n)
-      each_product(g, [&](int x, int w, int y) {
-        expected[w] += static_cast<double>(bottom[n * in + x]) * top[n * out + y];
-      });
+      each_of(n, [&](size_t x, size_t w, size_t y) { expected[w] += static_cast<double>(bottom[x]) * top[y]; });
     return expected;
   }
 };
@@ -151,7 +168,7 @@ std::unique_ptr<Convolution> random_3x3(int largest_pad) {
   g.width = std::max(g.width, 3 - 2 * g.pad_w);
   g.out_height = tops(g.height, 3, 1, g.pad_h, 1);
   g.out_width = tops(g.width, 3, 1, g.pad_w, 1);
-  return std::unique_ptr<Convolution>(new Convolution(g, between(1, 3), one_in(2) ? between(1, 50) : 0));
+  return std::unique_ptr<Convolution>(new Convolution(g, between(1, 3), 1, one_in(2) ? between(1, 50) : 0));
 }
 
 std::unique_ptr<Convolution> random_convolution() {
@@ -161,19 +178,20 @@ std::unique_ptr<Convolution> random_convolution() {
                 between(1, 3), between(0, 4), between(0, 4), between(1, 2), between(1, 2)};
   if (deep) g.height = between(1, 6), g.width = between(1, 6), g.kernel_h = g.kernel_w = between(1, 2);
   if (one_in(3)) g.stride_h = g.stride_w = 1;
+  if (one_in(4)) g.kernel_h = g.kernel_w = g.stride_h = g.stride_w = 1, g.pad_h = g.pad_w = 0;   // the image itself
+  if (one_in(8)) g.stride_w = 4, g.width = between(60, 150);
   g.height = std::max(g.height, g.dilation_h * (g.kernel_h - 1) + 1 - 2 * g.pad_h);
   g.width = std::max(g.width, g.dilation_w * (g.kernel_w - 1) + 1 - 2 * g.pad_w);
   g.out_height = tops(g.height, g.kernel_h, g.stride_h, g.pad_h, g.dilation_h);
   g.out_width = tops(g.width, g.kernel_w, g.stride_w, g.pad_w, g.dilation_w);
-  return std::unique_ptr<Convolution>(new Convolution(g, 1, 0));
+  return std::unique_ptr<Convolution>(new Convolution(g, between(1, 2), deep ? 1 : between(1, 3), 0));
 }
 
 void check_winograd() {
   const auto c = random_3x3(7);
-  const bool biased = one_in(2);
-  const Doubles expected = c->forward(biased);
-  kernels()->winograd(c->g, c->images, c->bottom, c->in, c->weights, biased ? c->bias.begin() : nullptr, c->top,
-                      c->out);
+  const Epilogue e = c->epilogue();
+  const Doubles expected = c->forward(e);
+  kernels()->winograd(c->g, c->images, c->bottom, c->in, c->weights, e, c->top, c->out);
   compare(c->top, expected);
 }
 
@@ -193,24 +211,91 @@ void check_winograd_to_weights() {
 
 void check_convolve() {
   const auto c = random_convolution();
-  const bool biased = one_in(2);
-  const Doubles expected = c->forward(biased);
-  kernels()->convolve(c->g, c->bottom, c->weights, biased ? c->bias.begin() : nullptr, c->top);
+  const Epilogue e = c->epilogue();
+  const Doubles expected = c->forward(e);
+  kernels()->convolve(c->g, c->images, c->groups, c->bottom, c->weights, e, c->top);
   compare(c->top, expected);
 }
 
 void check_convolve_to_bottom() {
   const auto c = random_convolution();
   const Doubles expected = c->to_bottom();
-  kernels()->convolve_to_bottom(c->g, c->top, c->weights, c->bottom);
+  kernels()->convolve_to_bottom(c->g, c->images, c->groups, c->top, c->weights, c->bottom);
   compare(c->bottom, expected);
 }
 
 void check_convolve_to_weights() {
   const auto c = random_convolution();
   const Doubles expected = c->to_weights();
-  kernels()->convolve_to_weights(c->g, c->bottom, c->top, c->weights);
+  kernels()->convolve_to_weights(c->g, c->images, c->groups, c->bottom, c->top, c->weights);
   compare(c->weights, expected);
+}
+
+// Filters of each channel's own, several images, and what becomes of the top.
+struct Depthwise {
+  Geometry g;
+  int images, multiplier;
+  size_t in, out, filter;
+  Array bottom, weights, top, scale, shift, addend;
+
+  static Geometry random(int channels, int outputs) {
+    Geometry g = {channels, between(1, 40), between(1, 70), outputs, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+    const int usual = between(0, 3);
+    g.kernel_h = g.kernel_w = usual == 0 ? between(1, 8) : usual == 1 ? 5 : 3;
+    g.stride_h = g.stride_w = one_in(4) ? between(1, 5) : between(1, 2);
+    g.dilation_h = g.dilation_w = one_in(3) ? between(1, 4) : 1;
+    g.pad_h = g.pad_w = one_in(2) ? g.dilation_h * (g.kernel_h - 1) / 2 : between(0, 9);
+    if (one_in(5)) g.kernel_w = between(1, 8), g.stride_w = between(1, 5), g.dilation_w = between(1, 3), g.pad_w = between(0, 4);
+    if (one_in(3)) g.height = between(1, 6), g.width = between(1, 18);
+    if (one_in(8)) g.width = between(300, 1100);   // lines longer than a band of them has room for
+    g.height = std::max(g.height, g.dilation_h * (g.kernel_h - 1) + 1 - 2 * g.pad_h);
+    g.width = std::max(g.width, g.dilation_w * (g.kernel_w - 1) + 1 - 2 * g.pad_w);
+    g.out_height = tops(g.height, g.kernel_h, g.stride_h, g.pad_h, g.dilation_h);
+    g.out_width = tops(g.width, g.kernel_w, g.stride_w, g.pad_w, g.dilation_w);
+    return g;
+  }
+
+  Depthwise(int channels, int multiplier)
+      : g(random(channels, channels * multiplier)), images(between(1, 3)), multiplier(multiplier),
+        in(g.height * g.width), out(g.out_height * g.out_width), filter(g.kernel_h * g.kernel_w),
+        bottom(images * g.channels * in), weights(g.outputs * filter), top(images * g.outputs * out),
+        scale(g.outputs), shift(g.outputs), addend(top.count()) {}
+  Depthwise() : Depthwise(between(1, 6), one_in(3) ? between(2, 3) : 1) {}
+
+  // f(element of the bottom, of the weights, of the top)
+  template <typename F>
+  void each_product(const F& f) const {
+    Geometry one = g;
+    one.channels = one.outputs = 1;
+    for (int i = 0; i < images * g.outputs; ++i)
+      ::each_product(one, [&](int x, int w, int y) {
+        f(i / multiplier * in + x, i % g.outputs * filter + w, i * out + y);
+      });
+  }
+};
+
+void check_depthwise() {
+  Depthwise d;
+  const bool in_place = one_in(3);    // the addend is where the top goes
+  const Epilogue e = {one_in(2) ? d.scale.begin() : nullptr, one_in(2) ? d.shift.begin() : nullptr,
+                      in_place ? d.top.begin() : one_in(2) ? d.addend.begin() : nullptr,
+                      one_in(2) ? -INFINITY : number(), one_in(2) ? INFINITY : 1 + number()};
+  Doubles expected(d.top.count());
+  d.each_product([&](size_t x, size_t w, size_t y) {
+    expected[y] += static_cast<double>(d.bottom[x]) * d.weights[w];
+  });
+  for (size_t i = 0; i < expected.size(); ++i) expected[i] = finished(e, expected[i], i, i / d.out % d.g.outputs);
+  kernels()->depthwise(d.g, d.images, d.bottom, d.weights, e, d.top);
+  compare(d.top, expected);
+  // NaN is clamped neither from below nor from above, and reaches no other plane.
+  const size_t odd = between(0, static_cast<int>(d.bottom.count()) - 1);
+  d.bottom[odd] = NAN;
+  std::vector<bool> reached(d.top.count());
+  d.each_product([&](size_t x, size_t w, size_t y) { if (x == odd) reached[y] = true; });
+  const Epilogue clamp = {nullptr, nullptr, nullptr, 0, 6};
+  kernels()->depthwise(d.g, d.images, d.bottom, d.weights, clamp, d.top);
+  for (size_t i = 0; i < reached.size(); ++i)
+    if (reached[i] != (d.top[i] != d.top[i])) worst = NAN;
 }
 
 void check_add_rows() {

@@ -10,8 +10,18 @@ bool Convolution::suits_winograd() const {
          num_output_ / group_ >= 16;
 }
 
+// Each channel with filters of its own.
+bool Convolution::depthwise() const { return group_ == channels_ && channels_ > 1; }
+
+// The same convolution with all groups in one.
+Geometry Convolution::ungrouped(Geometry g) const {
+  g.channels *= group_;
+  g.outputs *= group_;
+  return g;
+}
+
 bool Convolution::planar() const {
-  return PlanarOnCpu<caffe::ConvolutionLayer<float> >::planar() && (products_pay() || suits_winograd());
+  return PlanarOnCpu<caffe::ConvolutionLayer<float> >::planar() && (products_pay() || suits_winograd() || depthwise());
 }
 
 void Convolution::Forward_cpu(const Blobs& bottom, const Blobs& top) {
@@ -26,6 +36,7 @@ void Convolution::convolve(const Blob& bottom, const Epilogue& e, Blob* top) {
   const int images = bottom.shape(0);
   const float *x = bottom.cpu_data(), *w = blobs_[0]->cpu_data();
   float* y = top->mutable_cpu_data();
+  if (depthwise()) return kernels()->depthwise(ungrouped(g), images, x, w, e, y);
   if (!suits_winograd()) return kernels()->convolve(g, images, group_, x, w, e, y);
   const ptrdiff_t in = bottom.count(1), out = top->count(1);
   for (int j = 0; j < group_; ++j) {

@@ -56,6 +56,8 @@ class Convolution : public PlanarOnCpu<caffe::ConvolutionLayer<float> > {
 
  private:
   bool suits_winograd() const;
+  bool depthwise() const;
+  Geometry ungrouped(Geometry g) const;
 };
 
 // 2-D deconvolutions of every shape, and quickly those that upsample each channel by itself.
