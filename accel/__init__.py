@@ -9,12 +9,12 @@ A solver must be made by `caffe.get_solver(path)`, which asks the registry; `caf
 """
 import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from accel import build, cudnn
 
-__all__ = ['cudnn', 'disable', 'enable', 'off', 'status']
+__all__ = ['cudnn', 'disable', 'enable', 'inference', 'off', 'status']
 
 _library: ctypes.CDLL | None = None
 _on = False
@@ -77,6 +77,30 @@ def off() -> Iterator[None]:
     finally:
         if before:
             enable()
+
+
+@contextmanager
+def inference(keep: Iterable[str] = ()) -> Iterator[None]:
+    """The net made inside a `with` block is only passed through whole, forward, and little of it is looked at.
+
+    A convolution then does what the layers behind it do to each of its numbers, and blobs share memory. After a pass
+    only the blobs that no layer takes, the net's outputs and inputs, hold their numbers. A change of the input's shape
+    is followed by `net.reshape()`. Weights may change at any time. Without accelerated layers it is a net as any other.
+
+    Parameters
+    ----------
+    keep : iterable of str
+        Names of other blobs that are read after a pass.
+    """
+    if not _on or _library is None or _library.accel_enable() is None:
+        yield
+        return
+    names = [name.encode() for name in keep]
+    _library.accel_begin_plan((ctypes.c_char_p * len(names))(*names), len(names))
+    try:
+        yield
+    finally:
+        _library.accel_end_plan()
 
 
 def status() -> str:

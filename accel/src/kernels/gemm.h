@@ -89,7 +89,7 @@ static inline __attribute__((always_inline)) void block(int K, const float* a, p
 
 // C (MR x vectors W) (+)= A B.
 template <bool accumulate>
-static void panel(int vectors, int depth, const float* a, ptrdiff_t a_stride, const float* b, ptrdiff_t b_stride,
+static inline void panel(int vectors, int depth, const float* a, ptrdiff_t a_stride, const float* b, ptrdiff_t b_stride,
                   float* c, ptrdiff_t c_stride) {
 #define ACCEL_BLOCK(V) block<(V), accumulate>(depth, a, a_stride, b, b_stride, c, c_stride)
   if (NV > 5 && vectors == 6) ACCEL_BLOCK(NV > 5 ? 6 : 1);
@@ -135,7 +135,7 @@ struct Ahead {
 };
 
 // C (rows x columns) = or += A B of the panels described above, and then `finish`, if there is one.
-static void multiply_panels(int rows, int depth, const float* a, const Panels& panels, const float* b, float* c,
+static inline void multiply_panels(int rows, int depth, const float* a, const Panels& panels, const float* b, float* c,
                             ptrdiff_t c_stride, int columns, bool accumulate, const Finish* finish, Ahead* ahead) {
   const Finish nothing = {nullptr, nullptr, nullptr, 0, broadcast(-__builtin_inff()), broadcast(__builtin_inff())};
   const int down = ceil_div(rows, MR), tiles = down * panels.count;

@@ -51,8 +51,10 @@ class Convolution : public PlanarOnCpu<caffe::ConvolutionLayer<float> > {
   bool planar() const override;
 
  public:
+  bool takes_epilogue() const { return planar() && layer_param_.bottom_size() == 1; }
   // The epilogue has all that is added, the bias too.
   void convolve(const Blob& bottom, const Epilogue& e, Blob* top);
+  const float* bias() { return this->bias_term_ ? this->blobs_[1]->cpu_data() : nullptr; }
 
  private:
   bool suits_winograd() const;
