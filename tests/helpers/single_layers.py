@@ -130,10 +130,10 @@ CASES = {
 }
 
 
-def make(layer, shapes):
+def make(layer, shapes, phase='TRAIN'):
     """A net of one layer over inputs of the given shapes, with random weights from a fixed seed."""
     caffe.set_random_seed(7)
-    return net_of(text_of(layer, shapes))
+    return net_of(text_of(layer, shapes), phase)
 
 
 def text_of(layer, shapes):
@@ -146,12 +146,12 @@ def text_of(layer, shapes):
            f'{" ".join(f"""top: "y{i}" """ for i in range(tops))} {layer} }}'
 
 
-def net_of(text):
-    """The net of a prototxt's text, in the TRAIN phase."""
+def net_of(text, phase='TRAIN'):
+    """The net of a prototxt's text."""
     with tempfile.NamedTemporaryFile('w', suffix='.prototxt') as file:
         file.write(text)
         file.flush()
-        return caffe.Net(file.name, caffe.TRAIN)
+        return caffe.Net(file.name, getattr(caffe, phase))
 
 
 def pass_through(net, seed=0):
