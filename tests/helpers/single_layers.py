@@ -104,7 +104,8 @@ CASES = {
     'pool oblong': (POOL % 'kernel_h: 2 kernel_w: 5 stride_h: 3 stride_w: 4 pad_h: 1 pad_w: 2', [(2, 5, 19, 50)]),
     'pool down': (POOL % 'kernel_size: 2 stride: 2 round_mode: FLOOR', [(2, 5, 19, 51)]),
     'pool narrow': (POOL % 'kernel_size: 3 stride: 2', [(2, 5, 30, 3)]),
-    **{f'average {name}': (f'type: "Pooling" pooling_param {{ pool: AVE {options} }}', shapes) for name, options, shapes in (
+    **{f'average {name}': (f'type: "Pooling" pooling_param {{ pool: AVE {options} }}', shapes)
+       for name, options, shapes in (
         ('overlap', 'kernel_size: 3 stride: 2', [(2, 5, 18, 21)]),
         ('stride 1', 'kernel_size: 3 stride: 1 pad: 1', [(2, 5, 18, 51)]),
         ('pad', 'kernel_size: 5 stride: 3 pad: 2', [(2, 5, 18, 21)]),
@@ -122,8 +123,8 @@ CASES = {
                          [(2, 5, 4, 5)] * 3),
     'sum of four': ('type: "Eltwise"', [(2, 5, 40, 51)] * 4),
     'difference': ('type: "Eltwise" eltwise_param { coeff: 1 coeff: -1 }', [(2, 5, 4, 5)] * 2),
-    **{f'inner product {name}': (f'type: "InnerProduct" inner_product_param {{ num_output: 37 {options} weight_filler {{ '
-                                 'type: "gaussian" std: 0.1 } bias_filler { type: "gaussian" std: 1 } }', [shape])
+    **{f'inner product {name}': (f'type: "InnerProduct" inner_product_param {{ num_output: 37 {options} weight_filler '
+                                 '{ type: "gaussian" std: 0.1 } bias_filler { type: "gaussian" std: 1 } }', [shape])
        for name, options, shape in (('one', '', (1, 30, 7, 7)), ('some', '', (3, 70)), ('many', '', (50, 70)),
                                     ('unbiased', 'bias_term: false', (2, 1200)), ('axis', 'axis: 2', (1, 3, 50)),
                                     ('transposed', 'transpose: true', (2, 70)))},
