@@ -3,13 +3,24 @@ import os
 import platform
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
 caffe = pytest.importorskip('caffe', reason='needs pycaffe: make setup')
 import accel  # noqa: E402
-from tests.helpers.single_layers import CASES, CONV, DECONV, differ, make, net_of, pass_through, same  # noqa: E402
+from tests.helpers.single_layers import (  # noqa: E402
+    CASES,
+    CONV,
+    DECONV,
+    POOL,
+    differ,
+    make,
+    net_of,
+    pass_through,
+    same,
+)
 
 pytestmark = [pytest.mark.caffe,
               pytest.mark.skipif(not accel.status().startswith('accelerated'), reason=accel.status())]
@@ -23,7 +34,8 @@ def test_layer_is_caffes(name):
     same(pass_through(ours), pass_through(theirs))
 
 
-@pytest.mark.parametrize('name', ['winograd odd', 'fc6', 'first layer', 'deconvolution', 'pool odd', 'softmax'])
+@pytest.mark.parametrize('name', ['winograd odd', 'fc6', 'first layer', 'deconvolution', 'pool odd', 'softmax',
+                                  'pool overlap', 'average pad', 'batch norm', 'scale', 'lrn', 'swish'])
 def test_sizes_may_change(name):
     """A net that has seen other sizes gives what a fresh one gives, byte for byte."""
     layer, shapes = CASES[name]
@@ -75,16 +87,21 @@ def test_bilinear_upsampling(kernel, stride, pad):
         same(pass_through(ours), pass_through(theirs))
 
 
-def test_pooling_ties_and_nan():
+@pytest.mark.parametrize('phase', ['TRAIN', 'TEST'])
+@pytest.mark.parametrize('name', ['pool', 'pool odd', 'pool overlap', 'pool pad', 'pool stride 1', 'pool oblong',
+                                  'pool apart', 'pool down', 'pool all'])
+def test_pooling_ties_and_nan(name, phase):
     """Caffe's rules: the first of equal maxima takes the gradient; NaN is never a maximum."""
-    layer, shapes = CASES['pool odd']
-    ours = make(layer, shapes)
+    layer, shapes = CASES[name]
+    ours = make(layer, shapes, phase)
     with accel.off():
-        theirs = make(layer, shapes)
+        theirs = make(layer, shapes, phase)
     rng = np.random.default_rng(1)
     x = rng.integers(0, 2, shapes[0]).astype(np.float32)
-    x[(rng.random(x.shape) < 0.2) & (np.indices(x.shape)[2:] % 2).any(axis=0)] = np.nan  # never a whole window:
-    # there Caffe writes its gradient before the beginning of the blob
+    odd = (np.indices(x.shape)[2:] % 2).any(axis=0)
+    odd[..., -1], odd[..., -1, :] = False, False
+    x[(rng.random(x.shape) < 0.2) & odd] = np.nan   # never a whole window: there Caffe writes its gradient before the
+    # beginning of the blob
     results = []
     for net in (ours, theirs):
         net.blobs['x0'].data[...] = x
@@ -96,9 +113,11 @@ def test_pooling_ties_and_nan():
         assert np.array_equal(a, b)
 
 
-def test_pooling_of_nothing_but_nan():
-    layer, shapes = CASES['pool odd']
-    net = make(layer, shapes)
+@pytest.mark.parametrize('phase', ['TRAIN', 'TEST'])
+@pytest.mark.parametrize('name', ['pool odd', 'pool overlap'])
+def test_pooling_of_nothing_but_nan(name, phase):
+    layer, shapes = CASES[name]
+    net = make(layer, shapes, phase)
     net.blobs['x0'].data[...] = np.nan
     net.forward()
     net.blobs['y0'].diff[...] = 1
@@ -111,6 +130,138 @@ def test_relu_lets_nan_through():
     net.blobs['x0'].data[...] = [[[[np.nan, -1, 0, 2]]]]
     net.forward()
     assert np.array_equal(net.blobs['y0'].data.ravel(), [np.nan, 0, 0, 2], equal_nan=True)
+
+
+@pytest.mark.parametrize('name', ['relu', 'leaky relu', 'leaky relu per channel', 'clip', 'sigmoid', 'swish', 'maximum',
+                                  'maximum of three', 'power -1', 'batch norm', 'average stride 1'])
+def test_numbers_that_are_not(name):
+    """NaN and infinity pass as in Caffe, and go nowhere else."""
+    layer, shapes = CASES[name]
+    results = []
+    ours = make(layer, shapes)
+    with accel.off():
+        theirs = make(layer, shapes)
+    for net in (ours, theirs):
+        rng = np.random.default_rng(2)
+        for i in range(len(shapes)):
+            x = net.blobs[f'x{i}'].data
+            x[...] = rng.standard_normal(x.shape)
+            x[0, 1, 0, :2] = np.nan, -np.inf
+            x[-1, 0, -1, -1] = np.inf
+        net.forward()
+        results.append(net.blobs['y0'].data.copy())
+    assert np.array_equal(np.isnan(results[0]), np.isnan(results[1]))
+    assert np.allclose(*results, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+NORM = 'type: "BatchNorm"'
+ONES = 'type: "Scale" scale_param { bias_term: true filler { value: 0.7 } bias_filler { value: 0.2 } }'
+
+
+@pytest.mark.parametrize('layers', [
+    [NORM, ONES, 'type: "ReLU"'],
+    [NORM, ONES, 'type: "PReLU"', NORM],
+    [NORM + ' batch_norm_param { use_global_stats: true }', ONES, 'type: "Clip" clip_param { min: 0 max: 1 }'],
+    ['type: "PReLU" prelu_param { channel_shared: true }', 'type: "Sigmoid"'],
+    [ONES, 'type: "Swish"', 'type: "Dropout"'],
+    ['type: "Bias" bias_param { filler { value: 2 } }', 'type: "Sigmoid"', NORM],
+    ['type: "Scale" scale_param { axis: 0 num_axes: -1 filler { type: "gaussian" std: 1 } }', NORM],
+], ids=lambda layers: ' '.join(layer.split('"')[1] for layer in layers))
+@pytest.mark.parametrize('phase', ['TRAIN', 'TEST'])
+def test_in_place(layers, phase):
+    """Layers that write where they read, behind a convolution: what each keeps for its gradient is its own."""
+    if phase == 'TEST':
+        layers = [layer.replace('type: "Dropout"', 'type: "ReLU"') for layer in layers]
+    text = 'force_backward: true layer { name: "x0" type: "Input" top: "x0" input_param { shape { dim: 3 dim: 4 dim: ' \
+           '13 dim: 17 } } } layer { name: "y0" bottom: "x0" top: "y0" '
+    text += CONV % 'num_output: 9 kernel_size: 3 bias_term: false' + ' }'
+    text += ' '.join(f'layer {{ name: "l{i}" bottom: "y0" top: "y0" {layer} }}' for i, layer in enumerate(layers))
+    results = []
+    for context in (nullcontext(), accel.off()):
+        with context:
+            caffe.set_random_seed(3)
+            net = net_of(text, phase)
+        for i, layer in enumerate(layers):
+            if 'BatchNorm' in layer:
+                for param, value in zip(net.params[f'l{i}'], (0.5, 3, 1.5), strict=True):
+                    param.data[...] = value
+        found = {}
+        for turn in range(2):   # the second with the first one's averages
+            for params in net.params.values():
+                for param in params:
+                    param.diff[...] = 0.1
+            found |= {f'{key} {turn}': value for key, value in pass_through(net, turn).items()}
+            found |= {f'{name} {i} {turn} {kind}': getattr(param, kind).copy() for name, params in net.params.items()
+                      for i, param in enumerate(params) for kind in ('data', 'diff')}
+        results.append(found)
+    same(*results)
+
+
+def test_gradients_of_split_blobs_are_added():
+    text = 'force_backward: true layer { name: "x0" type: "Input" top: "x0" input_param { shape { dim: 2 dim: 4 dim: ' \
+           '13 dim: 17 } } } layer { name: "r" bottom: "x0" top: "r" type: "ReLU" }'
+    text += ' '.join(f'layer {{ name: "y{i}" bottom: "r" top: "y{i}" {layer} }}' for i, layer in enumerate(
+        ('type: "Power" power_param { power: 2 shift: 1 }', 'type: "Sigmoid"', POOL % 'kernel_size: 3 pad: 1', NORM,
+         'type: "Slice" slice_param { slice_point: 1 } top: "y8"')))
+    ours = net_of(text)
+    with accel.off():
+        theirs = net_of(text)
+    same(pass_through(ours), pass_through(theirs))
+
+
+@pytest.mark.parametrize('options', ['slice_point: 1 slice_point: 4', '', 'axis: 3', 'axis: 0 slice_point: 1'])
+def test_slice(options):
+    tops = 2 if 'axis: 0' in options else 3
+    text = 'force_backward: true layer { name: "x0" type: "Input" top: "x0" input_param { shape { dim: 4 dim: 6 dim: ' \
+           '33 dim: 51 } } } layer { name: "s" bottom: "x0" type: "Slice" slice_param { ' + options + ' } ' + \
+           ' '.join(f'top: "y{i}"' for i in range(tops)) + ' }'
+    ours = net_of(text)
+    with accel.off():
+        theirs = net_of(text)
+    same(pass_through(ours), pass_through(theirs), 1e-12)
+
+
+def test_dropout_draws_caffes_numbers():
+    """And leaves the generator where Caffe leaves it."""
+    layer, shapes = CASES['dropout']
+    ours = make(layer, shapes)
+    with accel.off():
+        theirs = make(layer, shapes)
+    found = []
+    for net in (ours, theirs):
+        net.blobs['x0'].data[...] = 1
+        caffe.set_random_seed(11)
+        net.forward()
+        first = net.blobs['y0'].data.copy()
+        net.forward()
+        found.append([first, net.blobs['y0'].data.copy()])
+    assert np.array_equal(*found) and (found[0][0] != found[0][1]).any()
+    assert set(np.unique(found[0])) == {0, np.float32(1 / 0.7)}
+    inference = make(layer, shapes, 'TEST')
+    assert all(not name.startswith('y') or np.array_equal(value, inference.blobs['x0'].data)
+               for name, value in pass_through(inference).items())
+
+
+def test_batch_norm_by_hand():
+    """Neither Caffe nor we: numpy in double precision, numbers far from zero."""
+    layer, shapes = CASES['batch norm']
+    net = make(layer, shapes)
+    x = np.random.default_rng(4).standard_normal(shapes[0]) * [[[[0.1]], [[1]], [[30]], [[1]], [[1]]]] + 20
+    net.blobs['x0'].data[...] = x
+    dy = np.random.default_rng(5).standard_normal(x.shape)
+    net.forward()
+    net.blobs['y0'].diff[...] = dy
+    net.backward()
+    x = net.blobs['x0'].data.astype(np.float64)
+    mean, variance = x.mean(axis=(0, 2, 3), keepdims=True), x.var(axis=(0, 2, 3), keepdims=True)
+    y = (x - mean) / np.sqrt(variance + 1e-5)
+    dx = (dy - dy.mean(axis=(0, 2, 3), keepdims=True) - y * (dy * y).mean(axis=(0, 2, 3), keepdims=True)
+          ) / np.sqrt(variance + 1e-5)
+    count = x.size / 5
+    assert differ(net.blobs['y0'].data, y) < 1e-6 * 20 / 0.1 and differ(net.blobs['x0'].diff, dx) < 1e-5
+    assert differ(net.params['layer'][0].data, mean.ravel()) < 1e-6
+    assert differ(net.params['layer'][1].data, variance.ravel() * count / (count - 1)) < 1e-5
+    assert net.params['layer'][2].data == 1
 
 
 @pytest.mark.parametrize('options', ['', 'loss_param { ignore_label: 255 normalize: false }',
@@ -203,6 +354,7 @@ def test_environment(environment, expected):
 def test_on_lesser_cpus(isa):
     """The same tests on the kernels for CPUs without AVX-512, and without AVX2."""
     result = subprocess.run([sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', __file__, '-k',
-                             'caffes or bilinear or ties or loss'], capture_output=True, text=True,
+                             'caffes or bilinear or ties or loss or place or not or slice or split or hand'],
+                            capture_output=True, text=True,
                             env={**os.environ, 'FCN_ACCEL_ISA': isa})
     assert result.returncode == 0, result.stdout[-2000:]

@@ -20,6 +20,17 @@ struct Pool {
   int kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w;
 };
 
+// Windows of 2x2 side by side, whose maxima need not be kept.
+static inline bool halves(const Pool& p) {
+  return p.kernel_h == 2 && p.kernel_w == 2 && p.stride_h == 2 && p.stride_w == 2 && p.pad_h == 0 && p.pad_w == 0;
+}
+
+// Local response normalisation over `size` channels, an odd number: x (k + alpha / size times their squares)^-beta.
+struct Lrn {
+  int size;
+  float alpha, beta, k;
+};
+
 // One SGD update: g = scale diff + decay regulariser'(data), history = rate g + momentum history,
 // diff = history, data -= history.
 struct Sgd {

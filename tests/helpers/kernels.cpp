@@ -390,61 +390,517 @@ void check_relu_backward() {
 // Planes that are pooled, with ties and NaN.
 struct Pooling {
   int planes = between(1, 5);
-  bool halves = one_in(2);
-  int kernel = halves ? 2 : between(1, 4), stride = halves ? 2 : between(1, 3);
-  int pad = halves ? 0 : between(0, kernel - 1);
-  Pool p = {between(kernel, 20), between(kernel, 90), 0, 0, kernel, kernel, stride, stride, pad, pad};
+  bool halves = one_in(3);
+  bool down = one_in(4);      // sizes are rounded down
+  Pool p = {0, 0, 0, 0, 2, 2, 2, 2, 0, 0};
   std::unique_ptr<Array> bottom, top;
   std::vector<int> winner;    // of each window: the element of the bottom, or -1
   Doubles maximum;
 
   Pooling() {
-    p.out_height = outputs(p.height);
-    p.out_width = outputs(p.width);
+    if (!halves) {
+      p.kernel_h = between(1, 4), p.kernel_w = one_in(2) ? p.kernel_h : between(1, 7);
+      p.stride_h = between(1, 3), p.stride_w = one_in(2) ? p.stride_h : between(1, 4);
+      p.pad_h = between(0, p.kernel_h - 1), p.pad_w = between(0, p.kernel_w - 1);
+    }
+    p.height = between(p.kernel_h, 20), p.width = between(p.kernel_w, one_in(2) ? 10 : 90);
+    if (one_in(8)) p.kernel_h = p.height + p.pad_h, p.kernel_w = p.width + p.pad_w, p.stride_h = p.stride_w = 1;
+    p.out_height = outputs(p.height, p.kernel_h, p.stride_h, p.pad_h);
+    p.out_width = outputs(p.width, p.kernel_w, p.stride_w, p.pad_w);
     bottom.reset(new Array(planes * p.height * p.width));
     top.reset(new Array(planes * p.out_height * p.out_width));
-    for (size_t i = 0; i < bottom->count(); ++i)
-      if (one_in(3)) (*bottom)[i] = one_in(4) ? NAN : static_cast<float>(between(0, 1));
+  }
+  // Caffe's: rounded up or down, but where there is padding no window begins in that behind the image.
+  int outputs(int size, int kernel, int stride, int pad) const {
+    const int n = (size + 2 * pad - kernel + (down ? 0 : stride - 1)) / stride + 1;
+    return (p.pad_h || p.pad_w) && (n - 1) * stride >= size + pad ? n - 1 : n;
+  }
+  // Calls f(number of the window, its size, elements of the bottom).
+  template <typename F>
+  void each_window(const F& f) const {
+    int window = 0;
     for (int c = 0; c < planes; ++c)
       for (int y = 0; y < p.out_height; ++y)
-        for (int x = 0; x < p.out_width; ++x) find(c, y, x);
-  }
-  // Caffe's: rounded up, but no window begins in the padding behind the image.
-  int outputs(int size) const {
-    const int n = (size + 2 * pad - kernel + stride - 1) / stride + 1;
-    return pad && (n - 1) * stride >= size + pad ? n - 1 : n;
-  }
-  void find(int c, int y, int x) {
-    int index = -1;
-    float best = -FLT_MAX;
-    for (int i = y * stride - pad; i < y * stride - pad + kernel; ++i)
-      for (int j = x * stride - pad; j < x * stride - pad + kernel; ++j)
-        if (i >= 0 && i < p.height && j >= 0 && j < p.width) {
-          const int at = (c * p.height + i) * p.width + j;
-          if ((*bottom)[at] > best) best = (*bottom)[index = at];
+        for (int x = 0; x < p.out_width; ++x) {
+          const int top = y * p.stride_h - p.pad_h, left = x * p.stride_w - p.pad_w;
+          const int bottom_end = std::min(top + p.kernel_h, p.height + p.pad_h);
+          const int right_end = std::min(left + p.kernel_w, p.width + p.pad_w);
+          std::vector<int> elements;
+          for (int i = std::max(top, 0); i < std::min(bottom_end, p.height); ++i)
+            for (int j = std::max(left, 0); j < std::min(right_end, p.width); ++j)
+              elements.push_back((c * p.height + i) * p.width + j);
+          f(window++, (bottom_end - top) * (right_end - left), elements);
         }
-    winner.push_back(index);
-    maximum.push_back(best == -FLT_MAX ? 0 : best);
+  }
+  // With ties and NaN in the bottom: finds `winner` and `maximum`.
+  void find_maxima() {
+    for (size_t i = 0; i < bottom->count(); ++i)
+      if (one_in(3)) (*bottom)[i] = one_in(4) ? NAN : static_cast<float>(between(0, 1));
+    each_window([&](int, int, const std::vector<int>& elements) {
+      int index = -1;
+      float best = -FLT_MAX;
+      for (int at : elements)
+        if ((*bottom)[at] > best) best = (*bottom)[index = at];
+      winner.push_back(index);
+      maximum.push_back(best == -FLT_MAX ? 0 : best);
+    });
   }
 };
 
 void check_max_pool() {
   Pooling pooling;
-  kernels()->max_pool(pooling.p, pooling.planes, *pooling.bottom, *pooling.top);
+  pooling.find_maxima();
+  Array places(pooling.top->count());
+  int* winners = one_in(2) ? reinterpret_cast<int*>(places.begin()) : nullptr;
+  kernels()->max_pool(pooling.p, pooling.planes, *pooling.bottom, *pooling.top, winners);
   Array& top = *pooling.top;
   for (size_t i = 0; i < top.count(); ++i)
     if (top[i] == -FLT_MAX) top[i] = 0;     // nothing but NaN: as in `maximum`, so that the norm is finite
   compare(top, pooling.maximum);
+  const int plane = pooling.p.height * pooling.p.width, outputs = pooling.p.out_height * pooling.p.out_width;
+  for (size_t i = 0; winners && !halves(pooling.p) && i < top.count(); ++i)
+    if (winners[i] != (pooling.winner[i] < 0 ? -1 : pooling.winner[i] - static_cast<int>(i) / outputs * plane))
+      worst = NAN;
 }
 
 void check_max_pool_backward() {
   Pooling pooling;
-  Array diff(pooling.bottom->count());
+  pooling.find_maxima();
+  Array diff(pooling.bottom->count()), places(pooling.top->count()), unused(pooling.top->count());
+  int* winners = one_in(2) ? reinterpret_cast<int*>(places.begin()) : nullptr;
+  if (winners) kernels()->max_pool(pooling.p, pooling.planes, *pooling.bottom, unused, winners);
   Doubles expected(diff.count());
   for (size_t i = 0; i < pooling.winner.size(); ++i)
     if (pooling.winner[i] >= 0) expected[pooling.winner[i]] += (*pooling.top)[i];
-  kernels()->max_pool_backward(pooling.p, pooling.planes, *pooling.bottom, *pooling.top, diff);
+  kernels()->max_pool_backward(pooling.p, pooling.planes, *pooling.bottom, winners, *pooling.top, diff);
   compare(diff, expected);
+}
+
+void check_average_pool() {
+  Pooling pooling;
+  Doubles expected(pooling.top->count());
+  pooling.each_window([&](int window, int size, const std::vector<int>& elements) {
+    for (int at : elements) expected[window] += (*pooling.bottom)[at] / static_cast<double>(size);
+  });
+  kernels()->average_pool(pooling.p, pooling.planes, *pooling.bottom, *pooling.top);
+  for (size_t i = 0; i < pooling.top->count(); ++i)
+    if (expected[i] == 0 && (*pooling.top)[i] != (*pooling.top)[i]) (*pooling.top)[i] = 0;  // no element: 0 / 0 in Caffe
+  compare(*pooling.top, expected);
+}
+
+void check_average_pool_backward() {
+  Pooling pooling;
+  Doubles expected(pooling.bottom->count());
+  pooling.each_window([&](int window, int size, const std::vector<int>& elements) {
+    for (int at : elements) expected[at] += (*pooling.top)[window] / static_cast<double>(size);
+  });
+  kernels()->average_pool_backward(pooling.p, pooling.planes, *pooling.top, *pooling.bottom);
+  compare(*pooling.bottom, expected);
+}
+
+// Channels of a few images, with numbers of their own.
+struct Channels {
+  int images = between(1, 4), channels = between(1, 40);
+  int pixels = one_in(4) ? 1 : one_in(4) ? between(5000, 20000) : between(2, 200);
+  Channels() {
+    if (pixels > 1000) channels = between(1, 4);
+    if (pixels == 1 && one_in(2)) images = between(60, 150);
+    x.reset(new Array(count()));
+    y.reset(new Array(count()));
+    kept.reset(new Array(count()));
+  }
+  size_t count() const { return static_cast<size_t>(images) * channels * pixels; }
+  int channel(size_t i) const { return i / pixels % channels; }
+  bool keeps = one_in(2);
+  std::unique_ptr<Array> x, y, kept;
+  // Checks that what is kept is the bottom, if anything is.
+  float* keep() { return keeps ? kept->begin() : nullptr; }
+  void compare_kept(const Doubles& bottom) {
+    if (keeps) compare(*kept, bottom);
+  }
+};
+
+void check_batch_norm() {
+  Channels c;
+  const float eps = between(1, 100) * 1e-3f;
+  Array offsets(c.channels), mean(c.channels), variance(c.channels);
+  for (size_t i = 0; i < c.count(); ++i) (*c.x)[i] += 3 * offsets[c.channel(i)];
+  const Doubles x = doubles(*c.x);
+  const double size = static_cast<double>(c.images) * c.pixels;
+  Doubles means(c.channels), variances(c.channels), expected(c.count());
+  for (size_t i = 0; i < c.count(); ++i) means[c.channel(i)] += x[i] / size;
+  for (size_t i = 0; i < c.count(); ++i) variances[c.channel(i)] += pow(x[i] - means[c.channel(i)], 2) / size;
+  for (size_t i = 0; i < c.count(); ++i)
+    expected[i] = (x[i] - means[c.channel(i)]) / sqrt(variances[c.channel(i)] + eps);
+  Array& y = one_in(2) ? *c.x : *c.y;
+  kernels()->batch_norm(c.images, c.channels, c.pixels, eps, *c.x, mean, variance, c.keep(), y);
+  compare(y, expected);
+  compare(mean, means);
+  compare(variance, variances);
+  c.compare_kept(x);
+}
+
+void check_batch_norm_backward() {
+  Channels c;
+  Array mean(c.channels), deviation(c.channels), diff(c.count());
+  for (size_t i = 0; i < deviation.count(); ++i) deviation[i] = fabsf(deviation[i]) + 0.5f;
+  const double size = static_cast<double>(c.images) * c.pixels;
+  Doubles normal(c.count()), sums(c.channels), products(c.channels), expected(c.count());
+  for (size_t i = 0; i < c.count(); ++i) {
+    const int k = c.channel(i);
+    normal[i] = (static_cast<double>((*c.x)[i]) - mean[k]) / deviation[k];
+    sums[k] += diff[i] / size;
+    products[k] += diff[i] * normal[i] / size;
+  }
+  for (size_t i = 0; i < c.count(); ++i) {
+    const int k = c.channel(i);
+    expected[i] = (diff[i] - sums[k] - normal[i] * products[k]) / deviation[k];
+  }
+  Array& dx = one_in(2) ? diff : *c.y;
+  kernels()->batch_norm_backward(c.images, c.channels, c.pixels, mean, deviation, *c.x, diff, dx);
+  if (size > 2) compare(dx, expected);    // of one or two numbers the gradient is rounding error
+}
+
+void check_scale() {
+  Channels c;
+  Array centers(c.channels), factors(c.channels), shifts(c.channels);
+  const bool centered = one_in(2), scaled = one_in(2), shifted = one_in(2);
+  const Doubles x = doubles(*c.x);
+  Doubles expected(c.count());
+  for (size_t i = 0; i < c.count(); ++i) {
+    const int k = c.channel(i);
+    expected[i] = (x[i] - (centered ? centers[k] : 0)) * (scaled ? factors[k] : 1) + (shifted ? shifts[k] : 0);
+  }
+  Array& y = one_in(2) ? *c.x : *c.y;
+  kernels()->scale(c.images, c.channels, c.pixels, centered ? centers.begin() : nullptr,
+                   scaled ? factors.begin() : nullptr, shifted ? shifts.begin() : nullptr, *c.x, c.keep(), y);
+  compare(y, expected);
+  c.compare_kept(x);
+}
+
+void check_scale_backward() {
+  Channels c;
+  Array factors(c.channels), to_factors(c.channels), to_shifts(c.channels), diff(c.count());
+  const bool scaled = one_in(2), factors_too = one_in(2), shifts_too = one_in(2), bottom_too = one_in(2);
+  Doubles expected(c.count()), expected_factors = doubles(to_factors), expected_shifts = doubles(to_shifts);
+  for (size_t i = 0; i < c.count(); ++i) {
+    const int k = c.channel(i);
+    expected[i] = static_cast<double>(diff[i]) * (scaled ? factors[k] : 1);
+    if (factors_too) expected_factors[k] += static_cast<double>(diff[i]) * (*c.x)[i];
+    if (shifts_too) expected_shifts[k] += diff[i];
+  }
+  Array& dx = one_in(2) ? diff : *c.y;
+  kernels()->scale_backward(c.images, c.channels, c.pixels, *c.x, scaled ? factors.begin() : nullptr, diff,
+                            bottom_too ? dx.begin() : nullptr, factors_too ? to_factors.begin() : nullptr,
+                            shifts_too ? to_shifts.begin() : nullptr);
+  if (bottom_too) compare(dx, expected);
+  compare(to_factors, expected_factors);
+  compare(to_shifts, expected_shifts);
+}
+
+void check_prelu() {
+  Channels c;
+  const int stride = one_in(2);
+  Array slopes(c.channels);
+  const Doubles x = doubles(*c.x);
+  Doubles expected(c.count());
+  for (size_t i = 0; i < c.count(); ++i) expected[i] = x[i] * (x[i] > 0 ? 1 : slopes[c.channel(i) * stride]);
+  Array& y = one_in(2) ? *c.x : *c.y;
+  kernels()->prelu(c.images, c.channels, c.pixels, slopes, stride, *c.x, c.keep(), y);
+  compare(y, expected);
+  c.compare_kept(x);
+}
+
+void check_prelu_backward() {
+  Channels c;
+  const int stride = one_in(2);
+  Array slopes(c.channels), to_slopes(c.channels), diff(c.count());
+  (*c.x)[0] = 0;
+  const bool slopes_too = one_in(2), bottom_too = one_in(2);
+  Doubles expected(c.count()), expected_slopes = doubles(to_slopes);
+  for (size_t i = 0; i < c.count(); ++i) {
+    const int k = c.channel(i);
+    const bool above = (*c.x)[i] > 0;
+    expected[i] = static_cast<double>(diff[i]) * (above ? 1 : slopes[k * stride]);
+    if (slopes_too && !above) expected_slopes[k] += static_cast<double>(diff[i]) * (*c.x)[i];
+  }
+  Array& dx = one_in(2) ? diff : *c.y;
+  kernels()->prelu_backward(c.images, c.channels, c.pixels, slopes, stride, *c.x, diff,
+                            bottom_too ? dx.begin() : nullptr, slopes_too ? to_slopes.begin() : nullptr);
+  if (bottom_too) compare(dx, expected);
+  compare(to_slopes, expected_slopes);
+}
+
+void check_clip() {
+  Array x(random_count()), y(x.count());
+  Doubles expected = doubles(x);
+  for (double& value : expected) value = std::min(std::max(value, -0.25), 0.5);
+  kernels()->clip(x.count(), -0.25f, 0.5f, x, y);
+  compare(y, expected);
+  kernels()->clip(x.count(), -0.25f, 0.5f, x, x);
+  compare(x, expected);
+  x[x.count() - 1] = NAN;
+  kernels()->clip(x.count(), -0.25f, 0.5f, x, x);
+  if (x[x.count() - 1] != -0.25f) worst = NAN;
+}
+
+void check_clip_backward() {
+  Array x(random_count()), top(x.count()), bottom(x.count());
+  x[0] = 0.5f;
+  Doubles expected = doubles(top);
+  for (size_t i = 0; i < x.count(); ++i)
+    if (x[i] < -0.25 || x[i] > 0.5) expected[i] = 0;
+  kernels()->clip_backward(x.count(), -0.25f, 0.5f, x, top, bottom);
+  compare(bottom, expected);
+}
+
+double logistic(double x) { return 1 / (1 + exp(-x)); }
+
+void check_sigmoid() {
+  Array x(random_count()), y(x.count());
+  for (size_t i = 0; i < x.count(); ++i) x[i] *= i % 2 ? 100 : 5;
+  Doubles expected = doubles(x);
+  for (double& value : expected) value = logistic(value);
+  kernels()->sigmoid(x.count(), x, y);
+  compare(y, expected);
+  for (size_t i = 0; i < x.count(); ++i)    // the small ones too
+    if (x[i] > -80 && fabs(y[i] / expected[i] - 1) > 1e-6) worst = NAN;
+  kernels()->sigmoid(x.count(), x, x);
+  compare(x, expected);
+}
+
+void check_sigmoid_backward() {
+  Array y(random_count()), top(y.count()), bottom(y.count());
+  Doubles expected = doubles(top);
+  for (size_t i = 0; i < y.count(); ++i) expected[i] *= y[i] * (1. - y[i]);
+  kernels()->sigmoid_backward(y.count(), y, top, bottom);
+  compare(bottom, expected);
+}
+
+void check_swish() {
+  Array x(random_count()), gate(x.count()), y(x.count());
+  Doubles expected = doubles(x), gates = doubles(x);
+  for (double& value : gates) value = logistic(1.5 * value);
+  for (double& value : expected) value *= logistic(1.5 * value);
+  kernels()->swish(x.count(), 1.5f, x, gate, y);
+  compare(y, expected);
+  compare(gate, gates);
+  kernels()->swish(x.count(), 1.5f, x, gate, x);
+  compare(x, expected);
+}
+
+void check_swish_backward() {
+  Array y(random_count()), gate(y.count()), top(y.count()), bottom(y.count());
+  Doubles expected = doubles(top);
+  for (size_t i = 0; i < y.count(); ++i) expected[i] *= 1.5 * y[i] + gate[i] * (1 - 1.5 * y[i]);
+  kernels()->swish_backward(y.count(), 1.5f, y, gate, top, bottom);
+  compare(bottom, expected);
+}
+
+const float kExponents[] = {1, 2, 0.5, -1, 3, -0.75};
+
+void check_power() {
+  Array x(random_count()), y(x.count());
+  const float exponent = kExponents[between(0, 5)], scale = number(), shift = 2;
+  Doubles expected = doubles(x);
+  for (double& value : expected) value = pow(value * scale + shift, exponent);
+  kernels()->power(x.count(), exponent, scale, shift, x, y);
+  compare(y, expected);
+  kernels()->power(x.count(), exponent, scale, shift, x, x);
+  compare(x, expected);
+}
+
+void check_power_backward() {
+  Array x(random_count()), y(x.count()), top(x.count()), bottom(x.count());
+  const float exponent = kExponents[between(0, 5)], scale = number(), shift = 2;
+  Doubles expected = doubles(top);
+  for (size_t i = 0; i < x.count(); ++i)
+    expected[i] *= exponent * scale * pow(static_cast<double>(x[i]) * scale + shift, exponent - 1);
+  kernels()->power(x.count(), exponent, scale, shift, x, y);
+  kernels()->power_backward(x.count(), exponent, scale, shift, x, y, top, bottom);
+  compare(bottom, expected);
+}
+
+void check_dropout() {
+  Array x(random_count()), y(x.count()), bits(x.count());
+  unsigned* mask = reinterpret_cast<unsigned*>(bits.begin());
+  const float scale = number();
+  Doubles expected = doubles(x);
+  for (size_t i = 0; i < x.count(); ++i) {
+    mask[i] = one_in(2);
+    expected[i] *= mask[i] * scale;
+  }
+  kernels()->dropout(x.count(), mask, scale, x, y);
+  compare(y, expected);
+  kernels()->dropout(x.count(), mask, scale, x, x);
+  compare(x, expected);
+}
+
+// A normalisation, and what its power is taken of.
+struct Normalisation {
+  int images = between(1, 3), channels = between(1, 20), pixels = between(1, 400);
+  Lrn l = {2 * between(0, 6) + 1, between(1, 30) * 0.1f, one_in(2) ? 0.75f : between(1, 4) * 0.25f, between(1, 4) * 0.5f};
+  Array x{static_cast<size_t>(images * channels * pixels)}, y{x.count()};
+  Doubles scale = Doubles(x.count());
+
+  // f(element, one of the window that is normalised with it)
+  template <typename F>
+  void each_pair(const F& f) const {
+    for (int i = 0; i < images * channels * pixels; ++i)
+      for (int c = i / pixels % channels, d = std::max(c - l.size / 2, 0); d <= std::min(c + l.size / 2, channels - 1); ++d)
+        f(i, i + (d - c) * pixels);
+  }
+  Normalisation() {
+    std::fill(scale.begin(), scale.end(), static_cast<double>(l.k));
+    each_pair([&](int i, int j) { scale[i] += l.alpha / l.size * static_cast<double>(x[j]) * x[j]; });
+  }
+};
+
+void check_lrn() {
+  Normalisation n;
+  Doubles expected(n.x.count());
+  for (size_t i = 0; i < expected.size(); ++i) expected[i] = n.x[i] * pow(n.scale[i], -n.l.beta);
+  kernels()->lrn(n.l, n.images, n.channels, n.pixels, n.x, n.y);
+  compare(n.y, expected);
+}
+
+void check_lrn_backward() {
+  Normalisation n;
+  Array diff(n.x.count()), dx(n.x.count());
+  Doubles expected(n.x.count());
+  for (size_t i = 0; i < expected.size(); ++i) {
+    n.y[i] = n.x[i] * pow(n.scale[i], -n.l.beta);
+    expected[i] = diff[i] * pow(n.scale[i], -n.l.beta);
+  }
+  n.each_pair([&](int i, int j) {   // y_i depends on x_j
+    expected[j] -= diff[i] * n.x[i] * n.l.beta * pow(n.scale[i], -n.l.beta - 1) * n.l.alpha / n.l.size * 2 * n.x[j];
+  });
+  kernels()->lrn_backward(n.l, n.images, n.channels, n.pixels, n.x, n.y, diff, dx);
+  compare(dx, expected);
+}
+
+// Some blobs of as many numbers, the first of which may be the top's own.
+struct Terms {
+  size_t count = random_count();
+  int terms = between(2, 4);
+  std::vector<std::unique_ptr<Array>> arrays, gradients;
+  std::vector<const float*> bottoms;
+  std::vector<float*> diffs;
+  Array top{count}, diff{count}, coefficients{4};
+  Terms() {
+    for (int t = 0; t < terms; ++t) {
+      arrays.emplace_back(new Array(count));
+      gradients.emplace_back(new Array(count));
+      bottoms.push_back(*arrays.back());
+      diffs.push_back(t == 1 && one_in(2) ? nullptr : gradients.back()->begin());
+    }
+    if (one_in(2)) std::fill_n(coefficients.begin(), 4, 1.f);
+    for (size_t i = 0; i < count; ++i)
+      if (one_in(5)) (*arrays[1])[i] = (*arrays[0])[i];    // ties
+  }
+  int winner(size_t i) const {
+    int best = bottoms[0][i] > bottoms[1][i] ? 0 : 1;
+    for (int t = 2; t < terms; ++t)
+      if (bottoms[t][i] > bottoms[best][i]) best = t;
+    return best;
+  }
+  template <typename F>
+  void compare_gradients(const F& derivative) {
+    for (int t = 0; t < terms; ++t) {
+      if (!diffs[t]) continue;
+      Doubles expected(count);
+      for (size_t i = 0; i < count; ++i) expected[i] = diff[i] * derivative(t, i);
+      compare(*gradients[t], expected);
+    }
+  }
+};
+
+void check_sum_backward() {
+  Terms t;
+  kernels()->sum_backward(t.count, t.terms, t.coefficients, t.diff, t.diffs.data());
+  t.compare_gradients([&](int term, size_t) { return static_cast<double>(t.coefficients[term]); });
+  const Doubles before = doubles(t.diff);
+  t.diffs[0] = t.diff;    // in place
+  kernels()->sum_backward(t.count, t.terms, t.coefficients, t.diff, t.diffs.data());
+  Doubles expected = before;
+  for (double& value : expected) value *= t.coefficients[0];
+  compare(t.diff, expected);
+}
+
+void check_product() {
+  Terms t;
+  Doubles expected(t.count, 1);
+  for (size_t i = 0; i < t.count; ++i)
+    for (int term = 0; term < t.terms; ++term) expected[i] *= t.bottoms[term][i];
+  kernels()->product(t.count, t.terms, t.bottoms.data(), t.top);
+  compare(t.top, expected);
+}
+
+void check_product_backward() {
+  Terms t;
+  kernels()->product(t.count, t.terms, t.bottoms.data(), t.top);
+  kernels()->product_backward(t.count, t.terms, t.bottoms.data(), one_in(2) ? t.top.begin() : nullptr, t.diff,
+                              t.diffs.data());
+  t.compare_gradients([&](int term, size_t i) {
+    double others = 1;
+    for (int other = 0; other < t.terms; ++other)
+      if (other != term) others *= t.bottoms[other][i];
+    return others;
+  });
+}
+
+void check_maximum() {
+  Terms t;
+  Doubles expected(t.count);
+  for (size_t i = 0; i < t.count; ++i) expected[i] = t.bottoms[t.winner(i)][i];
+  kernels()->maximum(t.count, t.terms, t.bottoms.data(), t.top);
+  compare(t.top, expected);
+}
+
+void check_maximum_backward() {
+  Terms t;
+  kernels()->maximum_backward(t.count, t.terms, t.bottoms.data(), t.diff, t.diffs.data());
+  t.compare_gradients([&](int term, size_t i) { return term == t.winner(i) ? 1. : 0.; });
+}
+
+// A few rows and a matrix.
+struct Rows {
+  int rows = between(1, 5), outputs = between(1, 40), inputs = one_in(3) ? between(1000, 5000) : between(1, 200);
+  Array bottom{static_cast<size_t>(rows * inputs)}, weights{static_cast<size_t>(outputs * inputs)};
+  Array top{static_cast<size_t>(rows * outputs)}, bias{static_cast<size_t>(outputs)};
+  // f(element of the bottom, of the weights, of the top)
+  template <typename F>
+  void each_product(const F& f) const {
+    for (int r = 0; r < rows; ++r)
+      for (int o = 0; o < outputs; ++o)
+        for (int i = 0; i < inputs; ++i) f(r * inputs + i, o * inputs + i, r * outputs + o);
+  }
+};
+
+void check_inner_product() {
+  Rows r;
+  const bool biased = one_in(2);
+  Doubles expected(r.top.count());
+  for (size_t i = 0; i < expected.size(); ++i) expected[i] = biased ? r.bias[i % r.outputs] : 0;
+  r.each_product([&](int x, int w, int y) { expected[y] += static_cast<double>(r.bottom[x]) * r.weights[w]; });
+  kernels()->inner_product(r.rows, r.outputs, r.inputs, r.bottom, r.weights, biased ? r.bias.begin() : nullptr, r.top);
+  compare(r.top, expected);
+}
+
+void check_inner_product_backward() {
+  Rows r;
+  Array to_weights(r.weights.count()), to_bottom(r.bottom.count());
+  const bool weights_too = one_in(2), bottom_too = !weights_too || one_in(2);
+  Doubles expected_weights = doubles(to_weights), expected_bottom(r.bottom.count());
+  r.each_product([&](int x, int w, int y) {
+    if (weights_too) expected_weights[w] += static_cast<double>(r.bottom[x]) * r.top[y];
+    expected_bottom[x] += static_cast<double>(r.weights[w]) * r.top[y];
+  });
+  kernels()->inner_product_backward(r.rows, r.outputs, r.inputs, r.bottom, r.weights, r.top,
+                                    weights_too ? to_weights.begin() : nullptr,
+                                    bottom_too ? to_bottom.begin() : nullptr);
+  compare(to_weights, expected_weights);
+  if (bottom_too) compare(to_bottom, expected_bottom);
 }
 
 void check_sum() {
@@ -452,6 +908,7 @@ void check_sum() {
   Array a(count), b(count), c(count), top(count), coefficients(3);
   const float* bottoms[] = {a, b, c};
   const int terms = between(1, 3);
+  if (one_in(2)) std::fill_n(coefficients.begin(), 3, 1.f);
   Doubles expected(count);
   for (size_t i = 0; i < count; ++i)
     for (int t = 0; t < terms; ++t) expected[i] += static_cast<double>(coefficients[t]) * bottoms[t][i];
@@ -477,6 +934,21 @@ void check_softmax() {
     }
   kernels()->softmax(images, channels, pixels, bottom, top);
   compare(top, expected);
+}
+
+void check_softmax_backward() {
+  const int images = between(1, 3), channels = between(1, 30), pixels = one_in(3) ? 1 : between(1, 600);
+  Array top(images * channels * pixels), diff(top.count()), bottom(top.count());
+  Doubles expected(top.count());
+  for (int n = 0; n < images; ++n)
+    for (int i = 0; i < pixels; ++i) {
+      const size_t at = static_cast<size_t>(n) * channels * pixels + i;
+      double dot = 0;
+      for (int c = 0; c < channels; ++c) dot += static_cast<double>(diff[at + c * pixels]) * top[at + c * pixels];
+      for (int c = 0; c < channels; ++c) expected[at + c * pixels] = (diff[at + c * pixels] - dot) * top[at + c * pixels];
+    }
+  kernels()->softmax_backward(images, channels, pixels, top, diff, bottom);
+  compare(bottom, expected);
 }
 
 void check_sgd() {
@@ -515,7 +987,7 @@ int main(int count, char** arguments) {
     worst = 0;
     for (int i = 0; i < atoi(arguments[1]); ++i) kernel.check();
     const bool same = worst < 5e-6;
-    printf("%-20s %.1e %s\n", kernel.name, worst, same ? "ok" : "WRONG");
+    printf("%-24s %.1e %s\n", kernel.name, worst, same ? "ok" : "WRONG");
     right = right && same;
   }
   return !right;

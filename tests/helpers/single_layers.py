@@ -7,6 +7,8 @@ import numpy as np
 CONV = 'type: "Convolution" convolution_param { weight_filler { type: "gaussian" std: 0.1 } bias_filler { ' \
        'type: "gaussian" std: 1 } %s }'
 DECONV = CONV.replace('Convolution', 'Deconvolution')
+SCALE = 'type: "Scale" scale_param { bias_term: true filler { type: "gaussian" std: 1 } bias_filler { ' \
+        'type: "gaussian" std: 1 } %s }'
 POOL = 'type: "Pooling" pooling_param { pool: MAX %s }'
 
 # name -> (layer, shapes of its bottoms)
@@ -73,13 +75,79 @@ CASES = {
     'product': ('type: "Eltwise" eltwise_param { operation: PROD }', [(2, 5, 4, 5)] * 2),
     'softmax': ('type: "Softmax"', [(2, 21, 37, 13)]),
     'softmax columns': ('type: "Softmax" softmax_param { axis: -1 }', [(2, 3, 5)]),
+    'leaky relu per channel': ('type: "PReLU" prelu_param { filler { type: "gaussian" std: 1 } }', [(3, 5, 7, 9)]),
+    'leaky relu of rows': ('type: "PReLU"', [(4, 19)]),
+    'leaky relu shared': ('type: "PReLU" prelu_param { channel_shared: true }', [(2, 5, 40, 41)]),
+    'clip': ('type: "Clip" clip_param { min: -0.5 max: 0.75 }', [(2, 5, 33, 39)]),
+    'sigmoid': ('type: "Sigmoid"', [(2, 5, 33, 39)]),
+    'swish': ('type: "Swish" swish_param { beta: 1.5 }', [(2, 5, 33, 39)]),
+    **{f'power {exponent}': (f'type: "Power" power_param {{ power: {exponent} scale: {scale} shift: 10 }}',
+                             [(2, 5, 33, 39)])
+       for exponent, scale in ((1, -0.5), (2, 2), (0.5, 1), (-1, 1), (-0.75, 0.5), (3, 0.1))},
+    'power without shift': ('type: "Power" power_param { power: 3 scale: 2 }', [(2, 5, 3, 9)]),
+    'power constant': ('type: "Power" power_param { scale: 0 shift: 2 power: 2 }', [(2, 5, 3, 9)]),
+    'dropout': ('type: "Dropout" dropout_param { dropout_ratio: 0.3 }', [(2, 5, 33, 39)]),
+    'batch norm': ('type: "BatchNorm"', [(3, 5, 33, 39)]),
+    'batch norm small planes': ('type: "BatchNorm" batch_norm_param { eps: 0.1 moving_average_fraction: 0.5 }',
+                                [(4, 21, 3, 3)]),
+    'batch norm of rows': ('type: "BatchNorm"', [(17, 21)]),
+    'batch norm of one': ('type: "BatchNorm" batch_norm_param { eps: 0.1 }', [(1, 21, 1, 1)]),
+    'batch norm known': ('type: "BatchNorm" batch_norm_param { use_global_stats: true }', [(3, 5, 33, 39)]),
+    'scale': (SCALE % '', [(3, 5, 33, 39)]),
+    'scale one image': (SCALE % '', [(1, 20, 3, 5)]),
+    'scale without bias': (SCALE.replace('bias_term: true', '') % '', [(3, 5, 33, 39)]),
+    'scale of rows': (SCALE % '', [(70, 37)]),
+    'scale planes': (SCALE % 'axis: 1 num_axes: -1', [(3, 5, 4, 7)]),
+    'scale number': (SCALE % 'num_axes: 0', [(2, 3, 40, 50)]),
+    'scale everything': (SCALE % 'axis: 0 num_axes: -1', [(2, 3, 4, 5)]),
+    'scale last axis': (SCALE % 'axis: -1', [(2, 3, 140, 5)]),
+    'excitation': ('type: "Scale" scale_param { axis: 0 }', [(2, 7, 13, 15), (2, 7)]),
+    'excitation with bias': ('type: "Scale" scale_param { axis: 0 bias_term: true }', [(2, 7, 13, 15), (2, 7)]),
+    'bias': ('type: "Bias" bias_param { filler { type: "gaussian" std: 1 } }', [(2, 7, 13, 15)]),
+    'bias of rows': ('type: "Bias" bias_param { axis: 0 num_axes: -1 }', [(2, 7)]),
+    'bias number': ('type: "Bias" bias_param { num_axes: 0 }', [(2, 7, 3, 2)]),
+    'bias given': ('type: "Bias" bias_param { axis: 0 }', [(2, 7, 13, 15), (2, 7)]),
+    'lrn': ('type: "LRN" lrn_param { local_size: 5 alpha: 0.5 beta: 0.75 }', [(2, 13, 17, 29)]),
+    'lrn wide': ('type: "LRN" lrn_param { local_size: 11 alpha: 2 beta: 0.6 k: 2 }', [(2, 7, 3, 5)]),
+    'lrn root': ('type: "LRN" lrn_param { local_size: 3 alpha: 2 beta: 0.5 k: 0.1 }', [(1, 2, 3, 5)]),
+    'lrn of one': ('type: "LRN" lrn_param { local_size: 1 alpha: 2 beta: 1 }', [(1, 3, 9, 15)]),
+    'lrn within': ('type: "LRN" lrn_param { local_size: 3 norm_region: WITHIN_CHANNEL }', [(1, 3, 9, 15)]),
+    'pool stride 1': (POOL % 'kernel_size: 3 stride: 1 pad: 1', [(2, 5, 18, 21)]),
+    'pool apart': (POOL % 'kernel_size: 2 stride: 3', [(2, 5, 19, 22)]),
+    'pool oblong': (POOL % 'kernel_h: 2 kernel_w: 5 stride_h: 3 stride_w: 4 pad_h: 1 pad_w: 2', [(2, 5, 19, 50)]),
+    'pool down': (POOL % 'kernel_size: 2 stride: 2 round_mode: FLOOR', [(2, 5, 19, 51)]),
+    'pool narrow': (POOL % 'kernel_size: 3 stride: 2', [(2, 5, 30, 3)]),
+    **{f'average {name}': (f'type: "Pooling" pooling_param {{ pool: AVE {options} }}', shapes)
+       for name, options, shapes in (
+        ('overlap', 'kernel_size: 3 stride: 2', [(2, 5, 18, 21)]),
+        ('stride 1', 'kernel_size: 3 stride: 1 pad: 1', [(2, 5, 18, 51)]),
+        ('pad', 'kernel_size: 5 stride: 3 pad: 2', [(2, 5, 18, 21)]),
+        ('apart', 'kernel_size: 2 stride: 3', [(2, 5, 19, 22)]),
+        ('oblong', 'kernel_h: 2 kernel_w: 5 stride_h: 3 stride_w: 4 pad_h: 1 pad_w: 2', [(2, 5, 19, 50)]),
+        ('large', 'kernel_size: 7 stride: 1', [(2, 30, 7, 7)]),
+        ('all', 'global_pooling: true', [(2, 5, 33, 39)]))},
+    'concat': ('type: "Concat"', [(2, 3, 15, 31), (2, 1, 15, 31), (2, 4, 15, 31)]),
+    'concat columns': ('type: "Concat" concat_param { axis: 3 }', [(2, 3, 15, 31), (2, 3, 15, 1)]),
+    'concat images': ('type: "Concat" concat_param { axis: 0 }', [(2, 3, 50, 61), (3, 3, 50, 61)]),
+    'maximum': ('type: "Eltwise" eltwise_param { operation: MAX }', [(2, 5, 40, 50)] * 2),
+    'maximum of three': ('type: "Eltwise" eltwise_param { operation: MAX }', [(2, 5, 4, 5)] * 3),
+    'product of three': ('type: "Eltwise" eltwise_param { operation: PROD }', [(2, 5, 40, 50)] * 3),
+    'product, divided': ('type: "Eltwise" eltwise_param { operation: PROD stable_prod_grad: false }',
+                         [(2, 5, 4, 5)] * 3),
+    'sum of four': ('type: "Eltwise"', [(2, 5, 40, 51)] * 4),
+    'difference': ('type: "Eltwise" eltwise_param { coeff: 1 coeff: -1 }', [(2, 5, 4, 5)] * 2),
+    **{f'inner product {name}': (f'type: "InnerProduct" inner_product_param {{ num_output: 37 {options} weight_filler '
+                                 '{ type: "gaussian" std: 0.1 } bias_filler { type: "gaussian" std: 1 } }', [shape])
+       for name, options, shape in (('one', '', (1, 30, 7, 7)), ('some', '', (3, 70)), ('many', '', (50, 70)),
+                                    ('unbiased', 'bias_term: false', (2, 1200)), ('axis', 'axis: 2', (1, 3, 50)),
+                                    ('transposed', 'transpose: true', (2, 70)))},
 }
 
 
-def make(layer, shapes):
+def make(layer, shapes, phase='TRAIN'):
     """A net of one layer over inputs of the given shapes, with random weights from a fixed seed."""
     caffe.set_random_seed(7)
-    return net_of(text_of(layer, shapes))
+    return net_of(text_of(layer, shapes), phase)
 
 
 def text_of(layer, shapes):
@@ -92,17 +160,18 @@ def text_of(layer, shapes):
            f'{" ".join(f"""top: "y{i}" """ for i in range(tops))} {layer} }}'
 
 
-def net_of(text):
-    """The net of a prototxt's text, in the TRAIN phase."""
+def net_of(text, phase='TRAIN'):
+    """The net of a prototxt's text."""
     with tempfile.NamedTemporaryFile('w', suffix='.prototxt') as file:
         file.write(text)
         file.flush()
-        return caffe.Net(file.name, caffe.TRAIN)
+        return caffe.Net(file.name, getattr(caffe, phase))
 
 
 def pass_through(net, seed=0):
     """Forward and backward with random numbers; every array that comes out."""
     rng = np.random.default_rng(seed)
+    caffe.set_random_seed(seed)     # what is dropped
     bottoms = [name for name in net.blobs if name.startswith('x')]
     tops = [name for name in net.blobs if name.startswith('y')]
     for name in bottoms:

@@ -8,6 +8,12 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__aarch64__)
+#include <arm_neon.h>
+#else
+#include <immintrin.h>
+#endif
+
 #if defined(__AVX512F__)
 #define ACCEL_ISA avx512
 #define ACCEL_ISA_NAME "AVX-512"
@@ -69,6 +75,58 @@ static inline vec load(const float* p) { return *reinterpret_cast<const unaligne
 static inline void store(float* p, vec v) { *reinterpret_cast<unaligned_vec*>(p) = v; }
 static inline vec broadcast(float x) { return x - vec{}; }
 static inline vec max(vec a, vec b) { return a > b ? a : b; }
+
+// The first n < W floats at p, and zeros; and back. Nothing behind them is touched.
+static inline vec load_part(const float* p, ptrdiff_t n) {
+#if defined(__AVX512F__)
+  return (vec)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1), p);
+#elif defined(__AVX2__)
+  const index lane = {0, 1, 2, 3, 4, 5, 6, 7};
+  return (vec)_mm256_maskload_ps(p, (__m256i)(lane < static_cast<int>(n)));
+#else
+  return vec{n > 0 ? p[0] : 0, n > 1 ? p[1] : 0, n > 2 ? p[2] : 0, 0};
+#endif
+}
+
+static inline void store_part(float* p, vec v, ptrdiff_t n) {
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1), (__m512)v);
+#elif defined(__AVX2__)
+  const index lane = {0, 1, 2, 3, 4, 5, 6, 7};
+  _mm256_maskstore_ps(p, (__m256i)(lane < static_cast<int>(n)), (__m256)v);
+#else
+  for (ptrdiff_t i = 0; i < n; ++i) p[i] = v[i];
+#endif
+}
+
+static inline vec sqrt(vec v) {
+#if defined(__AVX512F__)
+  return (vec)_mm512_sqrt_ps((__m512)v);
+#elif defined(__AVX2__)
+  return (vec)_mm256_sqrt_ps((__m256)v);
+#elif defined(__aarch64__)
+  return (vec)vsqrtq_f32((float32x4_t)v);
+#else
+  return (vec)_mm_sqrt_ps((__m128)v);
+#endif
+}
+
+// The sum of the elements, in pairs.
+static inline float add_up(vec v) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_add_ps((__m512)v);
+#elif defined(__aarch64__)
+  return vaddvq_f32((float32x4_t)v);
+#else
+#if defined(__AVX2__)
+  const __m128 half = _mm_add_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
+#else
+  const __m128 half = (__m128)v;
+#endif
+  const __m128 pair = _mm_add_ps(half, _mm_movehl_ps(half, half));
+  return _mm_cvtss_f32(_mm_add_ss(pair, _mm_shuffle_ps(pair, pair, 1)));
+#endif
+}
 
 // Of the 2 W floats a|b: every other one; or the lower or upper halves of a and b, alternating.
 #if defined(__AVX2__) && !defined(__AVX512F__)

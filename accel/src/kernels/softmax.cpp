@@ -1,32 +1,10 @@
 // Softmax over the channels of each pixel.
-#include "../parallel.h"
+#include "exp.h"
+#include "rows.h"
 #include "table.h"
 
 namespace accel {
 namespace ACCEL_ISA {
-namespace {
-
-// exp(x) for x <= 0 to 2 units in the last place: 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2] (Cephes' coefficients).
-inline vec exp_negative(vec x) {
-  const vec lowest = broadcast(-87.f);
-  const auto tiny = x < lowest;
-  x = tiny ? lowest : x;
-  const vec magic = broadcast(12582912.f);  // 1.5 x 2^23: adding it rounds to an integer
-  const vec shifted = x * 1.44269504f + magic;
-  const vec n = shifted - magic;
-  x = x - n * 0.693359375f + n * 2.12194440e-4f;
-  vec p = broadcast(1.9875691500e-4f);
-  p = p * x + 1.3981999507e-3f;
-  p = p * x + 8.3334519073e-3f;
-  p = p * x + 4.1665795894e-2f;
-  p = p * x + 1.6666665459e-1f;
-  p = p * x + 5.0000001201e-1f;
-  p = p * x * x + x + 1.f;
-  const index exponent = (((index)shifted - (index)magic) + 127) << 23;
-  return tiny ? vec{} : p * (vec)exponent;
-}
-
-}  // namespace
 
 void softmax(int images, int channels, int pixels, const float* bottom, float* top) {
   constexpr int SPAN = 16 * W;  // pixels at a time: all their channels stay in the first level cache
@@ -55,6 +33,35 @@ void softmax(int images, int channels, int pixels, const float* bottom, float* t
     for (int c = 0; c < channels; ++c) {
       float* out = top + start + static_cast<ptrdiff_t>(c) * pixels;
       for (int j = 0; j < length; ++j) out[j] /= total[j];
+    }
+  });
+}
+
+void softmax_backward(int images, int channels, int pixels, const float* top, const float* top_diff,
+                      float* bottom_diff) {
+  if (pixels == 1) {
+    return each(images, 2 * channels, [=](int n) {
+      const ptrdiff_t row = static_cast<ptrdiff_t>(n) * channels;
+      double dot = 0;
+      total<1>(channels, &dot, [](vec* sums, vec d, vec y) { sums[0] += d * y; }, top_diff + row, top + row);
+      const float product = static_cast<float>(dot);
+      map(channels, bottom_diff + row, [=](vec d, vec y) { return (d - product) * y; }, top_diff + row, top + row);
+    });
+  }
+  constexpr int SPAN = 16 * W;
+  const int spans = ceil_div(pixels, SPAN);
+  each(images * spans, static_cast<ptrdiff_t>(channels) * SPAN, [=](int task) {
+    const int first = task % spans * SPAN, length = min(SPAN, pixels - first);
+    const ptrdiff_t start = static_cast<ptrdiff_t>(task / spans) * channels * pixels + first;
+    float dots[SPAN] = {};
+    for (int c = 0; c < channels; ++c) {
+      const ptrdiff_t row = start + static_cast<ptrdiff_t>(c) * pixels;
+      map(length, dots, [](vec dot, vec d, vec y) { return dot + d * y; }, dots, top_diff + row, top + row);
+    }
+    for (int c = 0; c < channels; ++c) {
+      const ptrdiff_t row = start + static_cast<ptrdiff_t>(c) * pixels;
+      map(length, bottom_diff + row, [](vec dot, vec d, vec y) { return (d - dot) * y; }, dots, top_diff + row,
+          top + row);
     }
   });
 }

@@ -7,14 +7,28 @@
 
 #include "../kernels.h"
 #include "blobs.h"
+#include "caffe/layers/batch_norm_layer.hpp"
+#include "caffe/layers/bias_layer.hpp"
+#include "caffe/layers/clip_layer.hpp"
+#include "caffe/layers/concat_layer.hpp"
 #include "caffe/layers/conv_layer.hpp"
 #include "caffe/layers/crop_layer.hpp"
 #include "caffe/layers/deconv_layer.hpp"
+#include "caffe/layers/dropout_layer.hpp"
 #include "caffe/layers/eltwise_layer.hpp"
+#include "caffe/layers/inner_product_layer.hpp"
+#include "caffe/layers/lrn_layer.hpp"
 #include "caffe/layers/pooling_layer.hpp"
+#include "caffe/layers/power_layer.hpp"
+#include "caffe/layers/prelu_layer.hpp"
 #include "caffe/layers/relu_layer.hpp"
+#include "caffe/layers/scale_layer.hpp"
+#include "caffe/layers/sigmoid_layer.hpp"
+#include "caffe/layers/slice_layer.hpp"
 #include "caffe/layers/softmax_layer.hpp"
 #include "caffe/layers/softmax_loss_layer.hpp"
+#include "caffe/layers/split_layer.hpp"
+#include "caffe/layers/swish_layer.hpp"
 #include "caffe/sgd_solvers.hpp"
 #include "planar.h"
 
@@ -74,13 +88,64 @@ class ReLU : public caffe::ReLULayer<float> {
   ACCEL_LAYER(ReLU, caffe::ReLULayer<float>)
 };
 
-// Max pooling without a second top.
+class PReLU : public caffe::PReLULayer<float> {
+  ACCEL_LAYER(PReLU, caffe::PReLULayer<float>)
+};
+
+class Clip : public caffe::ClipLayer<float> {
+  ACCEL_LAYER(Clip, caffe::ClipLayer<float>)
+};
+
+class Sigmoid : public caffe::SigmoidLayer<float> {
+  ACCEL_LAYER(Sigmoid, caffe::SigmoidLayer<float>)
+};
+
+class Swish : public caffe::SwishLayer<float> {
+  ACCEL_LAYER(Swish, caffe::SwishLayer<float>)
+};
+
+class Power : public caffe::PowerLayer<float> {
+  ACCEL_LAYER(Power, caffe::PowerLayer<float>)
+};
+
+class Dropout : public caffe::DropoutLayer<float> {
+  ACCEL_LAYER(Dropout, caffe::DropoutLayer<float>)
+};
+
+class BatchNorm : public caffe::BatchNormLayer<float> {
+  ACCEL_LAYER(BatchNorm, caffe::BatchNormLayer<float>)
+};
+
+class Scale : public caffe::ScaleLayer<float> {
+  ACCEL_LAYER(Scale, caffe::ScaleLayer<float>)
+};
+
+class Bias : public caffe::BiasLayer<float> {
+  ACCEL_LAYER(Bias, caffe::BiasLayer<float>)
+
+ private:
+  struct Sizes { int outer, biases, inner; };
+  Sizes sizes(const Blobs& bottom) const;
+};
+
+// Averages, and maxima without a second top.
 class Pooling : public caffe::PoolingLayer<float> {
   ACCEL_LAYER(Pooling, caffe::PoolingLayer<float>)
 
  private:
-  bool max_with_one_top(const Blobs& top) const;
+  bool covered(const Blobs& top) const;
+  bool averages() const;
+  bool keeps_winners() const;
   Pool shape() const;
+};
+
+// Across channels.
+class LRN : public caffe::LRNLayer<float> {
+  ACCEL_LAYER(LRN, caffe::LRNLayer<float>)
+
+ private:
+  bool across_channels() const;
+  Lrn constants() const;
 };
 
 // Crops of 4-D blobs.
@@ -88,12 +153,30 @@ class Crop : public caffe::CropLayer<float> {
   ACCEL_LAYER(Crop, caffe::CropLayer<float>)
 };
 
-// Weighted sums, forward.
+class Concat : public caffe::ConcatLayer<float> {
+  ACCEL_LAYER(Concat, caffe::ConcatLayer<float>)
+};
+
+class Slice : public caffe::SliceLayer<float> {
+  ACCEL_LAYER(Slice, caffe::SliceLayer<float>)
+};
+
+class Split : public caffe::SplitLayer<float> {
+  ACCEL_LAYER(Split, caffe::SplitLayer<float>)
+};
+
 class Eltwise : public caffe::EltwiseLayer<float> {
   ACCEL_LAYER(Eltwise, caffe::EltwiseLayer<float>)
 };
 
-// Forward.
+// Of a few rows.
+class InnerProduct : public caffe::InnerProductLayer<float> {
+  ACCEL_LAYER(InnerProduct, caffe::InnerProductLayer<float>)
+
+ private:
+  bool few() const;
+};
+
 class Softmax : public caffe::SoftmaxLayer<float> {
   ACCEL_LAYER(Softmax, caffe::SoftmaxLayer<float>)
 };

@@ -44,6 +44,13 @@ const std::map<std::string, Layers::Creator> kLayers = {
     {"ReLU", make<accel::ReLU>},               {"Pooling", make<accel::Pooling>},
     {"Crop", make<accel::Crop>},               {"Eltwise", make<accel::Eltwise>},
     {"Softmax", make<accel::Softmax>},         {"SoftmaxWithLoss", make<accel::SoftmaxWithLoss>},
+    {"BatchNorm", make<accel::BatchNorm>},     {"Scale", make<accel::Scale>},
+    {"Bias", make<accel::Bias>},               {"PReLU", make<accel::PReLU>},
+    {"Clip", make<accel::Clip>},               {"Sigmoid", make<accel::Sigmoid>},
+    {"Swish", make<accel::Swish>},             {"Power", make<accel::Power>},
+    {"Dropout", make<accel::Dropout>},         {"LRN", make<accel::LRN>},
+    {"Concat", make<accel::Concat>},           {"Slice", make<accel::Slice>},
+    {"Split", make<accel::Split>},             {"InnerProduct", make<accel::InnerProduct>},
 };
 // The same for layers of a plan, and those that do nothing there but what a convolution before them can do.
 const std::map<std::string, Layers::Creator> kPlanned = {

@@ -1,4 +1,4 @@
-// Softmax, forward.
+// Softmax.
 #include "layers.h"
 
 namespace accel {
@@ -9,7 +9,9 @@ void Softmax::Forward_cpu(const Blobs& bottom, const Blobs& top) {
 }
 
 void Softmax::Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down, const Blobs& bottom) {
-  caffe::SoftmaxLayer<float>::Backward_cpu(top, propagate_down, bottom);
+  if (propagate_down[0])
+    kernels()->softmax_backward(outer_num_, top[0]->shape(softmax_axis_), inner_num_, top[0]->cpu_data(),
+                                top[0]->cpu_diff(), bottom[0]->mutable_cpu_diff());
 }
 
 }  // namespace accel
