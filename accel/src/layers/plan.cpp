@@ -11,14 +11,6 @@ namespace {
 
 constexpr int ALWAYS = INT_MAX;
 
-// Types whose tops never share the memory of a bottom, unless they are the same blob.
-bool copies(const caffe::LayerParameter& param) {
-  static const std::set<std::string> types = {"Convolution", "Deconvolution", "Pooling", "Eltwise", "Crop", "ReLU",
-                                              "BatchNorm", "Scale", "Clip", "Softmax", "LRN", "InnerProduct", "PReLU",
-                                              "Power", "Sigmoid", "Swish"};
-  return types.count(param.type()) || (param.type() == "Concat" && param.bottom_size() > 1);
-}
-
 bool joins_channels(const caffe::LayerParameter& param) {
   return param.type() == "Concat" && param.bottom_size() > 1 && param.concat_param().axis() == 1 &&
          !param.concat_param().has_concat_dim();
@@ -79,7 +71,7 @@ void Plan::find_readers() {
       if (in < 0) continue;
       int& last = values_[values_[in].root].last;
       last = std::max(last, i);
-      if (!copies(steps_[i].param))
+      if (!steps_[i].layer)   // may share a bottom's memory with its tops
         for (const int out : steps_[i].out) last = std::max(last, values_[values_[out].root].last);
     }
 }

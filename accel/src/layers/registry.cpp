@@ -4,11 +4,6 @@
 #include <string>
 
 #include "caffe/layer_factory.hpp"
-#include "caffe/layers/batch_norm_layer.hpp"
-#include "caffe/layers/clip_layer.hpp"
-#include "caffe/layers/concat_layer.hpp"
-#include "caffe/layers/dropout_layer.hpp"
-#include "caffe/layers/scale_layer.hpp"
 #include "caffe/solver_factory.hpp"
 #include "../parallel.h"
 #include "plan.h"
@@ -37,36 +32,27 @@ boost::shared_ptr<caffe::Layer<float> > make_noted(const caffe::LayerParameter& 
   return before_plan[param.type()](param);
 }
 
+boost::shared_ptr<caffe::Layer<float> > make_concat(const caffe::LayerParameter& param) {
+  return (param.bottom_size() > 1 ? make_planned<accel::Planned<accel::Concat> > : make_noted)(param);
+}
+
 caffe::Solver<float>* make_sgd(const caffe::SolverParameter& param) { return new accel::SGD(param); }
 
+// Layers that write their tops in memory of their own, or in place.
+#define ACCEL_WRITERS(f)                                                                                           \
+  f(Deconvolution) f(ReLU) f(Pooling) f(Crop) f(Eltwise) f(Softmax) f(BatchNorm) f(Scale) f(Bias) f(PReLU) f(Clip) \
+  f(Sigmoid) f(Swish) f(Power) f(Dropout) f(LRN) f(InnerProduct)
+
+#define ACCEL_MADE(Name) {#Name, make<accel::Name>},
+#define ACCEL_PLANNED(Name) {#Name, make_planned<accel::Planned<accel::Name> >},
+
 const std::map<std::string, Layers::Creator> kLayers = {
-    {"Convolution", make<accel::Convolution>}, {"Deconvolution", make<accel::Deconvolution>},
-    {"ReLU", make<accel::ReLU>},               {"Pooling", make<accel::Pooling>},
-    {"Crop", make<accel::Crop>},               {"Eltwise", make<accel::Eltwise>},
-    {"Softmax", make<accel::Softmax>},         {"SoftmaxWithLoss", make<accel::SoftmaxWithLoss>},
-    {"BatchNorm", make<accel::BatchNorm>},     {"Scale", make<accel::Scale>},
-    {"Bias", make<accel::Bias>},               {"PReLU", make<accel::PReLU>},
-    {"Clip", make<accel::Clip>},               {"Sigmoid", make<accel::Sigmoid>},
-    {"Swish", make<accel::Swish>},             {"Power", make<accel::Power>},
-    {"Dropout", make<accel::Dropout>},         {"LRN", make<accel::LRN>},
-    {"Concat", make<accel::Concat>},           {"Slice", make<accel::Slice>},
-    {"Split", make<accel::Split>},             {"InnerProduct", make<accel::InnerProduct>},
-};
-// The same for layers of a plan, and those that do nothing there but what a convolution before them can do.
+    ACCEL_WRITERS(ACCEL_MADE) ACCEL_MADE(Convolution) ACCEL_MADE(SoftmaxWithLoss) ACCEL_MADE(Concat) ACCEL_MADE(Slice)
+    ACCEL_MADE(Split)};
+
+// Those that ask a plan before they compute. All others, and those that share memory, it knows by name.
 const std::map<std::string, Layers::Creator> kPlanned = {
-    {"Convolution", make_planned<accel::PlannedConvolution>},
-    {"Deconvolution", make_planned<accel::Planned<accel::Deconvolution> >},
-    {"ReLU", make_planned<accel::Planned<accel::ReLU> >},
-    {"Pooling", make_planned<accel::Planned<accel::Pooling> >},
-    {"Crop", make_planned<accel::Planned<accel::Crop> >},
-    {"Eltwise", make_planned<accel::Planned<accel::Eltwise> >},
-    {"Softmax", make_planned<accel::Planned<accel::Softmax> >},
-    {"BatchNorm", make_planned<accel::Planned<caffe::BatchNormLayer<float> > >},
-    {"Scale", make_planned<accel::Planned<caffe::ScaleLayer<float> > >},
-    {"Clip", make_planned<accel::Planned<caffe::ClipLayer<float> > >},
-    {"Concat", make_planned<accel::Planned<caffe::ConcatLayer<float> > >},
-    {"Dropout", make_planned<accel::Planned<caffe::DropoutLayer<float> > >},
-};
+    ACCEL_WRITERS(ACCEL_PLANNED) {"Convolution", make_planned<accel::PlannedConvolution>}, {"Concat", make_concat}};
 std::map<std::string, Layers::Creator> caffes_layers;
 Solvers::Creator caffes_sgd;
 
