@@ -20,6 +20,11 @@ Report = dict[str, Any]         # the JSON line that a process prints
 Job = TypeVar('Job')
 
 
+def cache() -> Path:
+    """The folder where what takes long to make is kept."""
+    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'fcn-caffe'
+
+
 def environment(name: str = 'bench', packages: Sequence[str] = PACKAGES) -> Path | None:
     """Make a Python environment for the other engines in the cache folder, unless it is there.
 
@@ -35,7 +40,7 @@ def environment(name: str = 'bench', packages: Sequence[str] = PACKAGES) -> Path
     Path or None
         Its Python; None, with the reason said, where it cannot be made.
     """
-    folder = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'fcn-caffe' / name
+    folder = cache() / name
     python, stamp = folder / 'bin/python', folder / 'packages.json'
     if stamp.is_file() and json.loads(stamp.read_text()) == list(packages):
         return python
