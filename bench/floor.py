@@ -2,15 +2,17 @@
 
     forward   multiply-adds of every convolution and inner product, summed directly
     step      the same, once more for each gradient: to the weights that learn, and to bottoms that come of such weights
-    bytes     float32: all weights are read once, and every blob is written once and read once; a layer in place and
-              what only an engine keeps in between move nothing
+    bytes     float32: all weights are read once, and every blob is written once and read once; what a layer that
+              treats each number on its own reads is no blob of its own, in place or not
 
 A seconds' figure over them says how near an engine is to what the machine can do. Winograd's form needs fewer products
 than are counted here, and an engine that sees that an upsampling is channel by channel needs a fraction of its.
 """
 import math
+from collections import Counter
 from typing import Any, NamedTuple
 
+from surgery.layers import layer_type
 from surgery.shapes import infer
 
 FLOAT = 4       # bytes
@@ -54,7 +56,8 @@ def multiply_adds(layer: Any, bottom: tuple[int, ...], top: tuple[int, ...], par
     if layer.type == 'Deconvolution':       # a number of its bottom goes into as many products as its input has weights
         return math.prod(bottom) * math.prod(params[0][1:])
     if layer.type == 'InnerProduct':
-        return math.prod(top) // layer.inner_product_param.num_output * math.prod(params[0])
+        outputs: int = layer.inner_product_param.num_output
+        return math.prod(top) // outputs * math.prod(params[0])
     return 0
 
 
@@ -83,7 +86,11 @@ def work(net: Any) -> Work:
         if learns or learned.intersection(layer.bottom):
             learned.update(layer.top)
         weights += sum(map(math.prod, params))
-    read = {name for layer in net.layer for name in layer.bottom}
+    in_place = Counter(layer.top[0] for layer in net.layer if layer.top[0] in layer.bottom)
+    read = Counter(name for layer in net.layer for name in layer.bottom)
+    fused = {layer.bottom[0] for layer in net.layer if layer_type(layer.type).elementwise
+             and layer.bottom[0] != layer.top[0] and read[layer.bottom[0]] == 1 + in_place[layer.bottom[0]]}
     inputs = {name for layer in net.layer if layer.type == 'Input' for name in layer.top}
-    moved = sum(math.prod(shape) * ((name not in inputs) + (name in read)) for name, shape in shapes.blobs.items())
+    moved = sum(math.prod(shape) * ((name not in inputs) + (name in read)) for name, shape in shapes.blobs.items()
+                if name not in fused)
     return Work(forward, upsampling, step, FLOAT * weights, FLOAT * moved)

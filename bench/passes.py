@@ -8,7 +8,7 @@ from pathlib import Path
 FEWEST = 2      # passes after the first
 
 
-def timed(run: Callable[[], object], finish: Callable[[], None], runs: int, seconds: float) -> dict[str, float]:
+def timed(run: Callable[[], object], finish: Callable[[], object], runs: int, seconds: float) -> dict[str, float]:
     """Time passes: the first one, in which engines settle, and those after it.
 
     Parameters

@@ -150,7 +150,7 @@ def image(args: argparse.Namespace) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((1, 3, args.size, args.size), dtype=np.float32) * 50
 
 
-def step(args: argparse.Namespace) -> tuple[Any, Callable[[], float]]:
+def step(args: argparse.Namespace) -> tuple[Any, Callable[[], Any]]:
     """The net, and a function that takes a training step in PyTorch and gives the loss."""
     import torch
     from torch.nn import functional as F
@@ -170,7 +170,7 @@ def step(args: argparse.Namespace) -> tuple[Any, Callable[[], float]]:
     return net, run
 
 
-def checked(net: Any, run: Callable[[], float]) -> dict[str, float]:
+def checked(net: Any, run: Callable[[], Any]) -> dict[str, float]:
     """The loss of a step without dropout, and the length of the gradient of the first convolution."""
     from torch import nn
     for module in net.modules():
@@ -209,11 +209,7 @@ def main() -> None:
     parser.add_argument('--tf32', action='store_true')
     args = parser.parse_args()
     finish, used_mb = card(args.tf32) if args.device == 'cuda' else (lambda: None, lambda: 0)
-    run: Callable[[], Any]
-    if args.what == 'forward':
-        run = forward(args)
-    else:
-        net, run = step(args)
+    net, run = (None, forward(args)) if args.what == 'forward' else step(args)
     found = checked(net, run) if args.what == 'check' else timed(run, finish, args.runs, args.seconds)
     peak = peak_mb()
     if args.scores:
