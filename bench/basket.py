@@ -12,7 +12,7 @@ has the statistics of the very image that is timed, score layers are scaled so t
 
 Each net's folder has deploy.prototxt, train.prototxt (with the loss summed over the pixels, BatchNorm by the
 statistics of the batch), weights.caffemodel, image.npy, and for other engines model.onnx and the torch module torch/,
-as `surgery export` writes them; net.json says what it was made of.
+as `surgery export` writes them; basket.json says what it was made of, net.json how photographs are prepared.
 """
 import hashlib
 import json
@@ -29,6 +29,7 @@ from bench import state_dicts
 from bench.floor import Work, work
 from bench.processes import cache
 from bench.state_dicts import State
+from data_layers import dataset_type
 from nets import alexnet, googlenet, vgg16
 from solvers.instance import instantiate
 from surgery import convolutionalize, import_model, prepare, read_net, read_weights, write_prototxt, write_weights
@@ -42,8 +43,9 @@ from surgery.safetensors import write_safetensors
 from surgery.shapes import infer
 
 SIZE, STRIDE, CLASSES = 500, 8, 21
+MEAN = (104.0, 117.0, 123.0)
 DEPLOY, TRAIN, WEIGHTS, IMAGE, ONNX, TORCH, FACTS = ('deploy.prototxt', 'train.prototxt', 'weights.caffemodel',
-                                                     'image.npy', 'model.onnx', 'torch', 'net.json')
+                                                     'image.npy', 'model.onnx', 'torch', 'basket.json')
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ('surgery/**/*.py', 'nets/*.py', 'bench/basket.py', 'bench/state_dicts.py')
 
@@ -103,7 +105,7 @@ def make(name: str, folder: Path, size: int = SIZE, divide: int = 1, digest: str
     divide : int
         Channels of all layers are divided by it.
     digest : str
-        Goes into `net.json`.
+        Goes into `basket.json`.
     """
     rng = np.random.default_rng(0)
     net, weights, facts = segmenter(name, size, divide, rng)
@@ -117,7 +119,8 @@ def make(name: str, folder: Path, size: int = SIZE, divide: int = 1, digest: str
         source = open_net(place / DEPLOY, None, place / WEIGHTS)
         FORMATS['onnx'].write(source, place / ONNX)
         (place / TORCH).mkdir()
-        FORMATS['torch'].write(source._replace(preparation=Preparation()), place / TORCH)
+        FORMATS['torch'].write(source, place / TORCH)
+        Preparation(MEAN, classes=dataset_type('voc').classes['label']).write(place)
         files.write_json(place / FACTS, {'title': NETS[name].title, 'digest': digest, 'size': size, **facts,
                                          'work': work(net)._asdict()})
 
@@ -209,7 +212,9 @@ def fit(net: Any, weights: Weights, image: np.ndarray, scores: Sequence[str]) ->
     live.forward()
     for layer in once.layer:
         if layer.type == 'BatchNorm':
-            weights[layer.name] = [blob.data.copy() for blob in live.params[layer.name]]
+            mean, variance, factor = (blob.data.copy() for blob in live.params[layer.name])
+            count = live.blobs[layer.top[0]].data[:, 0].size
+            weights[layer.name] = [mean, variance * np.float32((count - 1) / count), factor]    # the batch's own
     for name in scores:
         deviation = float(live.blobs[name].data.std())
         weights[name] = [blob / np.float32(deviation) for blob in weights[name]]

@@ -25,11 +25,11 @@ Row = dict[str, Any]
 
 
 @contextmanager
-def spinning(count: int) -> Iterator[None]:
-    """Have processes count for the time of the block."""
+def spinning(count: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Have processes count for the time of the block, which is given them."""
     processes = [subprocess.Popen([sys.executable, '-c', COUNTING], stdin=subprocess.DEVNULL) for _ in range(count)]
     try:
-        yield
+        yield processes
     finally:
         for process in processes:
             process.kill()
