@@ -11,8 +11,8 @@ caffe = pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 
 import accel  # noqa: E402
 import cli  # noqa: E402
-from bench import basket, busy, engines, floor, folder, passes, state_dicts, threads  # noqa: E402
 from bench import __main__ as bench  # noqa: E402
+from bench import basket, busy, engines, floor, folder, passes, state_dicts, threads  # noqa: E402
 from bench import table as tables  # noqa: E402
 from bench.engines import Job, Settings  # noqa: E402
 from bench.processes import ask, rounds  # noqa: E402
@@ -128,8 +128,8 @@ def test_our_process_takes_steps(made):
     name, place = made
     if name != 'squeezenet':
         pytest.skip('one net is enough: the others differ in their files alone')
-    report = ask('ours', [sys.executable, '-m', 'bench.ours', 'step', '--net', str(place), '--size', str(SIZE), '--runs',
-                          '1', '--threads', '1'], {'FCN_ACCEL': '1'})
+    report = ask('ours', [sys.executable, '-m', 'bench.ours', 'step', '--net', str(place), '--size', str(SIZE),
+                          '--runs', '1', '--threads', '1'], {'FCN_ACCEL': '1'})
     assert report['engine'] == 'ours' and report['passes'] == 1 and report['first_s'] > 0
 
 
