@@ -40,7 +40,7 @@ from solvers.weights import runs_folder
 
 OTHER_SIZES = (250, 1000)
 WHAT = ('forward', 'step')
-SECONDS, QUICK_SECONDS = 3.0, 1.0
+RUNS, SECONDS, QUICK_SECONDS = 20, 2.0, 1.0
 
 
 def machine() -> dict[str, Any]:
@@ -159,7 +159,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
                         help='instruction sets that our layers are held to (default: the best; where that is AVX-512, '
                         'AVX2 too)')
     parser.add_argument('--rounds', type=int, default=3, help='times every engine is run (default 3)')
-    parser.add_argument('--runs', type=int, default=6, help='passes that a process times after its first (default 6)')
+    parser.add_argument('--runs', type=int, default=RUNS,
+                        help='passes that a process times after its first (default %(default)s)')
     parser.add_argument('--seconds', type=float, default=SECONDS, help='after which no other pass of a process begins, '
                         'but for the second (default %(default)g)')
     parser.add_argument('--threads', type=int, default=2, help='threads of every engine (default 2)')

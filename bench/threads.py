@@ -56,8 +56,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--threads', nargs='+', type=int, metavar='N', default=counts(len(os.sched_getaffinity(0))),
                         help='numbers of threads (default: %(default)s)')
     parser.add_argument('--rounds', type=int, default=3, help='default: %(default)s')
-    parser.add_argument('--runs', type=int, default=6, help='passes after a process\'s first (default: %(default)s)')
-    parser.add_argument('--seconds', type=float, default=3.0, help='after which no other pass begins '
+    parser.add_argument('--runs', type=int, default=20, help='passes after a process\'s first (default: %(default)s)')
+    parser.add_argument('--seconds', type=float, default=2.0, help='after which no other pass begins '
                                                                    '(default: %(default)s)')
     args = parser.parse_args(argv)
     if min(args.rounds, args.runs, *args.threads) < 1:
