@@ -1,162 +1,199 @@
-"""Time FCN-8s here, in Caffe alone and in other engines, in alternation: python -m bench   (make bench)
+"""Time nets here, in Caffe alone and in other engines, in alternation: python -m bench   (make bench)
+
+    python -m bench                                     everything; some 25 minutes on two cores
+    python -m bench --nets resnet50 mobilenetv2         these alone; what runs/bench has of others stays there
+    python -m bench --only forward --quick              a rough figure of each net, forward
+    python -m bench --isa avx2                          our layers held to AVX2
+    python -m bench --busy                              forward beside two other busy processes on the same cores
+
+The nets are FCN-8s at full width and the basket of `python -m bench.basket`: seven trunks with FCN's head, at 500x500
+pixels. They run in our layers, in Caffe's own (in the first round alone), in ONNX Runtime and OpenVINO from our ONNX
+export, and in PyTorch from our exported module; a training step in ours, Caffe and PyTorch. Where the processor has
+AVX-512, our layers are measured with it and held to AVX2.
 
 Each round runs every engine once, each in a process of its own, so that what else the machine does falls on all alike;
-the figures are medians over rounds of the medians of each process. Writes runs/bench/bench.json and table.txt.
+the figures are medians over rounds of the medians of each process. Engines that compute something else than Caffe are
+named and left out. After every net, runs/bench/bench.json and table.txt are written.
 
 The other engines live in an environment of their own in the cache folder, made on the first call. Those that can't be
 had are named and left out.
 """
 import argparse
+import json
 import os
 import platform
-import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import cli
 import files
-from bench.processes import PEERS, Command, Report, ask, environment, rounds
+from bench import basket, busy
+from bench.engines import CAFFE, FCN8S, OURS, TITLES, Agreement, Job, Settings, peers
+from bench.floor import Work, work
+from bench.ours import net_parameter
+from bench.processes import Report, environment, rounds
+from bench.table import SIZE, Row, best_peer, goals, key, summarise, table
 from report.timing import processor
 from solvers.weights import runs_folder
 
-PEER_NAMES = {'torch': 'PyTorch', 'ort': 'ONNX Runtime', 'openvino': 'OpenVINO'}
-NAMES = {'ours': 'ours', 'caffe': 'Caffe', **PEER_NAMES}
-SIZES = (250, 500, 1000)
-GOALS = (
-    # what, engine or None for the best peer, figure, at most this share of theirs
-    ('forward', None, 'seconds', 0.75), ('forward', 'caffe', 'seconds', 0.45), ('forward', None, 'peak_mb', 1.0),
-    ('step', 'torch', 'seconds', 0.5), ('step', 'caffe', 'seconds', 0.5), ('step', 'torch', 'peak_mb', 1.0),
-)
-Job = tuple[str, str, int]      # engine, what, size in pixels
-Row = dict[str, Any]            # of the table, see `summarise`
-
-
-def command(job: Job, python: Path | None, args: argparse.Namespace) -> Command:
-    """Command line and environment that time a job in a new process; `python` is that of the other engines."""
-    engine, what, size = job
-    options = ['--size', str(size), '--threads', str(args.threads), '--runs', str(args.runs)]
-    if engine in PEER_NAMES:
-        return [str(python), str(PEERS), what, '--engine', engine, *options], {}
-    return [sys.executable, '-m', 'bench.ours', what, *options], {'FCN_ACCEL': '1' if engine == 'ours' else '0'}
-
-
-def measure(job: Job, python: Path | None, args: argparse.Namespace) -> Report | None:
-    """What one process reports on a job, or None with the reason said."""
-    engine, what, size = job
-    line, extra = command(job, python, args)
-    threads = {name: str(args.threads) for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS')}
-    report = ask(f'{NAMES[engine]}, {what} at {size}', line, {**threads, **extra})
-    if report and engine == 'ours' and report['engine'] != 'ours':
-        raise cli.BadInput(f'nothing to compare: nets run on {report["layers"]}')
-    return report
-
-
-def summarise(reports: Mapping[Job, Sequence[Report]]) -> list[Row]:
-    """One row for each job: medians over rounds, the largest peak, and the spread of the rounds.
-
-    Parameters
-    ----------
-    reports : mapping
-        Job -> what its processes reported.
-
-    Returns
-    -------
-    list of dict
-        `engine`, `what`, `size` (pixels), `seconds`, `fastest`, `slowest` and `first` (seconds), `peak_mb`.
-    """
-    return [{'engine': engine, 'what': what, 'size': size,
-             'seconds': round(statistics.median(r['median_s'] for r in found), 3),
-             'fastest': min(r['min_s'] for r in found), 'slowest': max(r['median_s'] for r in found),
-             'first': round(statistics.median(r['first_s'] for r in found), 3),
-             'peak_mb': max(r['peak_mb'] for r in found)}
-            for (engine, what, size), found in reports.items()]
-
-
-def row_of(rows: Sequence[Row], engine: str, what: str, size: int) -> Row | None:
-    """The row of a job, or None."""
-    return next((row for row in rows if (row['engine'], row['what'], row['size']) == (engine, what, size)), None)
-
-
-def best_peer(rows: Sequence[Row], what: str, size: int, figure: str = 'seconds') -> Row | None:
-    """The row of the peer with the smallest `figure`, or None."""
-    peers = [row for row in rows if row['engine'] in PEER_NAMES and (row['what'], row['size']) == (what, size)]
-    return min(peers, key=lambda row: row[figure], default=None)
-
-
-def goals(rows: Sequence[Row], size: int = 500) -> list[dict[str, Any]]:
-    """Whether `GOALS` are met at a size in pixels, with the ratios that were measured.
-
-    Returns
-    -------
-    list of dict
-        `what`, `figure`, `beside` (whom), `ratio`, `at_most`, `met`.
-    """
-    found = []
-    for what, engine, figure, most in GOALS:
-        ours = row_of(rows, 'ours', what, size)
-        other = row_of(rows, engine, what, size) if engine else best_peer(rows, what, size, figure)
-        if ours and other:
-            ratio = round(ours[figure] / other[figure], 3)
-            found.append({'what': what, 'figure': figure, 'beside': NAMES[other['engine']], 'ratio': ratio,
-                          'at_most': most, 'met': ratio <= most})
-    return found
-
-
-def table(rows: Sequence[Row], goals: Sequence[Mapping[str, Any]]) -> str:
-    """Rows and goals as text; the column `ratio` is our seconds over the row's."""
-    lines = [f'{"":14}{"":9}{"size":>5}{"seconds":>9}{"ratio":>9}{"first":>8}{"peak MB":>9}']
-    ours = {(row['what'], row['size']): row['seconds'] for row in rows if row['engine'] == 'ours'}
-    for row in sorted(rows, key=lambda row: (row['what'], row['size'], row['seconds'])):
-        mine = ours.get((row['what'], row['size']))
-        ratio = f'{mine / row["seconds"]:.2f}' if mine else ''
-        lines.append(f'{NAMES[row["engine"]]:14}{row["what"]:9}{row["size"]:5}{row["seconds"]:9.3f}{ratio:>9}'
-                     f'{row["first"]:8.2f}{row["peak_mb"]:9}')
-    lines += [f'{goal["what"]} {goal["figure"]} {goal["ratio"]:.2f} of {goal["beside"]}\'s, '
-              f'at most {goal["at_most"]:.2f}: {"met" if goal["met"] else "missed"}' for goal in goals]
-    return '\n'.join(lines)
+OTHER_SIZES = (250, 1000)
+WHAT = ('forward', 'step')
+RUNS, SECONDS, QUICK_SECONDS = 20, 2.0, 1.0
 
 
 def machine() -> dict[str, Any]:
     """What the figures are measured on."""
-    return {'cpu': processor(), 'cores': len(os.sched_getaffinity(0)), 'system': platform.platform(),
-            'load_before': os.getloadavg()}
+    return {'cpu': processor(), 'cores': len(os.sched_getaffinity(0)), 'system': platform.platform()}
+
+
+def ours(isa: Sequence[str]) -> list[str]:
+    """Our engines: held to some instruction sets; by default to none, and also to AVX2 where there is AVX-512."""
+    if isa:
+        return [f'{OURS}-{name}' for name in isa]
+    import accel
+    return [OURS, f'{OURS}-avx2'] if 'AVX-512' in accel.status() else [OURS]
+
+
+def measure_net(net: str, what: str, engines: Sequence[str], settings: Settings, agreement: Agreement,
+                count: int) -> dict[Job, list[Report]]:
+    """Time a net in Caffe, in our engines and in the others.
+
+    Parameters
+    ----------
+    net : str
+        Of `TITLES`.
+    what : str
+        'forward' or 'step'.
+    engines : sequence of str
+        Which of ours.
+    settings : Settings
+    agreement : Agreement
+    count : int
+        Rounds.
+
+    Returns
+    -------
+    dict
+        Job -> what its processes reported.
+    """
+    all_of_them = [CAFFE, *engines, *peers(what, settings)]
+    if what == 'step' and net != FCN8S:
+        all_of_them = agreement.same_step(net, all_of_them)
+    jobs = [Job(net, engine, what, SIZE) for engine in all_of_them]
+    return rounds(jobs, agreement.measure, count, once=jobs[:1])
+
+
+def other_sizes(rows: Sequence[Row], agreement: Agreement, count: int) -> dict[Job, list[Report]]:
+    """Time FCN-8s at other sizes, in ours and in the engine that was the fastest of the others."""
+    best = best_peer(rows, FCN8S, 'forward')
+    return rounds([Job(FCN8S, OURS, 'sizes', SIZE), *(
+        Job(FCN8S, engine, 'forward', size) for size in OTHER_SIZES
+        for engine in (OURS, *([best['engine']] if best else [])))], agreement.measure, count)
+
+
+def arithmetic(net: str) -> Work:
+    """What a net takes at `SIZE`."""
+    if net == FCN8S:
+        return work(net_parameter(SIZE, training=False))
+    return Work(**json.loads((basket.folder_of(net) / basket.FACTS).read_text())['work'])
+
+
+class Record:
+    """runs/bench/bench.json and table.txt, written after every net.
+
+    Parameters
+    ----------
+    folder : Path
+    about : dict
+        The machine and how it is measured; figures that were measured otherwise are dropped.
+    keep : bool
+        Whether figures of other nets that are there stay.
+    """
+
+    def __init__(self, folder: Path, about: dict[str, Any], keep: bool) -> None:
+        self.folder, self.about = folder, about
+        self.rows: list[Row] = []
+        self.processes: list[Report] = []
+        path = folder / 'bench.json'
+        if keep and path.is_file():
+            found = json.loads(path.read_text())
+            if found.get('about') == about:
+                self.rows, self.processes = found['rows'], found['processes']
+            else:
+                cli.say(f'{path}: measured on another machine or otherwise; it is replaced')
+
+    def add(self, reports: dict[Job, list[Report]]) -> None:
+        """Write what processes reported, in place of what was known of the same nets, passes and sizes."""
+        new = {(job.net, job.what, job.size) for job in reports}
+
+        def other(row: Row) -> bool:
+            return (row['net'], row['what'], row['size']) not in new
+        self.rows = [row for row in self.rows if other(row)] + summarise(reports)
+        self.processes = [report for report in self.processes if other(report)] + [
+            {**report, **job._asdict()} for job, found in reports.items() for report in found]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        files.write_json(self.folder / 'bench.json', {
+            'about': self.about, 'rows': self.rows, 'goals': goals(self.rows), 'processes': self.processes,
+            'arithmetic': {net: arithmetic(net)._asdict() for net in self.nets()}})
+        files.write(self.folder / 'table.txt', self.text() + '\n')
+
+    def nets(self) -> list[str]:
+        """The nets that there are rows of."""
+        return [net for net in TITLES if any(key(row).net == net for row in self.rows)]
+
+    def text(self) -> str:
+        """The table."""
+        return table(self.rows, {net: arithmetic(net) for net in self.nets()})
+
+
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    from accel.build import INSTRUCTION_SETS
+    parser = cli.Parser(prog='python -m bench', description=__doc__)
+    parser.add_argument('--nets', nargs='+', choices=tuple(TITLES), metavar='NET', default=[],
+                        help=f'of {", ".join(TITLES)} (default: all)')
+    parser.add_argument('--only', choices=WHAT, help='leave the other out')
+    parser.add_argument('--isa', nargs='+', choices=tuple(INSTRUCTION_SETS.get(platform.machine(), ())), default=[],
+                        help='instruction sets that our layers are held to (default: the best; where that is AVX-512, '
+                        'AVX2 too)')
+    parser.add_argument('--rounds', type=int, default=3, help='times every engine is run (default 3)')
+    parser.add_argument('--runs', type=int, default=RUNS,
+                        help='passes that a process times after its first (default %(default)s)')
+    parser.add_argument('--seconds', type=float, default=SECONDS, help='after which no other pass of a process begins, '
+                        'but for the second (default %(default)g)')
+    parser.add_argument('--threads', type=int, default=2, help='threads of every engine (default 2)')
+    parser.add_argument('--quick', action='store_true', help='one round of a second a process, at 500 pixels only')
+    parser.add_argument('--busy', action='store_true', help='forward beside two busy processes instead, and how many '
+                        'times as long it takes there')
+    args = parser.parse_args(argv)
+    if min(args.rounds, args.runs, args.threads) < 1 or not args.seconds > 0:
+        raise cli.BadInput('--rounds, --runs and --threads are at least 1, --seconds more than 0')
+    return args
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = cli.Parser(prog='python -m bench', description=__doc__)
-    parser.add_argument('--rounds', type=int, default=3, help='times every engine is run (default 3)')
-    parser.add_argument('--runs', type=int, default=6, help='passes that a process times after its first (default 6)')
-    parser.add_argument('--threads', type=int, default=2, help='threads of every engine (default 2)')
-    parser.add_argument('--quick', action='store_true', help='forward and step at 500 pixels only')
-    args = parser.parse_args(argv)
-    if min(args.rounds, args.runs, args.threads) < 1:
-        raise cli.BadInput('--rounds, --runs and --threads are at least 1')
-    about = machine()
-    python = environment()
-
-    def run(jobs: Sequence[Job]) -> dict[Job, list[Report]]:
-        return rounds(jobs, lambda job: measure(job, python, args), args.rounds)
-
-    peers = tuple(PEER_NAMES) if python else ()
-    reports = run([*((engine, 'forward', 500) for engine in ('ours', 'caffe', *peers)),
-                   *((engine, 'step', 500) for engine in ('ours', 'caffe', *(['torch'] if python else [])))])
-    best = best_peer(summarise(reports), 'forward', 500)
-    if not args.quick:
-        reports |= run([('ours', 'sizes', 500),
-                        *((engine, 'forward', size) for size in SIZES if size != 500
-                          for engine in ('ours', *([best['engine']] if best else [])))])
-    rows = summarise(reports)
-    found = goals(rows)
-    folder = runs_folder() / 'bench'
-    folder.mkdir(parents=True, exist_ok=True)
-    text = table(rows, found)
-    files.write(folder / 'table.txt', text + '\n')
-    files.write_json(folder / 'bench.json', {
-        'machine': about, 'threads': args.threads, 'rounds': args.rounds, 'runs': args.runs, 'rows': rows,
-        'goals': found, 'processes': [report for some in reports.values() for report in some]})
-    print(text)
+    args = arguments(argv)
+    settings = Settings(environment(), args.threads, args.runs, QUICK_SECONDS if args.quick else args.seconds)
+    count = 1 if args.quick else args.rounds
+    folder, chosen = runs_folder() / 'bench', [net for net in TITLES if not args.nets or net in args.nets]
+    if args.busy:
+        busy.measure(chosen, ours(args.isa), settings, folder, machine())
+        return
+    about = {'machine': machine(), 'threads': args.threads, 'rounds': count, 'runs': args.runs,
+             'seconds': settings.seconds}
+    record = Record(folder, about, keep=bool(args.nets or args.only))
+    engines = ours(args.isa)
+    with files.scratch() as place:
+        agreement = Agreement(settings, place)
+        for net in cli.progress(chosen, desc='nets', unit='net'):
+            for what in WHAT:
+                if args.only in (None, what):
+                    record.add(measure_net(net, what, engines, settings, agreement, count))
+            if net == FCN8S and not args.quick and args.only != 'step':
+                record.add(other_sizes(record.rows, agreement, count))
+    print(record.text())
     print(f'written to {folder}')
 
 

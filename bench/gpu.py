@@ -52,7 +52,7 @@ def command(engine: Engine, what: str, args: argparse.Namespace, python: Path | 
     if engine.torch:
         device = 'cpu' if args.on_cpu else 'cuda'
         visible = {} if args.on_cpu else {'CUDA_VISIBLE_DEVICES': str(args.gpu)}
-        return [str(python), str(PEERS), what, '--engine', 'torch', '--device', device, *options], visible
+        return [str(python), *PEERS, what, '--engine', 'torch', '--device', device, *options], visible
     gpu = [] if args.on_cpu else ['--gpu', str(args.gpu)]
     return [sys.executable, '-m', 'bench.ours', what, *gpu, *options], engine.environment
 

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,12 +12,17 @@ import cli
 import files
 
 HERE = Path(__file__).parent
-PEERS = HERE / 'peers.py'       # runs in an environment of its own
+PEERS = ['-m', 'bench.peers']   # arguments of an interpreter of its own
 PACKAGES = ('torch==2.13.0', 'numpy==2.4.6', 'onnx==1.23.2', 'onnxruntime==1.27.0', 'openvino==2026.4.1')     # its own
 LIMIT = 1800                    # seconds for one process
 Command = tuple[list[str], dict[str, str]]      # command line, and what it has in its environment
 Report = dict[str, Any]         # the JSON line that a process prints
 Job = TypeVar('Job')
+
+
+def cache() -> Path:
+    """The folder where what takes long to make is kept."""
+    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'fcn-caffe'
 
 
 def environment(name: str = 'bench', packages: Sequence[str] = PACKAGES) -> Path | None:
@@ -35,7 +40,7 @@ def environment(name: str = 'bench', packages: Sequence[str] = PACKAGES) -> Path
     Path or None
         Its Python; None, with the reason said, where it cannot be made.
     """
-    folder = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'fcn-caffe' / name
+    folder = cache() / name
     python, stamp = folder / 'bin/python', folder / 'packages.json'
     if stamp.is_file() and json.loads(stamp.read_text()) == list(packages):
         return python
@@ -84,7 +89,8 @@ def ask(name: str, command: Sequence[str], environment: Mapping[str, str], limit
     return report
 
 
-def rounds(jobs: Sequence[Job], measure: Callable[[Job], Report | None], count: int) -> dict[Job, list[Report]]:
+def rounds(jobs: Sequence[Job], measure: Callable[[Job], Report | None], count: int,
+           once: Container[Job] = ()) -> dict[Job, list[Report]]:
     """Measure every job once in each round; one that failed is not tried again.
 
     Parameters
@@ -94,6 +100,8 @@ def rounds(jobs: Sequence[Job], measure: Callable[[Job], Report | None], count: 
         Job -> what its process reports, None where that failed.
     count : int
         Rounds.
+    once : container of jobs
+        Those that the first round alone has.
 
     Returns
     -------
@@ -102,9 +110,11 @@ def rounds(jobs: Sequence[Job], measure: Callable[[Job], Report | None], count: 
     """
     reports: dict[Job, list[Report]] = {job: [] for job in jobs}
     failed = set()
-    for _ in cli.progress(range(count), desc='rounds'):
+    for i in cli.progress(range(count), desc='rounds'):
         for job in jobs:
-            report = None if job in failed else measure(job)
+            if job in failed or i and job in once:
+                continue
+            report = measure(job)
             if report is None:
                 failed.add(job)
             else:
