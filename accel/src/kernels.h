@@ -35,6 +35,11 @@ struct Epilogue {
   float lowest, highest;
 };
 
+// The part of a plane that is written, densely.
+struct Window {
+  int y, x, height, width;
+};
+
 struct Kernels {
   const char* instruction_set;
 #define KERNEL(name, ...) void (*name)(__VA_ARGS__);

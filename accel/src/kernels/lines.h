@@ -30,6 +30,35 @@ static inline void store_first(float* p, vec v, int n) {
   copy_first(p, first, n);
 }
 
+static inline float total(vec v) {
+  float parts[W];
+  store(parts, v);
+#pragma GCC unroll 4
+  for (int n = W / 2; n > 0; n /= 2)
+#pragma GCC unroll 8
+    for (int i = 0; i < n; ++i) parts[i] += parts[i + n];
+  return parts[0];
+}
+
+// One element of a filter, and where what it multiplies lies, from a place that goes with the output.
+struct Tap {
+  ptrdiff_t at;
+  float weight;
+};
+
+// V vectors of sums over the elements of a filter.
+template <int V>
+static inline __attribute__((always_inline)) void filtered(const Tap* taps, int count, const float* from, vec* sum) {
+#pragma GCC unroll 8
+  for (int v = 0; v < V; ++v) sum[v] = vec{};
+  for (int i = 0; i < count; ++i) {
+    const vec weight = broadcast(taps[i].weight);
+    const float* in = from + taps[i].at;
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) sum[v] += weight * load(in + v * W);
+  }
+}
+
 // Zeros in [p, end), and up to W - 1 floats behind.
 static inline void clear_beyond(float* p, const float* end) {
   for (; p < end; p += W) {

@@ -15,13 +15,6 @@ bool Convolution::suits_winograd() const {
 // Each channel with filters of its own.
 bool Convolution::depthwise() const { return group_ == channels_ && channels_ > 1; }
 
-// The same convolution with all groups in one.
-Geometry Convolution::ungrouped(Geometry g) const {
-  g.channels *= group_;
-  g.outputs *= group_;
-  return g;
-}
-
 bool Convolution::planar() const {
   return PlanarOnCpu<caffe::ConvolutionLayer<float> >::planar() && (products_pay() || suits_winograd() || depthwise());
 }
@@ -63,6 +56,14 @@ void Convolution::Backward_cpu(const Blobs& top, const std::vector<bool>& propag
       for (int n = 0; n < images; ++n)
         kernels()->add_rows(num_output_, top[i]->count(2), top[i]->cpu_diff() + n * out,
                             blobs_[1]->mutable_cpu_diff());
+    if (depthwise()) {
+      const float *dy = top[i]->cpu_diff(), *w = blobs_[0]->cpu_data();
+      if (param_propagate_down_[0])
+        kernels()->depthwise_to_weights(ungrouped(g), images, bottom[i]->cpu_data(), dy, blobs_[0]->mutable_cpu_diff());
+      if (propagate_down[i])
+        kernels()->depthwise_to_bottom(ungrouped(g), images, dy, w, bottom[i]->mutable_cpu_diff());
+      continue;
+    }
     for (int j = 0; j < group_; ++j) {
       const float* dy = top[i]->cpu_diff() + j * (out / group_);
       if (param_propagate_down_[0]) {

@@ -43,6 +43,13 @@ class PlanarOnCpu : public Planar<CaffeLayer, caffe::Caffe::CPU> {
             columns.shape(1) / this->group_, columns.shape(2), columns.shape(3),
             k[0], k[1], s[0], s[1], p[0], p[1], d[0], d[1]};
   }
+
+  // All groups in one, for kernels that take each plane by itself.
+  Geometry ungrouped(Geometry g) const {
+    g.channels *= this->group_;
+    g.outputs *= this->group_;
+    return g;
+  }
 };
 
 // 2-D convolutions of every shape, but only those for Winograd where products do not pay; others are Caffe's.
@@ -53,7 +60,6 @@ class Convolution : public PlanarOnCpu<caffe::ConvolutionLayer<float> > {
  private:
   bool suits_winograd() const;
   bool depthwise() const;
-  Geometry ungrouped(Geometry g) const;
 };
 
 // 2-D deconvolutions of every shape, and quickly those that upsample each channel by itself.
