@@ -44,6 +44,8 @@ CASES = {
     'depthwise pixels': (CONV % 'num_output: 19 kernel_size: 3 pad: 1 group: 19', [(3, 19, 1, 1)]),
     'depthwise narrow': (CONV % 'num_output: 19 kernel_size: 3 pad: 1 group: 19', [(1, 19, 9, 4)]),
     'depthwise wide': (CONV % 'num_output: 2 kernel_size: 3 pad: 1 group: 2', [(1, 2, 40, 1030)]),
+    'depthwise of one': (CONV % 'num_output: 1 kernel_size: 5 pad: 2', [(2, 1, 21, 30)]),
+    'depthwise patches': (CONV % 'num_output: 3 kernel_size: 17 stride: 8 pad: 5 group: 3', [(2, 3, 40, 61)]),
     'depthwise much padding': (CONV % 'num_output: 3 kernel_size: 3 pad: 7 stride: 2 group: 3', [(1, 3, 5, 6)]),
     'oblong': (CONV % 'num_output: 5 kernel_h: 2 kernel_w: 5 stride_h: 3 stride_w: 1 pad_h: 1 pad_w: 4',
                [(2, 7, 15, 14)]),

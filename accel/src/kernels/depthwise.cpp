@@ -146,6 +146,41 @@ void place(const Geometry& g, const Lines& in, const float* filter, Tap* taps) {
     taps[i] = {i / g.kernel_w * in.dilation * in.pitch + in.offsets[i % g.kernel_w], filter ? filter[i] : 0.f};
 }
 
+// Rows of the top, each number the sum of a window times the filter. Its rows are cut into vectors, the last of which
+// ends where the row does and leaves out what the others have: `packed`.
+void windows(const Geometry& g, const Lines& in, const float* filter, float* packed, const Finish& out, int top_row,
+             int rows) {
+  const int vectors = ceil_div(g.kernel_w, W);
+  for (int r = 0; r < g.kernel_h; ++r)
+    for (int i = 0; i < vectors; ++i)
+      for (int j = 0, begin = min(i * W, g.kernel_w - W); j < W; ++j)
+        packed[(r * vectors + i) * W + j] = begin + j < i * W ? 0.f : filter[r * g.kernel_w + begin + j];
+  for (int y = 0; y < rows; ++y) {
+    const Row row(out, top_row + y);
+    for (int x = 0; x < out.width; x += W) {
+      const int n = min(W, out.width - x);
+      float numbers[W] = {};
+      for (int i = 0; i < n; i += 4) {    // up to three too many
+        vec sum[4] = {};
+        const float *weights = packed, *window = in.row(y) + (x + i) * static_cast<ptrdiff_t>(g.stride_w);
+        for (int r = 0; r < g.kernel_h; ++r, window += in.dilation * in.pitch)
+          for (int v = 0; v < vectors; ++v, weights += W) {
+            const float* from = window + min(v * W, g.kernel_w - W);
+            const vec weight = load(weights);
+#pragma GCC unroll 4
+            for (int j = 0; j < 4; ++j) sum[j] += weight * load(from + j * g.stride_w);
+          }
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; ++j) numbers[i + j] = total(sum[j]);
+      }
+      if (n == W)
+        row.put(x, load(numbers));
+      else
+        row.put_first(x, load(numbers), n);
+    }
+  }
+}
+
 void band(const Geometry& g, const Lines& in, const float* filter, Tap* taps, const Finish& out, int top_row,
           int rows) {
   if (g.kernel_h == g.kernel_w && g.stride_h == g.stride_w && g.dilation_h == g.dilation_w) {
@@ -167,16 +202,19 @@ void band(const Geometry& g, const Lines& in, const float* filter, Tap* taps, co
 
 // How a plane of the top is cut into bands, and where the lines of one lie.
 struct Bands {
+  bool dots;          // whether vectors are of what one row of the filter sees, not of neighbouring outputs
   Axis axis;
   int reach;          // bottom rows that a row of the top sees, from the first to the last
   int count, rows;    // of the top in each but the last
 
-  explicit Bands(const Geometry& g)
-      : axis(g.width, g.pad_w, g.stride_w,
-             round_up(g.out_width, W) + (g.kernel_w - 1) * g.dilation_w / g.stride_w),
+  explicit Bands(const Geometry& g, bool may_dot = false)
+      : dots(may_dot && g.stride_w >= 4 && g.kernel_w >= W && g.dilation_w == 1),
+        axis(dots ? Axis(g.width, g.pad_w, 1, (g.out_width + 3) * g.stride_w + g.kernel_w)
+                  : Axis(g.width, g.pad_w, g.stride_w,
+                         round_up(g.out_width, W) + (g.kernel_w - 1) * g.dilation_w / g.stride_w)),
         reach((g.kernel_h - 1) * g.dilation_h + 1) {
     // Few enough that the lines stay in the cache, many beside those that a band shares with the next.
-    const int lines = max(LINES / axis.pitch(), reach + 7 * g.stride_h);
+    const int lines = max(LINES / axis.pitch(), reach + (dots ? 2 : 7) * g.stride_h);
     count = ceil_div(g.out_height, (lines - reach) / g.stride_h + 1);
     rows = ceil_div(g.out_height, count);
     count = ceil_div(g.out_height, rows);
@@ -192,7 +230,7 @@ struct Bands {
   // The lines for `rows` rows of the top from `first` on, in `memory`.
   Lines fill(const Geometry& g, const float* plane, int first, int rows, float* memory) const {
     ptrdiff_t* offsets = reinterpret_cast<ptrdiff_t*>(memory);
-    for (int s = 0; s < g.kernel_w; ++s) offsets[s] = axis.place(s * g.dilation_w);
+    for (int s = 0; s < g.kernel_w; ++s) offsets[s] = dots ? s : axis.place(s * g.dilation_w);
     float* line = reinterpret_cast<float*>(offsets + g.kernel_w);
     axis.fill(plane, g.height, g.width, first * g.stride_h - g.pad_h, lines(g, rows), line);
     return {line, axis.pitch(), g.stride_h, g.dilation_h, offsets};
@@ -263,19 +301,24 @@ void gradients(const Geometry& g, const Lines& in, const Tap* taps, const float*
 
 void correlate(const Geometry& g, int images, const float* bottom, const float* weights, ptrdiff_t weights_stride,
                const Epilogue& e, float* top) {
-  const Bands bands(g);
+  const Bands bands(g, true);
   const int size = g.kernel_h * g.kernel_w, multiplier = g.outputs / g.channels;
+  const int packed = bands.dots ? g.kernel_h * round_up(g.kernel_w, W) : 0;
   each(images * g.outputs * bands.count, static_cast<ptrdiff_t>(bands.rows) * g.out_width * size / 4, [&](int i) {
     const int plane = i / bands.count, output = plane % g.outputs;
     const int first = bands.first(i), rows = min(bands.rows, g.out_height - first);
-    Tap* taps = reinterpret_cast<Tap*>(scratch(size * (sizeof(Tap) / sizeof(float) + 1) + 2 + bands.size(g)));
+    Tap* taps = reinterpret_cast<Tap*>(scratch(size * (sizeof(Tap) / sizeof(float) + 1) + 2 + bands.size(g) + packed));
     float *filter = reinterpret_cast<float*>(taps + size), *memory = filter + round_up(size, 2);
     for (int j = 0; j < size; ++j) filter[j] = weights[output * weights_stride + j] * (e.scale ? e.scale[output] : 1.f);
     const ptrdiff_t at = static_cast<ptrdiff_t>(plane) * g.out_height * g.out_width;
     const Finish finish = {top + at, e.addend ? e.addend + at : nullptr, e.shift ? e.shift[output] : 0.f, e.lowest,
                            e.highest, g.out_width};
     const float* from = bottom + static_cast<ptrdiff_t>(plane / multiplier) * g.height * g.width;
-    band(g, bands.fill(g, from, first, rows, memory), filter, taps, finish, first, rows);
+    const Lines lines = bands.fill(g, from, first, rows, memory);
+    if (bands.dots)
+      windows(g, lines, filter, memory + bands.size(g), finish, first, rows);
+    else
+      band(g, lines, filter, taps, finish, first, rows);
   });
 }
 

@@ -46,17 +46,26 @@ struct Tap {
   float weight;
 };
 
-// V vectors of sums over the elements of a filter.
-template <int V>
-static inline __attribute__((always_inline)) void filtered(const Tap* taps, int count, const float* from, vec* sum) {
-#pragma GCC unroll 8
-  for (int v = 0; v < V; ++v) sum[v] = vec{};
-  for (int i = 0; i < count; ++i) {
+// V vectors of sums over N elements of a filter, added to what is there.
+template <int V, int N>
+static inline __attribute__((always_inline)) void add_filtered(const Tap* taps, const float* from, vec* sum) {
+#pragma GCC unroll 4
+  for (int i = 0; i < N; ++i) {
     const vec weight = broadcast(taps[i].weight);
     const float* in = from + taps[i].at;
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) sum[v] += weight * load(in + v * W);
   }
+}
+
+// V vectors of sums over the elements of a filter.
+template <int V>
+static inline __attribute__((always_inline)) void filtered(const Tap* taps, int count, const float* from, vec* sum) {
+#pragma GCC unroll 8
+  for (int v = 0; v < V; ++v) sum[v] = vec{};
+  int i = 0;
+  for (; i + 4 <= count; i += 4) add_filtered<V, 4>(taps + i, from, sum);
+  for (; i < count; ++i) add_filtered<V, 1>(taps + i, from, sum);
 }
 
 // Zeros in [p, end), and up to W - 1 floats behind.

@@ -47,22 +47,36 @@ void find_places(const Geometry& g, ptrdiff_t pitch, Place* places, int* starts)
   *starts = n;
 }
 
-// V vectors of each phase of a row, side by side in `line`.
+// What makes a row of the image: lines of the columns, and a filter's elements for each phase, either as `taps` from
+// starts[phase] on, or as vectors, `weights` and `places` of which there are `count`.
+struct Sources {
+  const float* from;
+  const Tap* taps;
+  const int* starts;
+  const float* weights;
+  const Place* places;
+  int count;
+  float bias;
+};
+
+// Groups [x, end) as far as V vectors of each phase reach, the first to `out`; the first group that is left. S is the
+// stride, if it is one of those whose phases are brought together by shuffling.
 template <int S, int V>
-int phases(const float* from, const Tap* taps, const int* starts, int stride, int groups, int x, float* line) {
-  for (; x + (V - 1) * W < groups; x += V * W) {
+int phases(const Sources& in, int stride, int x, int end, float* out) {
+  const vec bias = broadcast(in.bias);
+  for (; x + (V - 1) * W < end; x += V * W) {
     vec sum[S > 0 ? S : 1][V];
-    float* out = line + static_cast<ptrdiff_t>(x) * stride;
     for (int q = 0; q < stride; ++q) {
       vec* v = sum[S > 0 ? q : 0];
-      filtered<V>(taps + starts[q], starts[q + 1] - starts[q], from + x, v);
+      filtered<V>(in.taps + in.starts[q], in.starts[q + 1] - in.starts[q], in.from + x, v);
+      for (int i = 0; i < V; ++i) v[i] += bias;
       if (S == 0) {
         float one[V * W];
         for (int i = 0; i < V; ++i) store(one + i * W, v[i]);
         for (int i = 0; i < V * W; ++i) out[i * stride + q] = one[i];
       }
     }
-    for (int i = 0; i < V; ++i, out += S * W) {
+    for (int i = 0; i < V; ++i, out += stride * W) {
       if (S == 1) store(out, sum[0][i]);
       if (S == 2) {
         store(out, zip_low(sum[0][i], sum[S > 1][i]));
@@ -78,52 +92,90 @@ int phases(const float* from, const Tap* taps, const int* starts, int stride, in
 }
 
 template <int S>
-void row_by_phases(const float* from, const Tap* taps, const int* starts, int stride, int groups, float* line) {
-  const int x = phases<S, S == 4 ? 2 : 4>(from, taps, starts, stride, groups, 0, line);
-  phases<S, 1>(from, taps, starts, stride, groups, x, line);
+void by_phases(const Sources& in, int stride, int begin, int end, float* out) {
+  const int x = phases<S, S == 4 ? 2 : 4>(in, stride, begin, end, out);
+  phases<S, 1>(in, stride, x, end, out + static_cast<ptrdiff_t>(x - begin) * stride);
 }
 
-// Where a stride has about as many pixels as a vector, or more, vectors are of neighbouring phases: `weights` has, for
-// each of the places, those of all phases. What is written beyond a group is overwritten by the next.
+// Where a stride has about as many pixels as a vector, or more, vectors are of neighbouring phases. What is written
+// beyond a group is overwritten by the next.
 template <int N>
-void row_by_groups(const float* from, const float* weights, const Place* places, int stride, int groups, float* line) {
+void groups_of(const Sources& in, int stride, int begin, int end, float* out) {
   const int length = round_up(stride, W);
+  const float* from[N];
+  for (int n = 0; n < N; ++n) from[n] = in.from + in.places[n].at + begin;
+  const vec bias = broadcast(in.bias);
   for (int q = length - W; q >= 0; q -= W) {
     vec weight[N];
-    for (int n = 0; n < N; ++n) weight[n] = load(weights + n * length + q);
-    for (int x = 0; x < groups; ++x) {
-      vec sum = weight[0] * broadcast(from[places[0].at + x]);
+    for (int n = 0; n < N; ++n) weight[n] = load(in.weights + n * length + q);
+    float* to = out + q;
+    for (ptrdiff_t x = 0; x < end - begin; ++x, to += stride) {
+      vec sum = bias;
 #pragma GCC unroll 4
-      for (int n = 1; n < N; ++n) sum += weight[n] * broadcast(from[places[n].at + x]);
-      store(line + static_cast<ptrdiff_t>(x) * stride + q, sum);
+      for (int n = 0; n < N; ++n) sum += weight[n] * broadcast(from[n][x]);
+      store(to, sum);
     }
   }
 }
 
-void row_by_groups(int count, const float* from, const float* weights, const Place* places, int stride, int groups,
-                   float* line) {
-  if (count == 4) return row_by_groups<4>(from, weights, places, stride, groups, line);
+void by_groups(const Sources& in, int stride, int begin, int end, float* out) {
+  if (in.count == 4) return groups_of<4>(in, stride, begin, end, out);
   const int length = round_up(stride, W);
   for (int q = length - W; q >= 0; q -= W)
-    for (int x = 0; x < groups; x += 4) {     // up to three too many
+    for (int x = begin; x < end; x += 4) {
       vec sum[4] = {};
-      for (int n = 0; n < count; ++n) {
-        const vec weight = load(weights + n * length + q);
-        const float* in = from + places[n].at + x;
+      for (int n = 0; n < in.count; ++n) {
+        const vec weight = load(in.weights + n * length + q);
+        const float* from = in.from + in.places[n].at + x;
 #pragma GCC unroll 4
-        for (int i = 0; i < 4; ++i) sum[i] += weight * broadcast(in[i]);
+        for (int i = 0; i < 4; ++i) sum[i] += weight * broadcast(from[i]);
       }
 #pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) store(line + static_cast<ptrdiff_t>(x + i) * stride + q, sum[i]);
+      for (int i = 0; i < 4; ++i)
+        if (x + i < end) store(out + static_cast<ptrdiff_t>(x + i - begin) * stride + q, sum[i] + broadcast(in.bias));
     }
 }
 
-// out (+)= line + bias.
-void finish(const float* line, int width, float bias, bool add, float* out) {
-  const vec b = broadcast(bias);
+// Groups [begin, end) of a row, from `out` on, and something beyond.
+void groups(const Sources& in, int stride, int begin, int end, float* out) {
+  if (in.weights) return by_groups(in, stride, begin, end, out);
+  if (stride == 1) return by_phases<1>(in, stride, begin, end, out);
+  if (stride == 2) return by_phases<2>(in, stride, begin, end, out);
+  if (stride == 4) return by_phases<4>(in, stride, begin, end, out);
+  by_phases<0>(in, stride, begin, end, out);
+}
+
+// out (+)= line.
+void copy(const float* line, int width, bool add, float* out) {
   int x = 0;
-  for (; x + W <= width; x += W) store(out + x, load(line + x) + (add ? load(out + x) : b));
-  if (x < width) store_first(out + x, load(line + x) + (add ? load_first(out + x, width - x) : b), width - x);
+  for (; x + W <= width; x += W) store(out + x, add ? load(out + x) + load(line + x) : load(line + x));
+  if (x < width) store_first(out + x, add ? load_first(out + x, width - x) + load(line + x) : load(line + x), width - x);
+}
+
+// One row of the window, whose first pixel is number `skip` of the first of `count` groups.
+void write_row(const Sources& in, int stride, int count, int skip, int width, bool add, float* line, float* out) {
+  // Groups that lie in the window, and whose vectors do, need no line in between.
+  const int first = skip > 0 ? 1 : 0, whole = (skip + width) / stride;    // groups [first, whole)
+  int direct = max(whole - first, 0);
+  if (!in.weights)
+    direct = direct / W * W;
+  else if (stride % W)
+    direct = max(direct - 1, 0);
+  if (add) direct = 0;
+  if (direct == 0) {
+    groups(in, stride, 0, count, line);
+    return copy(line + skip, width, add, out);
+  }
+  const int before = first > 0 ? stride - skip : 0, behind = before + direct * stride;
+  if (before > 0) {
+    groups(in, stride, 0, 1, line);
+    copy(line + skip, before, false, out);
+  }
+  groups(in, stride, first, first + direct, out + before);
+  if (behind < width) {
+    groups(in, stride, first + direct, count, line);
+    copy(line, width - behind, false, out + behind);
+  }
 }
 
 constexpr ptrdiff_t SCANNED = 1 << 14;   // floats at a time
@@ -159,7 +211,9 @@ void spread(const Geometry& g, int images, const float* columns, const float* we
   const Groups across(window.x, window.width, g.kernel_w, g.stride_w, g.pad_w, g.dilation_w);
   const Axis axis(g.out_width, across.reach - across.first, 1, round_up(across.count, W) + across.reach);
   const int size = g.kernel_h * g.kernel_w, multiplier = g.outputs / g.channels;
-  const bool by_groups = g.dilation_h == 1 && g.dilation_w == 1 && g.stride_w > 2 && 2 * g.stride_w >= W;
+  const int skip = window.x + g.pad_w - across.first * g.stride_w;
+  const bool shuffled = g.stride_w == 1 || g.stride_w == 2 || g.stride_w == 4;
+  const bool by_groups = g.dilation_h == 1 && g.dilation_w == 1 && g.stride_w >= (shuffled ? W : W / 2);
   const int length = round_up(g.stride_w, W), per_row = ceil_div(g.kernel_w, g.stride_w);   // by groups
 
   const int most = max(min(PIXELS / (g.stride_h * window.width), LINES / axis.pitch() - down.reach), 1);
@@ -216,19 +270,10 @@ void spread(const Geometry& g, int images, const float* columns, const float* we
           const int group = (y + g.pad_h) / g.stride_h, p = (y + g.pad_h) % g.stride_h;
           const float* in = own_lines + static_cast<ptrdiff_t>(group - first + down.reach) * axis.pitch() + across.reach;
           const int* const s = starts + (by_groups ? p : p * g.stride_w);
-          if (by_groups)
-            row_by_groups(s[1] - s[0], in, own_filter + static_cast<ptrdiff_t>(s[0]) * length, places + s[0], g.stride_w,
-                          across.count, own_line);
-          else if (g.stride_w == 1)
-            row_by_phases<1>(in, taps, s, 1, across.count, own_line);
-          else if (g.stride_w == 2)
-            row_by_phases<2>(in, taps, s, 2, across.count, own_line);
-          else if (g.stride_w == 4)
-            row_by_phases<4>(in, taps, s, 4, across.count, own_line);
-          else
-            row_by_phases<0>(in, taps, s, g.stride_w, across.count, own_line);
-          finish(own_line + (window.x + g.pad_w - across.first * g.stride_w), window.width, bias ? bias[channel] : 0.f,
-                 m > 0, out + static_cast<ptrdiff_t>(y - window.y) * window.width);
+          const Sources sources = {in, taps, s, by_groups ? own_filter + static_cast<ptrdiff_t>(s[0]) * length : nullptr,
+                                   places + s[0], s[1] - s[0], bias ? bias[channel] : 0.f};
+          write_row(sources, g.stride_w, across.count, skip, window.width, m > 0, own_line,
+                    out + static_cast<ptrdiff_t>(y - window.y) * window.width);
         }
       }
     }

@@ -12,8 +12,8 @@ bool Convolution::suits_winograd() const {
          num_output_ / group_ >= 16;
 }
 
-// Each channel with filters of its own.
-bool Convolution::depthwise() const { return group_ == channels_ && channels_ > 1; }
+// Each channel with filters of its own. Many for a single channel are a product.
+bool Convolution::depthwise() const { return group_ == channels_ && (channels_ > 1 || num_output_ == 1); }
 
 bool Convolution::planar() const {
   return PlanarOnCpu<caffe::ConvolutionLayer<float> >::planar() && (products_pay() || suits_winograd() || depthwise());
