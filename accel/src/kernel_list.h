@@ -20,9 +20,11 @@ KERNEL(convolve_to_weights, const Geometry& g, int images, int groups, const flo
        float* weights)
 
 // Convolutions in which each of g.channels has g.outputs / g.channels filters of its own, of `images` one after another:
-// weights are g.outputs x kernel_h x kernel_w.
+// weights are g.outputs x kernel_h x kernel_w. And the gradients; those of weights are added to what is there.
 KERNEL(depthwise, const Geometry& g, int images, const float* bottom, const float* weights, const Epilogue& e,
        float* top)
+KERNEL(depthwise_to_bottom, const Geometry& g, int images, const float* top, const float* weights, float* bottom)
+KERNEL(depthwise_to_weights, const Geometry& g, int images, const float* bottom, const float* top, float* weights)
 
 // sums[row] += the sum of the row: the gradient of a bias.
 KERNEL(add_rows, int rows, int columns, const float* matrix, float* sums)
@@ -30,11 +32,15 @@ KERNEL(add_rows, int rows, int columns, const float* matrix, float* sums)
 // matrix[row][column] += bias[row].
 KERNEL(add_bias, int rows, int columns, const float* bias, float* matrix)
 
-// Deconvolution of each plane of height x width with a kernel x kernel of its own, `weights_stride` apart.
-KERNEL(upsample, int planes, int height, int width, int kernel, int stride, int pad, const float* weights,
-       ptrdiff_t weights_stride, const float* bottom, float* top)
-KERNEL(upsample_backward, int planes, int height, int width, int kernel, int stride, int pad, const float* weights,
-       ptrdiff_t weights_stride, const float* top_diff, float* bottom_diff)
+// Deconvolution of each of g.channels planes of `images`, g.out_height x g.out_width, by a filter of its own: the
+// filters `weights_stride` apart, a bias for each or null. Only the window of g.height x g.width is written.
+KERNEL(upsample, const Geometry& g, int images, const float* weights, ptrdiff_t weights_stride, const float* bias,
+       const Window& window, const float* bottom, float* top)
+KERNEL(upsample_backward, const Geometry& g, int images, const float* weights, ptrdiff_t weights_stride,
+       const float* top_diff, float* bottom_diff)
+
+// Whether channels x channels filters of `size` floats are zero off the diagonal.
+KERNEL(is_diagonal, int channels, ptrdiff_t size, const float* weights, bool* result)
 
 // top = max(bottom, 0) + slope min(bottom, 0), NaN where the bottom is. In place too.
 KERNEL(relu, size_t count, float slope, const float* bottom, float* top)

@@ -48,6 +48,11 @@ struct Epilogue {
 
 constexpr Epilogue NO_EPILOGUE = {nullptr, nullptr, nullptr, -__builtin_inff(), __builtin_inff()};
 
+// The part of a plane that is written, densely.
+struct Window {
+  int y, x, height, width;
+};
+
 struct Kernels {
   const char* instruction_set;
 #define KERNEL(name, ...) void (*name)(__VA_ARGS__);

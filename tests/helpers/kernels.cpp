@@ -298,6 +298,22 @@ void check_depthwise() {
     if (reached[i] != (d.top[i] != d.top[i])) worst = NAN;
 }
 
+void check_depthwise_to_bottom() {
+  Depthwise d;
+  Doubles expected(d.bottom.count());
+  d.each_product([&](size_t x, size_t w, size_t y) { expected[x] += static_cast<double>(d.top[y]) * d.weights[w]; });
+  kernels()->depthwise_to_bottom(d.g, d.images, d.top, d.weights, d.bottom);
+  compare(d.bottom, expected);
+}
+
+void check_depthwise_to_weights() {
+  Depthwise d;
+  Doubles expected = doubles(d.weights);
+  d.each_product([&](size_t x, size_t w, size_t y) { expected[w] += static_cast<double>(d.bottom[x]) * d.top[y]; });
+  kernels()->depthwise_to_weights(d.g, d.images, d.bottom, d.top, d.weights);
+  compare(d.weights, expected);
+}
+
 void check_add_rows() {
   const int rows = between(1, 40), columns = between(1, 3000);
   Array matrix(rows * columns), sums(rows);
@@ -316,48 +332,94 @@ void check_add_bias() {
   compare(matrix, expected);
 }
 
-// Planes that are upsampled, the weights of all in one array or each plane's some floats behind those of the last.
+// Planes that are upsampled: a depthwise convolution's transpose. The weights of all are in one array or each plane's
+// some floats behind those of the last.
 struct Upsampling {
-  int planes = between(1, 7), height = between(1, 12), width = between(1, 12), stride = between(1, 8);
-  int kernel = between(1, 2 * stride + 1), pad = between(0, (kernel - 1) / 2);
-  int weights_stride = kernel * kernel + between(0, 5);
-  int out_height = (height - 1) * stride + kernel - 2 * pad, out_width = (width - 1) * stride + kernel - 2 * pad;
-  Array weights{static_cast<size_t>((planes - 1) * weights_stride + kernel * kernel)};
-  Array bottom{static_cast<size_t>(planes * height * width)};
-  Array top{static_cast<size_t>(planes * out_height * out_width)};
+  Geometry g;
+  int images, weights_stride;
+  size_t in, out, filter;
+  Array weights, bias, bottom, top;
+
+  // Usually as bilinear upsampling is.
+  static Geometry random() {
+    Geometry g = Depthwise::random(1, 1);
+    g.channels = g.outputs = between(1, 6);
+    if (one_in(3)) return g;
+    const int stride = one_in(3) ? between(1, 33) : between(1, 8);
+    g.stride_h = g.stride_w = stride;
+    g.kernel_h = g.kernel_w = one_in(2) ? 2 * stride : between(1, 3 * stride + 1);
+    g.dilation_h = g.dilation_w = 1;
+    g.pad_h = g.pad_w = between(0, (g.kernel_h - 1) / 2);
+    g.out_height = between(1, 12);
+    g.out_width = between(1, one_in(3) ? 60 : 12);
+    g.height = (g.out_height - 1) * stride + g.kernel_h - 2 * g.pad_h;
+    g.width = (g.out_width - 1) * stride + g.kernel_w - 2 * g.pad_w;
+    return g;
+  }
+
+  Upsampling()
+      : g(random()), images(between(1, 2)), weights_stride(g.kernel_h * g.kernel_w + between(0, 5)),
+        in(g.out_height * g.out_width), out(g.height * g.width), filter(g.kernel_h * g.kernel_w),
+        weights((g.channels - 1) * weights_stride + filter), bias(g.channels), bottom(images * g.channels * in),
+        top(images * g.channels * out) {}
 
   // f(element of the bottom, of the weights, of the top)
   template <typename F>
   void each_product(const F& f) const {
-    for (int c = 0; c < planes; ++c)
-      for (int i = 0; i < height; ++i)
-        for (int j = 0; j < width; ++j)
-          for (int r = 0; r < kernel; ++r)
-            for (int s = 0; s < kernel; ++s) {
-              const int y = i * stride - pad + r, x = j * stride - pad + s;
-              if (y >= 0 && y < out_height && x >= 0 && x < out_width)
-                f((c * height + i) * width + j, c * weights_stride + r * kernel + s,
-                  (c * out_height + y) * out_width + x);
-            }
+    Geometry one = g;
+    one.channels = one.outputs = 1;
+    for (int i = 0; i < images * g.channels; ++i)
+      ::each_product(one, [&](int x, int w, int y) {
+        f(i * in + y, i % g.channels * weights_stride + w, i * out + x);
+      });
   }
 };
 
 void check_upsample() {
   Upsampling u;
-  Doubles expected(u.top.count());
-  u.each_product([&](int x, int w, int y) { expected[y] += static_cast<double>(u.bottom[x]) * u.weights[w]; });
-  kernels()->upsample(u.planes, u.height, u.width, u.kernel, u.stride, u.pad, u.weights, u.weights_stride, u.bottom,
-                      u.top);
-  compare(u.top, expected);
+  const bool biased = one_in(2), cropped = one_in(2);
+  Window window = {0, 0, u.g.height, u.g.width};
+  if (cropped) {
+    window.y = between(0, u.g.height - 1);
+    window.x = between(0, u.g.width - 1);
+    window.height = between(1, u.g.height - window.y);
+    window.width = between(1, u.g.width - window.x);
+  }
+  Doubles whole(u.top.count()), expected;
+  for (size_t i = 0; i < whole.size(); ++i) whole[i] = biased ? u.bias[i / u.out % u.g.channels] : 0;
+  u.each_product([&](size_t x, size_t w, size_t y) { whole[y] += static_cast<double>(u.bottom[x]) * u.weights[w]; });
+  for (int plane = 0; plane < u.images * u.g.channels; ++plane)
+    for (int y = window.y; y < window.y + window.height; ++y)
+      for (int x = window.x; x < window.x + window.width; ++x)
+        expected.push_back(whole[plane * u.out + y * u.g.width + x]);
+  Array top(expected.size());
+  kernels()->upsample(u.g, u.images, u.weights, u.weights_stride, biased ? u.bias.begin() : nullptr, window, u.bottom,
+                      top);
+  compare(top, expected);
 }
 
 void check_upsample_backward() {
   Upsampling u;
   Doubles expected(u.bottom.count());
-  u.each_product([&](int x, int w, int y) { expected[x] += static_cast<double>(u.top[y]) * u.weights[w]; });
-  kernels()->upsample_backward(u.planes, u.height, u.width, u.kernel, u.stride, u.pad, u.weights, u.weights_stride,
-                               u.top, u.bottom);
+  u.each_product([&](size_t x, size_t w, size_t y) { expected[x] += static_cast<double>(u.top[y]) * u.weights[w]; });
+  kernels()->upsample_backward(u.g, u.images, u.weights, u.weights_stride, u.top, u.bottom);
   compare(u.bottom, expected);
+}
+
+void check_is_diagonal() {
+  const int channels = between(1, 30), size = between(1, 300);
+  Array weights(channels * channels * size);
+  for (size_t i = 0; i < weights.count(); ++i)
+    if (i / size % channels != i / size / channels) weights[i] = one_in(2) ? 0.f : -0.f;
+  const auto found = [&] {
+    bool result;
+    kernels()->is_diagonal(channels, size, weights, &result);
+    return result;
+  };
+  if (!found()) worst = NAN;
+  const size_t i = between(0, static_cast<int>(weights.count()) - 1);
+  weights[i] = one_in(2) ? NAN : 1e-45f;    // the smallest that there is
+  if (found() != (i / size % channels == i / size / channels)) worst = NAN;
 }
 
 size_t random_count() { return one_in(3) ? between(20000, 50000) : between(1, 300); }  // shared by threads, or not

@@ -30,6 +30,44 @@ static inline void store_first(float* p, vec v, int n) {
   copy_first(p, first, n);
 }
 
+static inline float total(vec v) {
+  float parts[W];
+  store(parts, v);
+#pragma GCC unroll 4
+  for (int n = W / 2; n > 0; n /= 2)
+#pragma GCC unroll 8
+    for (int i = 0; i < n; ++i) parts[i] += parts[i + n];
+  return parts[0];
+}
+
+// One element of a filter, and where what it multiplies lies, from a place that goes with the output.
+struct Tap {
+  ptrdiff_t at;
+  float weight;
+};
+
+// V vectors of sums over N elements of a filter, added to what is there.
+template <int V, int N>
+static inline __attribute__((always_inline)) void add_filtered(const Tap* taps, const float* from, vec* sum) {
+#pragma GCC unroll 4
+  for (int i = 0; i < N; ++i) {
+    const vec weight = broadcast(taps[i].weight);
+    const float* in = from + taps[i].at;
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) sum[v] += weight * load(in + v * W);
+  }
+}
+
+// V vectors of sums over the elements of a filter.
+template <int V>
+static inline __attribute__((always_inline)) void filtered(const Tap* taps, int count, const float* from, vec* sum) {
+#pragma GCC unroll 8
+  for (int v = 0; v < V; ++v) sum[v] = vec{};
+  int i = 0;
+  for (; i + 4 <= count; i += 4) add_filtered<V, 4>(taps + i, from, sum);
+  for (; i < count; ++i) add_filtered<V, 1>(taps + i, from, sum);
+}
+
 // Zeros in [p, end), and up to W - 1 floats behind.
 static inline void clear_beyond(float* p, const float* end) {
   for (; p < end; p += W) {

@@ -10,15 +10,8 @@ bool Convolution::suits_winograd() const {
          num_output_ / group_ >= 16;
 }
 
-// Each channel with filters of its own.
-bool Convolution::depthwise() const { return group_ == channels_ && channels_ > 1; }
-
-// The same convolution with all groups in one.
-Geometry Convolution::ungrouped(Geometry g) const {
-  g.channels *= group_;
-  g.outputs *= group_;
-  return g;
-}
+// Each channel with filters of its own. Many for a single channel are a product.
+bool Convolution::depthwise() const { return group_ == channels_ && (channels_ > 1 || num_output_ == 1); }
 
 bool Convolution::planar() const {
   return PlanarOnCpu<caffe::ConvolutionLayer<float> >::planar() && (products_pay() || suits_winograd() || depthwise());
@@ -59,6 +52,13 @@ void Convolution::Backward_cpu(const Blobs& top, const std::vector<bool>& propag
     if (bias_term_ && param_propagate_down_[1])
       for (int n = 0; n < images; ++n)
         kernels()->add_rows(num_output_, top[i]->count(2), dy + n * out, blobs_[1]->mutable_cpu_diff());
+    if (depthwise()) {
+      if (param_propagate_down_[0])
+        kernels()->depthwise_to_weights(ungrouped(g), images, x, dy, blobs_[0]->mutable_cpu_diff());
+      if (propagate_down[i])
+        kernels()->depthwise_to_bottom(ungrouped(g), images, dy, w, bottom[i]->mutable_cpu_diff());
+      continue;
+    }
     if (param_propagate_down_[0]) {
       float* dw = blobs_[0]->mutable_cpu_diff();
       if (suits_winograd())

@@ -57,6 +57,13 @@ class PlanarOnCpu : public Planar<CaffeLayer, caffe::Caffe::CPU> {
             columns.shape(1) / this->group_, columns.shape(2), columns.shape(3),
             k[0], k[1], s[0], s[1], p[0], p[1], d[0], d[1]};
   }
+
+  // All groups in one, for kernels that take each plane by itself.
+  Geometry ungrouped(Geometry g) const {
+    g.channels *= this->group_;
+    g.outputs *= this->group_;
+    return g;
+  }
 };
 
 // 2-D convolutions of every shape, but only those for Winograd where products do not pay; others are Caffe's.
@@ -73,15 +80,16 @@ class Convolution : public PlanarOnCpu<caffe::ConvolutionLayer<float> > {
  private:
   bool suits_winograd() const;
   bool depthwise() const;
-  Geometry ungrouped(Geometry g) const;
 };
 
 // 2-D deconvolutions of every shape, and quickly those that upsample each channel by itself.
 class Deconvolution : public PlanarOnCpu<caffe::DeconvolutionLayer<float> > {
   ACCEL_LAYER(Deconvolution, PlanarOnCpu<caffe::DeconvolutionLayer<float> >)
 
- private:
+ public:
   bool upsamples() const;
+  // Of what it upsamples to, a window.
+  void upsample(const Blob& bottom, const Geometry& g, const Window& window, Blob* top);
 };
 
 class ReLU : public caffe::ReLULayer<float> {
@@ -151,6 +159,12 @@ class LRN : public caffe::LRNLayer<float> {
 // Crops of 4-D blobs.
 class Crop : public caffe::CropLayer<float> {
   ACCEL_LAYER(Crop, caffe::CropLayer<float>)
+
+ public:
+  // What it keeps of each plane, once it has been reshaped.
+  Window window(const Blob& top) const {
+    return {offsets.cpu_data()[2], offsets.cpu_data()[3], top.shape(2), top.shape(3)};
+  }
 };
 
 class Concat : public caffe::ConcatLayer<float> {

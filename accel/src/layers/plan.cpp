@@ -59,7 +59,10 @@ void Plan::finish() {
     for (Value& value : values_) value.last = ALWAYS;
   if (!whole) return;
   find_readers();
-  for (size_t i = 0; i < steps_.size(); ++i) find_behind(static_cast<int>(i));
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    find_behind(static_cast<int>(i));
+    find_crop(static_cast<int>(i));
+  }
 }
 
 // Which layer is the last to read each piece of memory, from the end, so that what the tops need is known.
@@ -74,6 +77,33 @@ void Plan::find_readers() {
       if (!steps_[i].layer)   // may share a bottom's memory with its tops
         for (const int out : steps_[i].out) last = std::max(last, values_[values_[out].root].last);
     }
+}
+
+// The Crop behind a deconvolution, if what it crops to is known by then.
+void Plan::find_crop(int place) {
+  Step& step = steps_[place];
+  if (!dynamic_cast<Deconvolution*>(step.layer) || step.out.size() != 1 || kept_.count(values_[step.out[0]].name)) return;
+  const int consumer = values_[step.out[0]].consumer;
+  if (consumer < 0 || !dynamic_cast<Crop*>(steps_[consumer].layer)) return;
+  Step& crop = steps_[consumer];
+  const int like = crop.in[1];
+  if (crop.in[0] != step.out[0] || crop.param.crop_param().axis() != 2 || (like >= 0 && values_[like].producer >= place))
+    return;
+  step.behind = {consumer};
+  crop.absorbed = true;
+}
+
+const Crop* Plan::crop_behind(int place, Blob** top) const {
+  const Step& step = steps_[place];
+  if (step.behind.empty()) return nullptr;
+  *top = steps_[step.behind[0]].top[0];
+  return dynamic_cast<const Crop*>(steps_[step.behind[0]].layer);
+}
+
+void Plan::leave_crop(int place) {
+  if (!finished_) finish();
+  for (const int crop : steps_[place].behind) steps_[crop].absorbed = false;
+  steps_[place].behind.clear();
 }
 
 // The layers behind a convolution that only change each number of its top, as far as an Epilogue can do them.
@@ -137,7 +167,7 @@ bool Plan::begin(int place) {
   Step& step = steps_[place];
   if (step.absorbed) return false;
   const Step& writer = step.behind.empty() ? step : steps_[step.behind.back()];
-  if (!step.behind.empty()) writer.top[0]->ReshapeLike(*step.top[0]);
+  for (const int behind : step.behind) steps_[behind].layer->Reshape(steps_[behind].bottom, steps_[behind].top);
   for (const int out : writer.out) make_room(out);
   return !joins_channels(step.param) || !join(step);
 }

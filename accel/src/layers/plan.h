@@ -34,6 +34,9 @@ class Plan {
 
   // For a convolution that adds `bias` (or null): the blob to write instead of its top, and what to do on the way.
   Blob* target(int place, const float* bias, Epilogue* e);
+  // For a deconvolution: the Crop behind it and its top, if it may write only what that keeps; and that it won't.
+  const Crop* crop_behind(int place, Blob** top) const;
+  void leave_crop(int place);
 
  private:
   // What a layer gives. Layers in place give a new value in the same memory, that of the first, the `root`.
@@ -50,7 +53,7 @@ class Plan {
     caffe::Layer<float>* layer = nullptr;   // null: Caffe's own
     Blobs bottom, top;
     std::vector<int> in, out;   // values; -1 for what no layer gives
-    std::vector<int> behind;    // of a convolution: the layers that it does as well
+    std::vector<int> behind;    // of a convolution or deconvolution: the layers that it does as well
     bool absorbed = false;      // done by another
   };
   struct Room {
@@ -62,6 +65,7 @@ class Plan {
   void finish();
   void find_readers();
   void find_behind(int place);
+  void find_crop(int place);
   int stage_behind(const Step& conv, int value, int stage) const;
   Blob* blob_of(int value) const;
   void make_room(int value);
@@ -112,6 +116,22 @@ class PlannedConvolution : public Planned<Convolution> {
     Epilogue e;
     Blob* const target = plan_->target(place_, bias(), &e);
     convolve(*bottom[0], e, target);
+  }
+};
+
+// A deconvolution that upsamples writes only what a Crop behind it keeps.
+class PlannedDeconvolution : public Planned<Deconvolution> {
+ public:
+  using Planned<Deconvolution>::Planned;
+
+ protected:
+  void Forward_cpu(const Blobs& bottom, const Blobs& top) override {
+    if (!planar() || !upsamples()) plan_->leave_crop(place_);
+    if (!plan_->begin(place_)) return;
+    Blob* target;
+    const Crop* const crop = plan_->crop_behind(place_, &target);
+    if (!crop) return Deconvolution::Forward_cpu(bottom, top);
+    upsample(*bottom[0], geometry(*bottom[0], *top[0]), crop->window(*target), target);
   }
 };
 

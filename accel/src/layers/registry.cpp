@@ -40,19 +40,20 @@ caffe::Solver<float>* make_sgd(const caffe::SolverParameter& param) { return new
 
 // Layers that write their tops in memory of their own, or in place.
 #define ACCEL_WRITERS(f)                                                                                           \
-  f(Deconvolution) f(ReLU) f(Pooling) f(Crop) f(Eltwise) f(Softmax) f(BatchNorm) f(Scale) f(Bias) f(PReLU) f(Clip) \
+  f(ReLU) f(Pooling) f(Crop) f(Eltwise) f(Softmax) f(BatchNorm) f(Scale) f(Bias) f(PReLU) f(Clip) \
   f(Sigmoid) f(Swish) f(Power) f(Dropout) f(LRN) f(InnerProduct)
 
 #define ACCEL_MADE(Name) {#Name, make<accel::Name>},
 #define ACCEL_PLANNED(Name) {#Name, make_planned<accel::Planned<accel::Name> >},
 
 const std::map<std::string, Layers::Creator> kLayers = {
-    ACCEL_WRITERS(ACCEL_MADE) ACCEL_MADE(Convolution) ACCEL_MADE(SoftmaxWithLoss) ACCEL_MADE(Concat) ACCEL_MADE(Slice)
+    ACCEL_WRITERS(ACCEL_MADE) ACCEL_MADE(Convolution) ACCEL_MADE(Deconvolution) ACCEL_MADE(SoftmaxWithLoss) ACCEL_MADE(Concat) ACCEL_MADE(Slice)
     ACCEL_MADE(Split)};
 
 // Those that ask a plan before they compute. All others, and those that share memory, it knows by name.
 const std::map<std::string, Layers::Creator> kPlanned = {
-    ACCEL_WRITERS(ACCEL_PLANNED) {"Convolution", make_planned<accel::PlannedConvolution>}, {"Concat", make_concat}};
+    ACCEL_WRITERS(ACCEL_PLANNED) {"Convolution", make_planned<accel::PlannedConvolution>},
+    {"Deconvolution", make_planned<accel::PlannedDeconvolution>}, {"Concat", make_concat}};
 std::map<std::string, Layers::Creator> caffes_layers;
 Solvers::Creator caffes_sgd;
 
