@@ -127,7 +127,7 @@ def show(stages: Sequence[Stage], root: Path, out: Path) -> list[str]:
     rows = {id: [dataset.image(id), colorize(dataset.read('label', id)[0])] for id in dataset.ids}
     for stage in stages:
         run = out / stage.net
-        net = load(instantiate(training(stage, root).fcn('deploy')), run / 'weights.caffemodel')
+        net = load(instantiate(training(stage, root).fcn('deploy'), read=()), run / 'weights.caffemodel')
         for id in dataset.ids:
             labels = segment(net, {'data': dataset.read('data', id)})['score'].argmax(0).astype(np.uint8)
             save_indexed(run / f'{id}.png', labels)

@@ -282,7 +282,7 @@ def main(argv: list[str] | None = None) -> None:
     cli.show(f'computing on {device.choose(args.gpu, args.cpu)}')
     height, width = (min(side, cut.side) for side in next(iter(sizes.values()))[1])
     check_fits(deploy, {'data': (1, 3, height, width)}, f'a tile of {args.results}')
-    net = load(instantiate(deploy), caffemodel)
+    net = load(instantiate(deploy, read=()), caffemodel)
     counts = {}
     for id, (picture, label) in cli.progress(frames.pairs.items(), desc='segment', unit='frame'):
         counts[id] = count(read_numbers(label), segment(net, picture, sizes[id][1], cut))

@@ -28,6 +28,7 @@ KEPT = {'BatchNorm': 3, 'Bias': 1, 'Dropout': 1, 'Eltwise': 1, 'LRN': 1, 'PReLU'
 LRN_WITHIN = 6  # the same of LRN within channels, a net of five layers
 # What the types of solvers keep for themselves: numbers for each parameter.
 STATE = {'SGD': 1, 'Nesterov': 2, 'AdaGrad': 2, 'RMSProp': 2, 'Adam': 3, 'AdaDelta': 4}
+SCATTERED = 1.25    # memory over that of the blobs which live in it: gaps between them may be too small for the next
 LOSS = 4        # and of a loss, which reads the scores: probabilities and their gradient, the scores', a sum
 STEP = 32       # pixels: sides that are proposed are multiples of it, as the strides of the nets are
 MOST = 1024     # such steps
@@ -172,10 +173,26 @@ def forward_bytes(net: Any, shapes: Shapes) -> int:
 def segmenting_bytes(net: Any, shapes: Shapes) -> int:
     """Bytes of a forward pass through a deploy net, which was made at a size of its own: blobs keep that room.
 
-    A host's pages are taken only when they are written, a card's memory at once.
+    A host's pages are taken only when they are written, a card's memory at once. Accelerated layers give the memory of
+    a blob to others once its last reader is done (`accel.inference`).
     """
     need = forward_bytes(net, shapes)
-    return max(need, forward_bytes(net, infer(net))) if device.on_gpu() else need
+    if device.on_gpu():
+        return max(need, forward_bytes(net, infer(net)))
+    shares = accel.status().startswith('accelerated')
+    return min(need, int(SCATTERED * FLOAT * most_at_a_time(net, shapes))) if shares else need
+
+
+def most_at_a_time(net: Any, shapes: Shapes) -> int:
+    """Numbers in the blobs that live at the same time, at most: from the layer that writes a blob to its last reader."""
+    last = {name: i for i, layer in enumerate(net.layer) for name in (*layer.top, *layer.bottom)}
+    read = {name for layer in net.layer for name in layer.bottom if name not in layer.top}
+    counts, living, most = blob_counts(net, shapes), dict[str, int](), 0
+    for i, layer in enumerate(net.layer):
+        living.update((name, counts[name]) for name in layer.top)
+        most = max(most, sum(living.values()))
+        living = {name: count for name, count in living.items() if last[name] > i or name not in read}
+    return most
 
 
 def validating_bytes(net: Any, shapes: Shapes) -> int:

@@ -63,7 +63,8 @@ class Deploy:
 
     def load(self) -> Any:
         """The caffe.Net with its weights; raises BadInput where one of the two does not fit."""
-        net = instantiate_foreign(self.parameter, self.foreign) if self.foreign else instantiate(self.parameter)
+        net = (instantiate_foreign(self.parameter, self.foreign, read=()) if self.foreign
+               else instantiate(self.parameter, read=()))
         return load(net, self.weights)
 
     def check_room(self, images: Mapping[str, Any], what: str, way: Way, held: int = 0, probabilities: bool = False

@@ -134,8 +134,7 @@ def score_weights(training: Training | Run, path: Path, split: str | None = None
     dataset = open_source(test)
     check_labels(tasks(test), dataset, training.net)
     preflight.sizes(test, dataset, scoring_bytes)
-    net = load(instantiate_foreign(test, f'{training.path / training.phases[1]}.prototxt')
-               if isinstance(training, Run) else instantiate(test), path)
+    net = net_to_score(test, f'{training.path / training.phases[1]}.prototxt' if isinstance(training, Run) else '', path)
     preflight.classes(net, tasks(test), dataset)
     return evaluate(net, tasks(test), dataset.classes, dataset.ids), dataset
 
@@ -168,10 +167,17 @@ def evaluate_run(run: Run) -> dict[str, Any]:
     dataset, pairs = open_source(test), tasks(test)
     check_labels(pairs, dataset, run.path)
     preflight.sizes(test, dataset, scoring_bytes)
-    net = load(instantiate_foreign(test, f'{run.path / run.phases[1]}.prototxt'), weights_of(run.path))
+    net = net_to_score(test, f'{run.path / run.phases[1]}.prototxt', weights_of(run.path))
     preflight.classes(net, pairs, dataset)
     found = evaluate(net, pairs, dataset.classes, dataset.ids, evaluation_of(run.path), what=f'score {run.net}')
     return write_record(run, found, dataset)
+
+
+def net_to_score(net_parameter: Any, foreign: str, weights: Path) -> Any:
+    """A caffe.Net with its weights, of which `evaluate` reads scores and labels; the arguments as of `Deploy`."""
+    read = [name for pair in tasks(net_parameter).items() for name in pair]
+    return load(instantiate_foreign(net_parameter, foreign, read) if foreign else
+                instantiate(net_parameter, read=read), weights)
 
 
 def check_labels(pairs: Mapping[str, str], dataset: Dataset, what: object) -> None:

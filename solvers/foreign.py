@@ -4,7 +4,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ COMPLAINT = re.compile('^error: (.+)$', re.MULTILINE)       # what `cli.run` say
 STRIDE = 64     # pixels: nets that take so many sizes in a row take them all
 
 
-def instantiate_foreign(net_parameter: Any, what: str) -> Any:
+def instantiate_foreign(net_parameter: Any, what: str, read: Iterable[str] | None = None) -> Any:
     """Make a net that is not the project's own.
 
     Parameters
@@ -42,6 +42,8 @@ def instantiate_foreign(net_parameter: Any, what: str) -> Any:
         A test or deploy net, as of `solvers.prototxts.read_net`.
     what : str
         What to call it in a complaint.
+    read : iterable of str, optional
+        As of `instantiate`.
 
     Returns
     -------
@@ -54,7 +56,7 @@ def instantiate_foreign(net_parameter: Any, what: str) -> Any:
     """
     check_net(net_parameter, what)
     rehearse(net_parameter, what)
-    return instantiate(net_parameter)
+    return instantiate(net_parameter, read=read)
 
 
 def rehearse(net_parameter: Any, what: str) -> None:

@@ -171,7 +171,7 @@ def parts(net: Any, images: Mapping[str, Array], way: Way) -> Iterator[tuple[str
         tile = {name: image[:, row.start:row.stop, column.start:column.stop] for name, image in images.items()}
         size = row.stop - row.start, column.stop - column.start
         place = tuple(slice(span.first, min(span.last, n)) for span, n in ((row, height), (column, width)))
-        for name, scores in segment(net, tile, sparing=way.cut is not None).items():
+        for name, scores in segment(net, tile).items():
             if name in way.coarse:
                 scores = on_pixels(scores, way.coarse[name], size)
             elif scores.shape[1:] != size:

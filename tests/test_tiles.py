@@ -184,21 +184,6 @@ def test_scales_and_mirrored_images_are_averaged(tile, tmp_path):
     assert np.abs(once - expected).max() > 0.01
 
 
-def test_blobs_that_nobody_reads_any_more_are_given_back(tmp_path):
-    """Whatever shares memory, also of a Split, is kept as long as one of its readers comes."""
-    text = deploy_nets.unet() + layer('sum', 'Eltwise', ['score', 'score'])
-    _, _, net = deploy_nets.write(tmp_path, text)
-    images = {'data': np.random.default_rng(0).standard_normal((3, 400, 400)).astype(np.float32)}
-    expected = {name: scores.copy() for name, scores in segment(net, images).items()}
-    assert net.blobs['a'].data.any() and net.blobs['cat2'].data.any()
-    for _ in range(2):
-        found = segment(net, images, sparing=True)
-        for name, scores in expected.items():
-            np.testing.assert_array_equal(found[name], scores)
-        assert not net.blobs['cat2'].data[0, :, 100:300].any() and not net.blobs['a'].data[0, 1:5].any()
-        assert net.blobs['data'].data.any()
-
-
 def run(arguments, out, *options):
     assert cli.run(infer.main, [*map(str, arguments), '--out', str(out), *map(str, options)]) == 0
     return out
