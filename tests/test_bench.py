@@ -287,20 +287,23 @@ def test_goals_of_each_instruction_set():
     assert engines.title('ours-avx2') == 'ours (AVX2)'
 
 
-def test_record_keeps_what_other_calls_measured(tmp_path, monkeypatch, capsys):
+def test_record_keeps_what_other_calls_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(bench, 'arithmetic', lambda net: floor.Work(1, 0, 3, 4, 8))
-    about = {'machine': 'this'}
-    bench.Record(tmp_path, about, keep=False).add(reports('vgg16', 'forward', ours=1, ort=2, caffe=3))
-    later = bench.Record(tmp_path, about, keep=True)
+    where = tmp_path / 'bench/bench.json', tmp_path / 'bench/table.txt'
+    about = {'machine': {'cpu': 'this'}, 'threads': 2}
+    bench.Record(*where, about, keep=False).add(reports('vgg16', 'forward', ours=1, ort=2, caffe=3))
+    later = bench.Record(*where, about, keep=True)
     later.add(reports('vgg16', 'forward', ours=0.5, ort=2))     # Caffe's row goes: it was of another time
     later.add(reports('resnet50', 'step', ours=1, torch=2))
-    rows = json.loads((tmp_path / 'bench.json').read_text())['rows']
+    rows = json.loads(where[0].read_text())['rows']
     assert {(row['net'], row['engine'], row['what'], row['seconds']) for row in rows} == {
         ('vgg16', 'ours', 'forward', 0.5), ('vgg16', 'ort', 'forward', 2), ('resnet50', 'ours', 'step', 1),
         ('resnet50', 'torch', 'step', 2)}
-    assert 'VGG-16' in (tmp_path / 'table.txt').read_text()
-    assert not bench.Record(tmp_path, {'machine': 'that'}, keep=True).rows
-    assert 'measured on another machine' in capsys.readouterr().err
+    assert 'VGG-16' in where[1].read_text()
+    with pytest.raises(cli.BadInput, match='measured on another machine or with other settings'):
+        bench.Record(*where, {**about, 'threads': 1}, keep=True)
+    assert json.loads(where[0].read_text())['rows'] == rows
+    assert not bench.Record(*where, about, keep=False).rows
 
 
 # ---------------------------------------------------------------------------------------------------- agreement
