@@ -190,8 +190,8 @@ def main(argv: list[str] | None = None) -> None:
         return
     about = {'machine': machine(), 'threads': args.threads, 'rounds': count, 'runs': args.runs,
              'seconds': settings.seconds}
-    names = ('quick.json', 'quick.txt') if args.quick else ('bench.json', 'table.txt')
-    record = Record(*(folder / name for name in names), about, keep=bool(args.nets or args.only))
+    figures, text = ('quick.json', 'quick.txt') if args.quick else ('bench.json', 'table.txt')
+    record = Record(folder / figures, folder / text, about, keep=bool(args.nets or args.only))
     engines = ours(args.isa)
     with files.scratch() as place:
         agreement = Agreement(settings, place)
