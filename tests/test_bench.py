@@ -109,26 +109,28 @@ def test_gradient_is_that_of_the_loss(made):
     assert (losses[0] - losses[1]) / (2 * step) == pytest.approx(slope, rel=0.1)
 
 
-def test_our_process_runs_a_net(made, tmp_path):
-    name, place = made
-    if name != 'squeezenet':
-        pytest.skip('one net is enough: the others differ in their files alone')
+@pytest.fixture(scope='module')
+def small(tmp_path_factory):
+    """The folder of the smallest net."""
+    place = tmp_path_factory.mktemp('small')
+    basket.make('squeezenet', place, SIZE, divide=2)
+    return place
+
+
+def test_our_process_runs_a_net(small, tmp_path):
     scores = tmp_path / 'scores.npy'
-    command = [sys.executable, '-m', 'bench.ours', 'forward', '--net', str(place), '--size', str(SIZE), '--runs', '2',
+    command = [sys.executable, '-m', 'bench.ours', 'forward', '--net', str(small), '--size', str(SIZE), '--runs', '2',
                '--threads', '1', '--scores', str(scores)]
     report = ask('ours', command, {'FCN_ACCEL': '0'})
     assert report['engine'] == 'caffe' and report['passes'] == 2 and 20 < report['peak_mb'] < 2000
-    there = forward(place).blobs['score'].data
+    there = forward(small).blobs['score'].data
     np.testing.assert_allclose(np.load(scores), there, atol=1e-4 * np.abs(there).max())
     checked = ask('ours', [*command[:3], 'check', *command[4:-2]], {'FCN_ACCEL': '0'})
     assert checked['loss'] > 0 and checked['gradient'] > 0
 
 
-def test_our_process_takes_steps(made):
-    name, place = made
-    if name != 'squeezenet':
-        pytest.skip('one net is enough: the others differ in their files alone')
-    report = ask('ours', [sys.executable, '-m', 'bench.ours', 'step', '--net', str(place), '--size', str(SIZE),
+def test_our_process_takes_steps(small):
+    report = ask('ours', [sys.executable, '-m', 'bench.ours', 'step', '--net', str(small), '--size', str(SIZE),
                           '--runs', '1', '--threads', '1'], {'FCN_ACCEL': '1'})
     assert report['engine'] == 'ours' and report['passes'] == 1 and report['first_s'] > 0
 
