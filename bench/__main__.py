@@ -13,7 +13,8 @@ AVX-512, our layers are measured with it and held to AVX2.
 
 Each round runs every engine once, each in a process of its own, so that what else the machine does falls on all alike;
 the figures are medians over rounds of the medians of each process. Engines that compute something else than Caffe are
-named and left out. After every net, runs/bench/bench.json and table.txt are written.
+named and left out. After every net, runs/bench/bench.json and table.txt are written; with --quick, quick.json and
+quick.txt.
 
 The other engines live in an environment of their own in the cache folder, made on the first call. Those that can't be
 had are named and left out.
@@ -101,28 +102,33 @@ def arithmetic(net: str) -> Work:
 
 
 class Record:
-    """runs/bench/bench.json and table.txt, written after every net.
+    """What is known so far, in two files that are written after every net.
 
     Parameters
     ----------
-    folder : Path
+    figures, text : Path
+        The JSON file, and the table to read.
     about : dict
-        The machine and how it is measured; figures that were measured otherwise are dropped.
+        The machine and how it is measured.
     keep : bool
         Whether figures of other nets that are there stay.
+
+    Raises
+    ------
+    cli.BadInput
+        They are to stay, and were measured on another machine or otherwise.
     """
 
-    def __init__(self, folder: Path, about: dict[str, Any], keep: bool) -> None:
-        self.folder, self.about = folder, about
+    def __init__(self, figures: Path, text: Path, about: dict[str, Any], keep: bool) -> None:
+        self.files, self.about = (figures, text), about
         self.rows: list[Row] = []
         self.processes: list[Report] = []
-        path = folder / 'bench.json'
-        if keep and path.is_file():
-            found = json.loads(path.read_text())
-            if found.get('about') == about:
-                self.rows, self.processes = found['rows'], found['processes']
-            else:
-                cli.say(f'{path}: measured on another machine or otherwise; it is replaced')
+        if keep and figures.is_file():
+            found = json.loads(figures.read_text())
+            if found.get('about') != about:
+                raise cli.BadInput(f'{figures}: measured on another machine or with other settings, so nothing can be '
+                                   'added to it: move it away, or leave out --nets and --only to replace it')
+            self.rows, self.processes = found['rows'], found['processes']
 
     def add(self, reports: dict[Job, list[Report]]) -> None:
         """Write what processes reported, in place of what was known of the same nets, passes and sizes."""
@@ -133,11 +139,12 @@ class Record:
         self.rows = [row for row in self.rows if other(row)] + summarise(reports)
         self.processes = [report for report in self.processes if other(report)] + [
             {**report, **job._asdict()} for job, found in reports.items() for report in found]
-        self.folder.mkdir(parents=True, exist_ok=True)
-        files.write_json(self.folder / 'bench.json', {
+        figures, text = self.files
+        figures.parent.mkdir(parents=True, exist_ok=True)
+        files.write_json(figures, {
             'about': self.about, 'rows': self.rows, 'goals': goals(self.rows), 'processes': self.processes,
             'arithmetic': {net: arithmetic(net)._asdict() for net in self.nets()}})
-        files.write(self.folder / 'table.txt', self.text() + '\n')
+        files.write(text, self.text() + '\n')
 
     def nets(self) -> list[str]:
         """The nets that there are rows of."""
@@ -183,7 +190,8 @@ def main(argv: list[str] | None = None) -> None:
         return
     about = {'machine': machine(), 'threads': args.threads, 'rounds': count, 'runs': args.runs,
              'seconds': settings.seconds}
-    record = Record(folder, about, keep=bool(args.nets or args.only))
+    figures, text = ('quick.json', 'quick.txt') if args.quick else ('bench.json', 'table.txt')
+    record = Record(folder / figures, folder / text, about, keep=bool(args.nets or args.only))
     engines = ours(args.isa)
     with files.scratch() as place:
         agreement = Agreement(settings, place)

@@ -109,26 +109,28 @@ def test_gradient_is_that_of_the_loss(made):
     assert (losses[0] - losses[1]) / (2 * step) == pytest.approx(slope, rel=0.1)
 
 
-def test_our_process_runs_a_net(made, tmp_path):
-    name, place = made
-    if name != 'squeezenet':
-        pytest.skip('one net is enough: the others differ in their files alone')
+@pytest.fixture(scope='module')
+def small(tmp_path_factory):
+    """The folder of the smallest net."""
+    place = tmp_path_factory.mktemp('small')
+    basket.make('squeezenet', place, SIZE, divide=2)
+    return place
+
+
+def test_our_process_runs_a_net(small, tmp_path):
     scores = tmp_path / 'scores.npy'
-    command = [sys.executable, '-m', 'bench.ours', 'forward', '--net', str(place), '--size', str(SIZE), '--runs', '2',
+    command = [sys.executable, '-m', 'bench.ours', 'forward', '--net', str(small), '--size', str(SIZE), '--runs', '2',
                '--threads', '1', '--scores', str(scores)]
     report = ask('ours', command, {'FCN_ACCEL': '0'})
     assert report['engine'] == 'caffe' and report['passes'] == 2 and 20 < report['peak_mb'] < 2000
-    there = forward(place).blobs['score'].data
+    there = forward(small).blobs['score'].data
     np.testing.assert_allclose(np.load(scores), there, atol=1e-4 * np.abs(there).max())
     checked = ask('ours', [*command[:3], 'check', *command[4:-2]], {'FCN_ACCEL': '0'})
     assert checked['loss'] > 0 and checked['gradient'] > 0
 
 
-def test_our_process_takes_steps(made):
-    name, place = made
-    if name != 'squeezenet':
-        pytest.skip('one net is enough: the others differ in their files alone')
-    report = ask('ours', [sys.executable, '-m', 'bench.ours', 'step', '--net', str(place), '--size', str(SIZE),
+def test_our_process_takes_steps(small):
+    report = ask('ours', [sys.executable, '-m', 'bench.ours', 'step', '--net', str(small), '--size', str(SIZE),
                           '--runs', '1', '--threads', '1'], {'FCN_ACCEL': '1'})
     assert report['engine'] == 'ours' and report['passes'] == 1 and report['first_s'] > 0
 
@@ -287,20 +289,23 @@ def test_goals_of_each_instruction_set():
     assert engines.title('ours-avx2') == 'ours (AVX2)'
 
 
-def test_record_keeps_what_other_calls_measured(tmp_path, monkeypatch, capsys):
+def test_record_keeps_what_other_calls_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(bench, 'arithmetic', lambda net: floor.Work(1, 0, 3, 4, 8))
-    about = {'machine': 'this'}
-    bench.Record(tmp_path, about, keep=False).add(reports('vgg16', 'forward', ours=1, ort=2, caffe=3))
-    later = bench.Record(tmp_path, about, keep=True)
+    where = tmp_path / 'bench/bench.json', tmp_path / 'bench/table.txt'
+    about = {'machine': {'cpu': 'this'}, 'threads': 2}
+    bench.Record(*where, about, keep=False).add(reports('vgg16', 'forward', ours=1, ort=2, caffe=3))
+    later = bench.Record(*where, about, keep=True)
     later.add(reports('vgg16', 'forward', ours=0.5, ort=2))     # Caffe's row goes: it was of another time
     later.add(reports('resnet50', 'step', ours=1, torch=2))
-    rows = json.loads((tmp_path / 'bench.json').read_text())['rows']
+    rows = json.loads(where[0].read_text())['rows']
     assert {(row['net'], row['engine'], row['what'], row['seconds']) for row in rows} == {
         ('vgg16', 'ours', 'forward', 0.5), ('vgg16', 'ort', 'forward', 2), ('resnet50', 'ours', 'step', 1),
         ('resnet50', 'torch', 'step', 2)}
-    assert 'VGG-16' in (tmp_path / 'table.txt').read_text()
-    assert not bench.Record(tmp_path, {'machine': 'that'}, keep=True).rows
-    assert 'measured on another machine' in capsys.readouterr().err
+    assert 'VGG-16' in where[1].read_text()
+    with pytest.raises(cli.BadInput, match='measured on another machine or with other settings'):
+        bench.Record(*where, {**about, 'threads': 1}, keep=True)
+    assert json.loads(where[0].read_text())['rows'] == rows
+    assert not bench.Record(*where, about, keep=False).rows
 
 
 # ---------------------------------------------------------------------------------------------------- agreement
