@@ -133,7 +133,6 @@ def segmenter(name: str, size: int, divide: int, rng: np.random.Generator) -> tu
     upsamplings: list[Upsampling] = []
     pad = smallest_pad(trunk, CLASSES, upsamplings)
     made = build(dense, trunk, CLASSES, pad, upsamplings, {})
-    clips_apart(made.net)
     made.net.name = name
     made.net.layer[0].input_param.shape[0].dim[2:] = size, size
     weights = dict(made.weights)
@@ -145,18 +144,6 @@ def segmenter(name: str, size: int, divide: int, rng: np.random.Generator) -> tu
     return made.net, weights, {'stride': trunk.finest, 'feature': trunk.feature, 'feature_stride': trunk.stride,
                                'skips': [blob for _, blob in trunk.skips], 'scores': scores,
                                'pad': pad}
-
-
-def clips_apart(net: Any) -> None:
-    """Give Clip layers a top of their own, since Caffe's gradient asks their bottom where it was clipped."""
-    now: dict[str, str] = {}
-    for layer in net.layer:
-        layer.bottom[:] = [now.get(name, name) for name in layer.bottom]
-        if layer.type == 'Clip' and layer.bottom[0] in (layer.top[0], now.get(layer.top[0])):
-            now[layer.top[0]] = layer.name
-            layer.top[0] = layer.name
-        else:
-            layer.top[:] = [now.get(name, name) for name in layer.top]
 
 
 def classifier_of(name: str, divide: int, rng: np.random.Generator) -> Classifier:

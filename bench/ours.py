@@ -8,7 +8,6 @@ its loss and the length of the first convolution's gradient. `--scores FILE` kee
 On a GPU a pass ends when the card has finished; image and scores stay on it.
 """
 import argparse
-import contextlib
 import ctypes
 import json
 import os
@@ -146,7 +145,7 @@ def prepare(what: str, size: int, folder: Path | None = None) -> tuple[Any, Call
 
         if not learning:
             # Nobody reads blobs between here, and a pass is always whole.
-            with getattr(accel, 'inference', contextlib.nullcontext)():
+            with accel.inference():
                 net = filled(caffe.Net(str(path), caffe.TEST))
             return net, lambda: net._forward(0, len(net.layers) - 1)    # `forward` would fetch the scores
         solver_path = Path(place, 'solver.prototxt')

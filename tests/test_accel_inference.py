@@ -1,15 +1,15 @@
 """Nets that are only passed through whole give what they give layer by layer, in less memory."""
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 caffe = pytest.importorskip('caffe', reason='needs pycaffe: make setup')
+from caffe.proto import caffe_pb2  # noqa: E402
+from google.protobuf import text_format  # noqa: E402
+
 import accel  # noqa: E402
 import nets  # noqa: E402
 from solvers.instance import instantiate  # noqa: E402
-from surgery.prototxt import parse_net  # noqa: E402
+from tests.helpers import narrow_nets  # noqa: E402
 from tests.helpers.single_layers import differ  # noqa: E402
 
 pytestmark = [pytest.mark.caffe,
@@ -21,18 +21,16 @@ class Graph:
 
     def __init__(self, seed):
         self.rng = np.random.default_rng(seed)
-        self.text = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 6 dim: 13 dim: 17 } } }'
+        self.text = ('layer { name: "data" type: "Input" top: "data" '
+                     'input_param { shape { dim: 1 dim: 6 dim: 13 dim: 17 } } }')
         self.blobs = {'data': 6}      # name -> channels
-        self.used = set()
         for i in range(int(self.rng.integers(8, 24))):
             self.add(i)
 
     def pick(self):
         """A blob, often the newest."""
         names = list(self.blobs)
-        name = names[-1] if self.rng.random() < 0.6 else names[self.rng.integers(len(names))]
-        self.used.add(name)
-        return name
+        return names[-1] if self.rng.random() < 0.6 else names[self.rng.integers(len(names))]
 
     def layer(self, name, type, bottoms, top, channels, parameters=''):
         self.text += f'\nlayer {{ name: "{name}" type: "{type}" {" ".join(f"""bottom: "{b}" """ for b in bottoms)} ' \
@@ -67,10 +65,13 @@ class Graph:
             self.layer(f'{name}up', 'Deconvolution', [bottom], f'{name}up', channels,
                        f'convolution_param {{ num_output: {channels} kernel_size: 4 stride: 2 '
                        f'group: {self.rng.choice([1, channels])} bias_term: false }}')
-            self.layer(name, 'Crop', [f'{name}up', 'data'], name, channels, 'crop_param { axis: 2 offset: 3 offset: 5 }')
+            del self.blobs[f'{name}up']     # of another size
+            self.layer(name, 'Crop', [f'{name}up', 'data'], name, channels,
+                       'crop_param { axis: 2 offset: 3 offset: 5 }')
         elif kind == 'Slice':
             if channels % 2 == 0:
-                self.text += f'\nlayer {{ name: "{name}" type: "Slice" bottom: "{bottom}" top: "{name}a" top: "{name}b" }}'
+                self.text += (f'\nlayer {{ name: "{name}" type: "Slice" bottom: "{bottom}" '
+                              f'top: "{name}a" top: "{name}b" }}')
                 self.blobs |= {f'{name}a': channels // 2, f'{name}b': channels // 2}
         elif kind == 'Reshape':
             self.layer(name, kind, [bottom], name, channels, 'reshape_param { shape { dim: 0 dim: 0 dim: 0 dim: 0 } }')
@@ -110,7 +111,7 @@ def passed(net, image):
 @pytest.mark.parametrize('seed', range(60))
 def test_any_net_gives_what_caffe_gives(seed):
     """Also of other sizes, that no `reshape` announces, of several images, and with weights that change."""
-    parameter = parse_net(Graph(seed).text)
+    parameter = text_format.Parse(Graph(seed).text, caffe_pb2.NetParameter())
     with accel.off():
         theirs = instantiate(parameter)
     ours = instantiate(parameter, read=())
@@ -129,7 +130,7 @@ def test_any_net_gives_what_caffe_gives(seed):
 
 @pytest.mark.parametrize('seed', range(60, 80))
 def test_kept_blobs_can_be_read(seed):
-    parameter = parse_net(Graph(seed).text)
+    parameter = text_format.Parse(Graph(seed).text, caffe_pb2.NetParameter())
     names = [layer.top[0] for layer in parameter.layer][::3]
     with accel.off():
         theirs = instantiate(parameter)
@@ -145,14 +146,11 @@ def test_kept_blobs_can_be_read(seed):
 @pytest.mark.parametrize('name', nets.names())
 def test_nets_of_the_papers(name):
     """By what is computed first to last: whatever a convolution does on the way, scores are those of the layers."""
-    from tests.helpers import narrow_nets
-    parameter = narrow_nets.narrowed(nets.load(name).fcn('deploy'))
-    plain, ours = instantiate(parameter), instantiate(parameter, read=())
-    rng = np.random.default_rng(0)
-    for name, blobs in plain.params.items():
-        for blob, other in zip(blobs, ours.params[name], strict=True):
-            blob.data[...] = other.data[...] = rng.standard_normal(blob.data.shape) * np.sqrt(
-                2 / max(int(np.prod(blob.data.shape[1:])), 1))
+    parameter, plain = narrow_nets.alive(name)
+    ours = instantiate(parameter, read=())
+    for layer, blobs in plain.params.items():
+        for blob, other in zip(ours.params[layer], blobs, strict=True):
+            blob.data[...] = other.data
     for size in ((33, 47), (60, 40)):
         for net in (plain, ours):
             for blob in net.inputs:

@@ -152,7 +152,7 @@ class LRN : public caffe::LRNLayer<float> {
   ACCEL_LAYER(LRN, caffe::LRNLayer<float>)
 
  private:
-  bool across_channels() const;
+  bool one_pass(const Blobs& bottom, const Blobs& top) const;
   Lrn constants() const;
 };
 

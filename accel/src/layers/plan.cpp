@@ -18,6 +18,10 @@ bool joins_channels(const caffe::LayerParameter& param) {
 
 }  // namespace
 
+bool Plan::is_part(const caffe::LayerParameter& param) const {
+  return setting_up || (!steps_.empty() && steps_.back().param.name() == param.name());
+}
+
 int Plan::add(const caffe::LayerParameter& param) {
   steps_.emplace_back();
   steps_.back().param.CopyFrom(param);
@@ -157,6 +161,7 @@ Blob* Plan::blob_of(int value) const {
 }
 
 bool Plan::begin(int place) {
+  if (caffe::Caffe::mode() != caffe::Caffe::CPU) return true;   // a layer without code for a card
   if (!finished_) finish();
   if (place <= last_) {   // another pass
     rooms_.clear();

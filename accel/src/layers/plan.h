@@ -24,6 +24,11 @@ class Plan {
   Plan(const Plan&) = delete;
   Plan& operator=(const Plan&) = delete;
 
+  // Whether a layer that is about to be made is a part of another one, as Scale has a Bias and a loss its Softmax.
+  bool is_part(const caffe::LayerParameter& param) const;
+  // Whether layers that are made are parts of one that is being set up.
+  bool setting_up = false;
+
   // A layer is about to be made: its place among the layers. Those of Caffe's own are known by their parameters alone.
   int add(const caffe::LayerParameter& param);
   // What was made, and set up with these blobs, if it is to ask `begin`.
@@ -91,7 +96,9 @@ class Planned : public Layer {
       : Layer(param), plan_(plan), place_(plan->add(param)) {}
 
   void LayerSetUp(const Blobs& bottom, const Blobs& top) override {
+    plan_->setting_up = true;
     Layer::LayerSetUp(bottom, top);
+    plan_->setting_up = false;
     plan_->set_up(place_, this, bottom, top);
   }
 

@@ -23,12 +23,13 @@ std::map<std::string, Layers::Creator> before_plan;
 
 template <typename T>
 boost::shared_ptr<caffe::Layer<float> > make_planned(const caffe::LayerParameter& param) {
+  if (plan->is_part(param)) return before_plan[param.type()](param);
   return boost::shared_ptr<caffe::Layer<float> >(new T(param, plan));
 }
 
 // Any other layer.
 boost::shared_ptr<caffe::Layer<float> > make_noted(const caffe::LayerParameter& param) {
-  plan->add(param);
+  if (!plan->is_part(param)) plan->add(param);
   return before_plan[param.type()](param);
 }
 
@@ -87,8 +88,10 @@ void accel_begin_plan(const char* const* kept, int count) {
   plan.reset(new accel::Plan({kept, kept + count}));
   before_plan = Layers::Registry();
   for (auto& entry : Layers::Registry()) {
-    const auto planned = kPlanned.find(entry.first);
-    entry.second = planned == kPlanned.end() ? make_noted : planned->second;
+    const auto planned = kPlanned.find(entry.first), made = kLayers.find(entry.first);
+    // Those for a card stay what they are.
+    const bool ours = planned != kPlanned.end() && made->second == entry.second;
+    entry.second = ours ? planned->second : make_noted;
   }
 }
 
