@@ -15,6 +15,7 @@ template <typename F>
 void each_part(int rows, const std::vector<ptrdiff_t>& lengths, const F& f) {
   ptrdiff_t row = 0;
   for (ptrdiff_t length : lengths) row += length;
+  if (row == 0) return;
   share(rows * row, [&](ptrdiff_t first, ptrdiff_t last) {
     for (ptrdiff_t n = first / row; n * row < last; ++n) {
       ptrdiff_t begin = n * row;
@@ -27,8 +28,8 @@ void each_part(int rows, const std::vector<ptrdiff_t>& lengths, const F& f) {
 }
 
 std::vector<ptrdiff_t> lengths(const Blobs& parts, int axis) {
-  std::vector<ptrdiff_t> result;
-  for (const Blob* blob : parts) result.push_back(blob->count(axis));
+  std::vector<ptrdiff_t> result(parts.size());
+  for (size_t i = 0; i < parts.size(); ++i) result[i] = parts[i]->count(axis);
   return result;
 }
 
