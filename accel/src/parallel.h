@@ -34,7 +34,7 @@ static void each(int count, ptrdiff_t size, const F& f) {
   });
 }
 
-// Call f(first, last) for contiguous shares of [0, count) numbers that begin on a cache line or page: one for each piece.
+// Call f(first, last) for contiguous shares of [0, count) numbers that begin on a cache line or page, each a piece.
 template <typename F>
 static void share(size_t count, const F& f) {
   const size_t grain = 1 << 10, grains = (count + grain - 1) / grain, most = 4 * threads();

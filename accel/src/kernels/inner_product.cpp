@@ -51,7 +51,8 @@ void gradients(ptrdiff_t inputs, int outputs, int length, const float* bottom, c
   for (; j + W <= length; j += W)
     step(j, [](const float* p) { return load(p); }, [](float* p, vec v) { store(p, v); });
   const int left = length - j;
-  if (left) step(j, [=](const float* p) { return load_part(p, left); }, [=](float* p, vec v) { store_part(p, v, left); });
+  if (left)
+    step(j, [=](const float* p) { return load_part(p, left); }, [=](float* p, vec v) { store_part(p, v, left); });
 }
 
 template <int R>

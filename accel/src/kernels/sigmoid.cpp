@@ -23,7 +23,8 @@ void sigmoid(size_t count, const float* bottom, float* top) {
 
 void sigmoid_backward(size_t count, const float* top, const float* top_diff, float* bottom_diff) {
   share(count, [=](size_t first, size_t last) {
-    map(last - first, bottom_diff + first, [](vec d, vec y) { return d * y * (1.f - y); }, top_diff + first, top + first);
+    map(last - first, bottom_diff + first, [](vec d, vec y) { return d * y * (1.f - y); }, top_diff + first,
+        top + first);
   });
 }
 

@@ -29,7 +29,8 @@ void sum(size_t count, int terms, const float* const* bottoms, const float* coef
   });
 }
 
-void sum_backward(size_t count, int terms, const float* coefficients, const float* top_diff, float* const* bottom_diffs) {
+void sum_backward(size_t count, int terms, const float* coefficients, const float* top_diff,
+                  float* const* bottom_diffs) {
   share(count, [=](size_t first, size_t last) {
     const ptrdiff_t n = last - first;
     const auto times = [=](float* diff, float c) {

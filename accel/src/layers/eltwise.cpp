@@ -33,7 +33,8 @@ void Eltwise::Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_
     return kernels()->sum_backward(count, terms, coeffs_.data(), dy, dx.data());
   const std::vector<const float*> x = data_of(bottom);
   if (op_ == caffe::EltwiseParameter_EltwiseOp_PROD)
-    kernels()->product_backward(count, terms, x.data(), stable_prod_grad_ ? nullptr : top[0]->cpu_data(), dy, dx.data());
+    kernels()->product_backward(count, terms, x.data(), stable_prod_grad_ ? nullptr : top[0]->cpu_data(), dy,
+                                dx.data());
   else
     kernels()->maximum_backward(count, terms, x.data(), dy, dx.data());
 }

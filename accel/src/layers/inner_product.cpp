@@ -1,4 +1,4 @@
-// Inner products of a few rows, which the matrix is read for; of many they are products of matrices and stay the BLAS's.
+// Inner products of a few rows, which take as long as reading the matrix; those of many rows stay the BLAS's.
 #include "layers.h"
 
 namespace accel {
