@@ -71,8 +71,9 @@ KERNEL(scale, int images, int channels, int pixels, const float* centers, const 
 KERNEL(scale_backward, int images, int channels, int pixels, const float* bottom, const float* factors,
        const float* top_diff, float* bottom_diff, float* factors_diff, float* shifts_diff)
 
-// max(bottom, 0) + slope min(bottom, 0), the slope of channel c at slopes[c slopes_stride]. The bottom is copied to `kept`
-// unless that is null. In place too. Gradients of slopes, one for a channel, are added to what is there; both may be null.
+// max(bottom, 0) + slope min(bottom, 0), the slope of channel c at slopes[c slopes_stride]. The bottom is copied to
+// `kept` unless that is null. In place too. Gradients of slopes, one for a channel, are added to what is there; either
+// may be null.
 KERNEL(prelu, int images, int channels, int pixels, const float* slopes, int slopes_stride, const float* bottom,
        float* kept, float* top)
 KERNEL(prelu_backward, int images, int channels, int pixels, const float* slopes, int slopes_stride,
@@ -120,8 +121,8 @@ KERNEL(maximum, size_t count, int terms, const float* const* bottoms, float* top
 KERNEL(maximum_backward, size_t count, int terms, const float* const* bottoms, const float* top_diff,
        float* const* bottom_diffs)
 
-// A few rows of `inputs` numbers times the transpose of weights of outputs x inputs; a bias may be null. The gradient of
-// the weights is added to what is there; both may be null.
+// A few rows of `inputs` numbers times the transpose of weights of outputs x inputs; a bias may be null. The gradient
+// of the weights is added to what is there; either may be null.
 KERNEL(inner_product, int rows, int outputs, int inputs, const float* bottom, const float* weights, const float* bias,
        float* top)
 KERNEL(inner_product_backward, int rows, int outputs, int inputs, const float* bottom, const float* weights,

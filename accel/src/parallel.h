@@ -34,11 +34,15 @@ static void each(int count, ptrdiff_t size, const F& f) {
   });
 }
 
-// Call f(first, last) for contiguous shares of [0, count) numbers that begin on a cache line or page.
+// Call f(first, last) for contiguous shares of [0, count) numbers that begin on a cache line or page, each a piece.
 template <typename F>
 static void share(size_t count, const F& f) {
-  const size_t grain = 1 << 10, grains = (count + grain - 1) / grain;
-  each(static_cast<int>(grains), grain, [&](int i) { f(i * grain, (i + 1) * grain < count ? (i + 1) * grain : count); });
+  const size_t grain = 1 << 10, grains = (count + grain - 1) / grain, most = 4 * threads();
+  const size_t wanted = count >> 13 < most ? count >> 13 : most, pieces = wanted < 1 ? 1 : wanted;
+  parallel(static_cast<int>(pieces), [&](int piece, int) {
+    const size_t end = grains * (piece + 1) / pieces * grain;
+    f(grains * piece / pieces * grain, end < count ? end : count);
+  });
 }
 
 }  // namespace accel

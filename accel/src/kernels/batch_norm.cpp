@@ -21,7 +21,8 @@ struct Moments {
   void add_block(const float* x, int n) {
     double sum = 0;
     total<1>(n, &sum, [](vec* sums, vec x) { sums[0] += x; }, x);
-    const float center = static_cast<float>(sum / n);
+    const double own = sum / n;
+    const vec center = broadcast(static_cast<float>(own));
     vec a = {}, b = {};
     int j = 0;
     for (; j + 2 * W <= n; j += 2 * W) {
@@ -29,12 +30,25 @@ struct Moments {
       a += d * d;
       b += e * e;
     }
-    double around = add_up(a + b);
-    for (; j < n; ++j) around += static_cast<double>(x[j] - center) * (x[j] - center);
-    const double apart = sum / n - mean, both = count + n;
-    squares += around + apart * apart * count * n / both;
-    mean += apart * n / both;
-    count = both;
+    if (j + W <= n) {
+      const vec d = load(x + j) - center;
+      a += d * d;
+      j += W;
+    }
+    if (j < n) {
+      const vec d = load_part(x + j, n - j, center) - center;
+      b += d * d;
+    }
+    squares += add_up(a + b);
+    if (count == 0) {
+      count = n;
+      mean = own;
+      return;
+    }
+    const double apart = own - mean, share = n / (count + n);
+    squares += apart * apart * count * share;
+    mean += apart * share;
+    count += n;
   }
 };
 

@@ -81,72 +81,67 @@ class Search {
 };
 
 // Windows of 2x2 side by side need no line, and no place: their maxima are found again more quickly than it is read.
+struct Pairs {
+  vec values[4];    // of W windows, in their order
+
+  // Of two rows from x on, `left` numbers before they end; there is no second where that is null. What is not there is
+  // NaN, which never wins.
+  Pairs(const float* a, const float* b, int left) {
+    const vec a0 = some(a, left), a1 = some(a + W, left - W);
+    const vec b0 = some(b, b ? left : 0), b1 = some(b + W, b ? left - W : 0);
+    values[0] = even(a0, a1), values[1] = odd(a0, a1), values[2] = even(b0, b1), values[3] = odd(b0, b1);
+  }
+  static vec some(const float* p, int n) {
+    const vec nothing = broadcast(__builtin_nanf(""));
+    return n >= W ? load(p) : n > 0 ? load_part(p, n, nothing) : nothing;
+  }
+};
+
 void halve(const Pool& p, const float* in, float* out) {
-  const vec lowest = broadcast(-FLT_MAX);
   for (int y = 0; y < p.out_height; ++y, out += p.out_width) {
-    const bool pair = 2 * y + 1 < p.height;
-    const float *a = in + static_cast<ptrdiff_t>(2 * y) * p.width, *b = pair ? a + p.width : a;
-    int x = 0;
-    for (; 2 * (x + W) <= p.width; x += W) {
-      vec best = max(even(load(a + 2 * x), load(a + 2 * x + W)), lowest);
-      best = max(odd(load(a + 2 * x), load(a + 2 * x + W)), best);
-      best = max(even(load(b + 2 * x), load(b + 2 * x + W)), best);
-      store(out + x, max(odd(load(b + 2 * x), load(b + 2 * x + W)), best));
-    }
-    for (; x < p.out_width; ++x) {
-      const int next = 2 * x + 1 < p.width ? 2 * x + 1 : 2 * x;
-      const float values[] = {a[2 * x], a[next], b[2 * x], b[next]};
-      float best = -FLT_MAX;
-      for (float value : values) best = value > best ? value : best;
-      out[x] = best;
+    const float *a = in + static_cast<ptrdiff_t>(2 * y) * p.width, *b = 2 * y + 1 < p.height ? a + p.width : nullptr;
+    for (int x = 0; x < p.out_width; x += W) {
+      const Pairs pairs(a + 2 * x, b ? b + 2 * x : nullptr, p.width - 2 * x);
+      vec best = broadcast(-FLT_MAX);
+      for (int i = 0; i < 4; ++i) best = max(pairs.values[i], best);
+      store_some(out + x, best, p.out_width - x);
     }
   }
 }
 
 void halve_backward(const Pool& p, const float* in, const float* diff, float* out) {
-  const vec lowest = broadcast(-FLT_MAX), zero = {};
+  const vec zero = {};
+  const auto put = [](float* to, vec v, int left) {
+    if (left > 0) store_some(to, v, left);
+  };
   for (int y = 0; y < p.out_height; ++y, diff += p.out_width) {
-    const bool pair = 2 * y + 1 < p.height;
     const ptrdiff_t row = static_cast<ptrdiff_t>(2 * y) * p.width;
-    const float *a = in + row, *b = a + p.width;
-    float *da = out + row, *db = da + p.width;
+    const float *a = in + row, *b = 2 * y + 1 < p.height ? a + p.width : nullptr;
     int x = 0;
-    for (; pair && 2 * (x + W) <= p.width; x += W) {
-      const vec a0 = load(a + 2 * x), a1 = load(a + 2 * x + W), b0 = load(b + 2 * x), b1 = load(b + 2 * x + W);
-      const vec v[4] = {even(a0, a1), odd(a0, a1), even(b0, b1), odd(b0, b1)}, d = load(diff + x);
-      vec best = lowest, g[4] = {zero, zero, zero, zero};
+    for (; x < p.out_width; x += W) {
+      const int left = p.width - 2 * x, windows = p.out_width - x;
+      const Pairs pairs(a + 2 * x, b ? b + 2 * x : nullptr, left);
+      const vec d = windows < W ? load_part(diff + x, windows) : load(diff + x);
+      vec best = broadcast(-FLT_MAX), g[4] = {zero, zero, zero, zero};
       for (int i = 0; i < 4; ++i) {  // a later one wins only if it is larger
-        const auto larger = v[i] > best;
-        best = larger ? v[i] : best;
+        const auto larger = pairs.values[i] > best;
+        best = larger ? pairs.values[i] : best;
         for (int j = 0; j < i; ++j) g[j] = larger ? zero : g[j];
         g[i] = larger ? d : zero;
       }
-      store(da + 2 * x, zip_low(g[0], g[1]));
-      store(da + 2 * x + W, zip_high(g[0], g[1]));
-      store(db + 2 * x, zip_low(g[2], g[3]));
-      store(db + 2 * x + W, zip_high(g[2], g[3]));
-    }
-    for (; x < p.out_width; ++x) {
-      float best = -FLT_MAX, *winner = nullptr;
-      for (int i = 0; i < 4; ++i) {
-        const int j = 2 * x + i % 2;
-        if (j >= p.width || (i > 1 && !pair)) continue;
-        (i > 1 ? db : da)[j] = 0;
-        const float value = (i > 1 ? b : a)[j];
-        if (value > best) {
-          best = value;
-          winner = (i > 1 ? db : da) + j;
-        }
-      }
-      if (winner) *winner = diff[x];
+      float *da = out + row + 2 * x, *db = da + p.width;
+      put(da, zip_low(g[0], g[1]), left);
+      put(da + W, zip_high(g[0], g[1]), left - W);
+      put(db, zip_low(g[2], g[3]), b ? left : 0);
+      put(db + W, zip_high(g[2], g[3]), b ? left - W : 0);
     }
     // Where Caffe is told to round down, a last column or row is in no window.
-    for (int j = 2 * p.out_width; j < p.width; ++j) {
-      da[j] = 0;
-      if (pair) db[j] = 0;
+    for (x *= 2; x < p.width; ++x) {
+      out[row + x] = 0;
+      if (b) out[row + p.width + x] = 0;
     }
   }
-  for (ptrdiff_t j = 2 * p.out_height * p.width; j < p.height * p.width; ++j) out[j] = 0;
+  for (ptrdiff_t j = 2 * static_cast<ptrdiff_t>(p.out_height) * p.width; j < p.height * p.width; ++j) out[j] = 0;
 }
 
 }  // namespace

@@ -8,10 +8,12 @@ namespace ACCEL_ISA {
 // Caffe takes the second of the first two unless the first is larger, and a later one only if it is larger.
 void maximum(size_t count, int terms, const float* const* bottoms, float* top) {
   share(count, [=](size_t first, size_t last) {
-    const ptrdiff_t n = last - first;
-    map(n, top + first, [](vec a, vec b) { return a > b ? a : b; }, bottoms[0] + first, bottoms[1] + first);
-    for (int t = 2; t < terms; ++t)
-      map(n, top + first, [](vec a, vec b) { return b > a ? b : a; }, top + first, bottoms[t] + first);
+    for (size_t i = first; i < last; i += 1024) {   // stays in the first level cache
+      const ptrdiff_t n = last - i < 1024 ? last - i : 1024;
+      map(n, top + i, [](vec a, vec b) { return a > b ? a : b; }, bottoms[0] + i, bottoms[1] + i);
+      for (int t = 2; t < terms; ++t)
+        map(n, top + i, [](vec a, vec b) { return b > a ? b : a; }, top + i, bottoms[t] + i);
+    }
   });
 }
 

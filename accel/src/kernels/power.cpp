@@ -28,7 +28,8 @@ void power_backward(size_t count, float exponent, float scale, float shift, cons
     const float* diff = top_diff + first;
     float* out = bottom_diff + first;
     if (exponent == 1) return map(n, out, [=](vec d) { return d * slope; }, diff);
-    if (exponent == 2) return map(n, out, [=](vec d, vec x) { return d * slope * (x * scale + shift); }, diff, bottom + first);
+    if (exponent == 2)
+      return map(n, out, [=](vec d, vec x) { return d * slope * (x * scale + shift); }, diff, bottom + first);
     map(n, out, [=](vec d, vec x, vec y) { return d * slope * (y / (x * scale + shift)); }, diff, bottom + first,
         top + first);
   });

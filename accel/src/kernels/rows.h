@@ -8,12 +8,17 @@
 namespace accel {
 namespace ACCEL_ISA {
 
-// out[j] = f(in[j]...) for n numbers, f of vectors. Any `in` may be `out`.
+// out[j] = f(in[j]...) for n numbers, f of vectors. Any `in` may be `out`. The last vector overlaps the one before; it
+// is computed first.
 template <typename F, typename... In>
 static inline void map(ptrdiff_t n, float* out, const F& f, const In*... in) {
-  ptrdiff_t j = 0;
-  for (; j + W <= n; j += W) store(out + j, f(load(in + j)...));
-  if (j < n) store_part(out + j, f(load_part(in + j, n - j)...), n - j);
+  if (n < W) {
+    if (n > 0) store_part(out, f(load_part(in, n)...), n);
+    return;
+  }
+  const vec last = f(load(in + n - W)...);
+  for (ptrdiff_t j = 0; j + W < n; j += W) store(out + j, f(load(in + j)...));
+  store(out + n - W, last);
 }
 
 // Calls f(row, first, count) for blocks of `rows` of `length` numbers each, in pieces.

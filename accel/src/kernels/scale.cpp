@@ -86,7 +86,10 @@ void scale_backward(int images, int channels, int pixels, const float* bottom, c
       } else if (shifts_diff) {
         total<1>(pixels, totals, [](vec* sums, vec d) { sums[0] += d; }, diff);
       }
-      if (bottom_diff) map(pixels, bottom_diff + at, [=](vec d) { return d * factor; }, diff);
+      if (bottom_diff && factor != 1)
+        map(pixels, bottom_diff + at, [=](vec d) { return d * factor; }, diff);
+      else if (bottom_diff && bottom_diff != top_diff)
+        memcpy(bottom_diff + at, diff, pixels * sizeof(float));
     }
     if (factors_diff) factors_diff[c] += static_cast<float>(totals[1]);
     if (shifts_diff) shifts_diff[c] += static_cast<float>(totals[0]);

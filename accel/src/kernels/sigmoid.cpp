@@ -23,14 +23,18 @@ void sigmoid(size_t count, const float* bottom, float* top) {
 
 void sigmoid_backward(size_t count, const float* top, const float* top_diff, float* bottom_diff) {
   share(count, [=](size_t first, size_t last) {
-    map(last - first, bottom_diff + first, [](vec d, vec y) { return d * y * (1.f - y); }, top_diff + first, top + first);
+    map(last - first, bottom_diff + first, [](vec d, vec y) { return d * y * (1.f - y); }, top_diff + first,
+        top + first);
   });
 }
 
 void swish(size_t count, float beta, const float* bottom, float* gate, float* top) {
   share(count, [=](size_t first, size_t last) {
-    map(last - first, gate + first, [=](vec x) { return logistic(beta * x); }, bottom + first);
-    map(last - first, top + first, [](vec x, vec g) { return x * g; }, bottom + first, gate + first);
+    for (size_t i = first; i < last; i += 1024) {   // stays in the first level cache
+      const ptrdiff_t n = last - i < 1024 ? last - i : 1024;
+      map(n, gate + i, [=](vec x) { return logistic(beta * x); }, bottom + i);
+      map(n, top + i, [](vec x, vec g) { return x * g; }, bottom + i, gate + i);
+    }
   });
 }
 

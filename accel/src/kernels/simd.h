@@ -76,26 +76,37 @@ static inline void store(float* p, vec v) { *reinterpret_cast<unaligned_vec*>(p)
 static inline vec broadcast(float x) { return x - vec{}; }
 static inline vec max(vec a, vec b) { return a > b ? a : b; }
 
-// The first n < W floats at p, and zeros; and back. Nothing behind them is touched.
-static inline vec load_part(const float* p, ptrdiff_t n) {
+// The first n < W floats at p, and zeros or what else is said; and back. Nothing behind them is touched.
+static inline vec load_part(const float* p, ptrdiff_t n, vec otherwise = vec{}) {
 #if defined(__AVX512F__)
-  return (vec)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1), p);
+  return (vec)_mm512_mask_loadu_ps((__m512)otherwise, static_cast<__mmask16>((1u << n) - 1), p);
 #elif defined(__AVX2__)
-  const index lane = {0, 1, 2, 3, 4, 5, 6, 7};
-  return (vec)_mm256_maskload_ps(p, (__m256i)(lane < static_cast<int>(n)));
+  const index wanted = index{0, 1, 2, 3, 4, 5, 6, 7} < static_cast<int>(n);
+  return wanted ? (vec)_mm256_maskload_ps(p, (__m256i)wanted) : otherwise;
 #else
-  return vec{n > 0 ? p[0] : 0, n > 1 ? p[1] : 0, n > 2 ? p[2] : 0, 0};
+  return vec{n > 0 ? p[0] : otherwise[0], n > 1 ? p[1] : otherwise[1], n > 2 ? p[2] : otherwise[2], otherwise[3]};
 #endif
 }
 
 static inline void store_part(float* p, vec v, ptrdiff_t n) {
 #if defined(__AVX512F__)
   _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1), (__m512)v);
-#elif defined(__AVX2__)
-  const index lane = {0, 1, 2, 3, 4, 5, 6, 7};
-  _mm256_maskstore_ps(p, (__m256i)(lane < static_cast<int>(n)), (__m256)v);
 #else
-  for (ptrdiff_t i = 0; i < n; ++i) p[i] = v[i];
+#if defined(__AVX2__)   // in halves: a store with a mask takes many cycles on some CPUs
+  __m128 low = _mm256_castps256_ps128((__m256)v);
+  if (n & 4) {
+    _mm_storeu_ps(p, low);
+    low = _mm256_extractf128_ps((__m256)v, 1);
+    p += 4;
+  }
+  typedef float quarter __attribute__((vector_size(16)));
+  const quarter left = (quarter)low;
+#else
+  const vec left = v;
+#endif
+  if (n & 3) p[0] = left[0];
+  if (n & 2) p[1] = left[1];
+  if ((n & 3) == 3) p[2] = left[2];
 #endif
 }
 

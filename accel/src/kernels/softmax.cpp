@@ -6,7 +6,24 @@
 namespace accel {
 namespace ACCEL_ISA {
 
+// Where a pixel is all there is: a row of channels.
+static void softmax_row(int channels, const float* bottom, float* top) {
+  float largest = bottom[0];
+  for (int c = 1; c < channels; ++c) largest = bottom[c] > largest ? bottom[c] : largest;
+  map(channels, top, [=](vec x) { return exp_negative(x - largest); }, bottom);
+  double sum = 0;
+  total<1>(channels, &sum, [](vec* sums, vec y) { sums[0] += y; }, top);
+  const float whole = static_cast<float>(sum);
+  map(channels, top, [=](vec y) { return y / whole; }, top);
+}
+
 void softmax(int images, int channels, int pixels, const float* bottom, float* top) {
+  if (pixels == 1) {
+    return each(images, 8 * channels, [=](int n) {
+      const ptrdiff_t row = static_cast<ptrdiff_t>(n) * channels;
+      softmax_row(channels, bottom + row, top + row);
+    });
+  }
   constexpr int SPAN = 16 * W;  // pixels at a time: all their channels stay in the first level cache
   const int spans = ceil_div(pixels, SPAN);
   each(images * spans, static_cast<ptrdiff_t>(channels) * SPAN, [&](int task) {

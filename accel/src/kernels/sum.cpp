@@ -29,26 +29,24 @@ void sum(size_t count, int terms, const float* const* bottoms, const float* coef
   });
 }
 
-void sum_backward(size_t count, int terms, const float* coefficients, const float* top_diff, float* const* bottom_diffs) {
+void sum_backward(size_t count, int terms, const float* coefficients, const float* top_diff,
+                  float* const* bottom_diffs) {
   share(count, [=](size_t first, size_t last) {
-    // A block at a time, which stays in the first level cache; the one that is the top's own last.
-    for (size_t i = first; i < last; i += 1024) {
-      const ptrdiff_t n = last - i < 1024 ? last - i : 1024;
-      float* own = nullptr;
-      float own_coefficient = 1;
-      for (int t = 0; t < terms; ++t) {
-        const float c = coefficients[t];
-        if (bottom_diffs[t] == top_diff) {
-          own = bottom_diffs[t];
-          own_coefficient = c;
-        } else if (bottom_diffs[t] && c == 1) {
-          memcpy(bottom_diffs[t] + i, top_diff + i, n * sizeof(float));
-        } else if (bottom_diffs[t]) {
-          map(n, bottom_diffs[t] + i, [=](vec d) { return c * d; }, top_diff + i);
-        }
-      }
-      if (own && own_coefficient != 1) map(n, own + i, [=](vec d) { return own_coefficient * d; }, top_diff + i);
+    const ptrdiff_t n = last - first;
+    const auto times = [=](float* diff, float c) {
+      if (c != 1)
+        map(n, diff + first, [=](vec d) { return c * d; }, top_diff + first);
+      else if (diff != top_diff)
+        memcpy(diff + first, top_diff + first, n * sizeof(float));
+    };
+    int own = -1;   // the one that is the top's, last
+    for (int t = 0; t < terms; ++t) {
+      if (bottom_diffs[t] == top_diff)
+        own = t;
+      else if (bottom_diffs[t])
+        times(bottom_diffs[t], coefficients[t]);
     }
+    if (own >= 0) times(bottom_diffs[own], coefficients[own]);
   });
 }
 

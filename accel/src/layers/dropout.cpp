@@ -11,7 +11,9 @@ namespace {
 
 void copy(size_t count, const float* from, float* to) {
   if (from == to) return;
-  share(count, [=](size_t first, size_t last) { std::memcpy(to + first, from + first, (last - first) * sizeof(float)); });
+  share(count, [=](size_t first, size_t last) {
+    std::memcpy(to + first, from + first, (last - first) * sizeof(float));
+  });
 }
 
 }  // namespace

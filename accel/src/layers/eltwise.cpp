@@ -5,8 +5,8 @@ namespace accel {
 namespace {
 
 std::vector<const float*> data_of(const Blobs& blobs) {
-  std::vector<const float*> result;
-  for (const Blob* blob : blobs) result.push_back(blob->cpu_data());
+  std::vector<const float*> result(blobs.size());
+  for (size_t i = 0; i < blobs.size(); ++i) result[i] = blobs[i]->cpu_data();
   return result;
 }
 
@@ -25,15 +25,16 @@ void Eltwise::Forward_cpu(const Blobs& bottom, const Blobs& top) {
 }
 
 void Eltwise::Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down, const Blobs& bottom) {
-  const std::vector<const float*> x = data_of(bottom);
   const int count = top[0]->count(), terms = bottom.size();
   const float* dy = top[0]->cpu_diff();
-  std::vector<float*> dx;
-  for (size_t i = 0; i < bottom.size(); ++i) dx.push_back(propagate_down[i] ? bottom[i]->mutable_cpu_diff() : nullptr);
+  std::vector<float*> dx(terms);
+  for (int i = 0; i < terms; ++i) dx[i] = propagate_down[i] ? bottom[i]->mutable_cpu_diff() : nullptr;
   if (op_ == caffe::EltwiseParameter_EltwiseOp_SUM)
-    kernels()->sum_backward(count, terms, coeffs_.data(), dy, dx.data());
-  else if (op_ == caffe::EltwiseParameter_EltwiseOp_PROD)
-    kernels()->product_backward(count, terms, x.data(), stable_prod_grad_ ? nullptr : top[0]->cpu_data(), dy, dx.data());
+    return kernels()->sum_backward(count, terms, coeffs_.data(), dy, dx.data());
+  const std::vector<const float*> x = data_of(bottom);
+  if (op_ == caffe::EltwiseParameter_EltwiseOp_PROD)
+    kernels()->product_backward(count, terms, x.data(), stable_prod_grad_ ? nullptr : top[0]->cpu_data(), dy,
+                                dx.data());
   else
     kernels()->maximum_backward(count, terms, x.data(), dy, dx.data());
 }

@@ -1,13 +1,14 @@
-// Inner products of a few rows, which the matrix is read for; of many they are products of matrices and stay the BLAS's.
+// Inner products of a few rows, which take as long as reading the matrix; those of many rows stay the BLAS's.
 #include "layers.h"
 
 namespace accel {
 
-bool InnerProduct::few() const { return !transpose_ && M_ <= 4; }
+// Of short rows each sum costs more to begin and end than to make.
+bool InnerProduct::few() const { return !transpose_ && M_ <= 4 && K_ >= 64; }
 
 void InnerProduct::Forward_cpu(const Blobs& bottom, const Blobs& top) {
   if (!few()) {
-    fall_back(layer_param_, "many rows, or transposed weights");
+    fall_back(layer_param_, "many rows or short ones, or transposed weights");
     return caffe::InnerProductLayer<float>::Forward_cpu(bottom, top);
   }
   kernels()->inner_product(M_, N_, K_, bottom[0]->cpu_data(), blobs_[0]->cpu_data(),
