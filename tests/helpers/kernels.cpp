@@ -245,7 +245,13 @@ struct Depthwise {
     g.stride_h = g.stride_w = one_in(4) ? between(1, 5) : between(1, 2);
     g.dilation_h = g.dilation_w = one_in(3) ? between(1, 4) : 1;
     g.pad_h = g.pad_w = one_in(2) ? g.dilation_h * (g.kernel_h - 1) / 2 : between(0, 9);
-    if (one_in(5)) g.kernel_w = between(1, 8), g.stride_w = between(1, 5), g.dilation_w = between(1, 3), g.pad_w = between(0, 4);
+    if (one_in(6)) g.kernel_h = g.kernel_w = between(4, 40), g.stride_h = g.stride_w = between(3, 20);
+    if (one_in(5)) {
+      g.kernel_w = between(1, 8);
+      g.stride_w = between(1, 5);
+      g.dilation_w = between(1, 3);
+      g.pad_w = between(0, 4);
+    }
     if (one_in(3)) g.height = between(1, 6), g.width = between(1, 18);
     if (one_in(8)) g.width = between(300, 1100);   // lines longer than a band of them has room for
     g.height = std::max(g.height, g.dilation_h * (g.kernel_h - 1) + 1 - 2 * g.pad_h);

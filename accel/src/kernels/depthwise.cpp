@@ -307,7 +307,8 @@ void correlate(const Geometry& g, int images, const float* bottom, const float* 
   each(images * g.outputs * bands.count, static_cast<ptrdiff_t>(bands.rows) * g.out_width * size / 4, [&](int i) {
     const int plane = i / bands.count, output = plane % g.outputs;
     const int first = bands.first(i), rows = min(bands.rows, g.out_height - first);
-    Tap* taps = reinterpret_cast<Tap*>(scratch(size * (sizeof(Tap) / sizeof(float) + 1) + 2 + bands.size(g) + packed));
+    const size_t elements = size * (sizeof(Tap) / sizeof(float) + 1) + 2;
+    Tap* taps = reinterpret_cast<Tap*>(scratch(elements + bands.size(g) + packed));
     float *filter = reinterpret_cast<float*>(taps + size), *memory = filter + round_up(size, 2);
     for (int j = 0; j < size; ++j) filter[j] = weights[output * weights_stride + j] * (e.scale ? e.scale[output] : 1.f);
     const ptrdiff_t at = static_cast<ptrdiff_t>(plane) * g.out_height * g.out_width;
@@ -332,9 +333,14 @@ void depthwise_to_bottom(const Geometry& g, int images, const float* top, const 
   if (g.stride_h > 1 || g.stride_w > 1)
     return spread(g, images, top, weights, size, nullptr, {0, 0, g.height, g.width}, bottom);
   // A correlation with the filter turned round; of a channel with several, each is added to what the others gave.
-  const Geometry back = {g.channels, g.out_height, g.out_width, g.channels, g.height, g.width, g.kernel_h, g.kernel_w, 1, 1,
-                         g.dilation_h * (g.kernel_h - 1) - g.pad_h, g.dilation_w * (g.kernel_w - 1) - g.pad_w,
-                         g.dilation_h, g.dilation_w};
+  Geometry back = g;
+  back.outputs = g.channels;
+  back.height = g.out_height;
+  back.width = g.out_width;
+  back.out_height = g.height;
+  back.out_width = g.width;
+  back.pad_h = g.dilation_h * (g.kernel_h - 1) - g.pad_h;
+  back.pad_w = g.dilation_w * (g.kernel_w - 1) - g.pad_w;
   const Bands bands(back);
   const int multiplier = g.outputs / g.channels;
   each(images * g.channels * bands.count, static_cast<ptrdiff_t>(bands.rows) * g.width * size / 4, [&](int i) {
@@ -373,9 +379,9 @@ void depthwise_to_weights(const Geometry& g, int images, const float* bottom, co
   double* result = reinterpret_cast<double*>(memory);
   parallel(pieces, [&](int piece, int thread) {
     const Memory m(memory + results + own * thread, size);
-    for (int task = static_cast<int>(static_cast<int64_t>(tasks) * piece / pieces);
-         task < static_cast<int64_t>(tasks) * (piece + 1) / pieces; ++task) {
-      const int output = task / parts, part = task % parts;
+    const int64_t all_tasks = tasks;
+    for (int64_t task = all_tasks * piece / pieces; task < all_tasks * (piece + 1) / pieces; ++task) {
+      const int output = static_cast<int>(task / parts), part = static_cast<int>(task % parts);
       for (int j = 0; j < size; ++j) m.totals[j] = 0;
       for (int i = all * static_cast<int64_t>(part) / parts; i < all * static_cast<int64_t>(part + 1) / parts; ++i) {
         const int n = i / bands.count, first = bands.first(i), rows = min(bands.rows, g.out_height - first);
@@ -385,7 +391,7 @@ void depthwise_to_weights(const Geometry& g, int images, const float* bottom, co
         gradients(g, in, m.taps, top + (plane * g.out_height + first) * g.out_width, rows, m.sums);
         for (int j = 0; j < size; ++j) m.totals[j] += m.sums[j];
       }
-      for (int j = 0; j < size; ++j) result[static_cast<ptrdiff_t>(task) * size + j] = m.totals[j];
+      for (int j = 0; j < size; ++j) result[task * size + j] = m.totals[j];
     }
   });
   for (ptrdiff_t i = 0; i < static_cast<ptrdiff_t>(g.outputs) * size; ++i) {

@@ -14,8 +14,8 @@ void correlate(const Geometry& g, int images, const float* bottom, const float* 
                const Epilogue& e, float* top);
 
 // Its transpose: g.height x g.width pixels, of which those in the window are written, are the sums of what the filters
-// spread from g.out_height x g.out_width. Each plane of `image` is the sum of what neighbouring planes of `columns` give,
-// g.outputs / g.channels of them. A bias, one for each of g.channels, may be null.
+// spread from g.out_height x g.out_width. Each plane of `image` is the sum of what g.outputs / g.channels neighbouring
+// planes of `columns` give. A bias, one for each of g.channels, may be null.
 void spread(const Geometry& g, int images, const float* columns, const float* weights, ptrdiff_t weights_stride,
             const float* bias, const Window& window, float* image);
 

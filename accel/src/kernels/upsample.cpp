@@ -1,6 +1,6 @@
 // The transpose of filters over planes: deconvolution of each plane by a filter of its own, as bilinear upsampling is,
-// and the gradient of a strided depthwise convolution. Each pixel of the image gathers what reaches it. With a stride of
-// s, pixels whose number mod s is equal (those of a phase) see the same elements of the filter.
+// and the gradient of a strided depthwise convolution. Each pixel of the image gathers what reaches it. With a stride
+// of s, pixels whose number mod s is equal (those of a phase) see the same elements of the filter.
 #include <math.h>
 
 #include "../parallel.h"
@@ -13,6 +13,7 @@ namespace {
 
 constexpr int LINES = 5 << 10;      // floats of a band's lines, where these are short enough
 constexpr int PIXELS = 32 << 10;    // of a band
+constexpr int LONG = 16;            // vectors of a row that is worth three parts
 
 // Rows and columns of the image that belong together: pixel i is of group (i + pad) / stride.
 struct Groups {
@@ -30,22 +31,6 @@ struct Place {
 
 // Whether element r of an axis reaches phase p.
 bool reaches(int r, int p, int stride, int dilation) { return (p - r * dilation) % stride == 0; }
-
-// Which elements make each phase: those of phase (p, q) are [starts[i], starts[i + 1]), i = p stride_w + q.
-void find_places(const Geometry& g, ptrdiff_t pitch, Place* places, int* starts) {
-  int n = 0;
-  for (int p = 0; p < g.stride_h; ++p)
-    for (int q = 0; q < g.stride_w; ++q) {
-      *starts++ = n;
-      for (int r = 0; r < g.kernel_h; ++r)
-        if (reaches(r, p, g.stride_h, g.dilation_h))
-          for (int s = 0; s < g.kernel_w; ++s)
-            if (reaches(s, q, g.stride_w, g.dilation_w))
-              places[n++] = {r * g.kernel_w + s, (p - r * g.dilation_h) / g.stride_h * pitch +
-                                                     (q - s * g.dilation_w) / g.stride_w};
-    }
-  *starts = n;
-}
 
 // What makes a row of the image: lines of the columns, and a filter's elements for each phase, either as `taps` from
 // starts[phase] on, or as vectors, `weights` and `places` of which there are `count`.
@@ -93,7 +78,9 @@ int phases(const Sources& in, int stride, int x, int end, float* out) {
 
 template <int S>
 void by_phases(const Sources& in, int stride, int begin, int end, float* out) {
-  const int x = phases<S, S == 4 ? 2 : 4>(in, stride, begin, end, out);
+  int x = begin;
+  if (S != 4) x = phases<S, 4>(in, stride, x, end, out);
+  x = phases<S, 2>(in, stride, x, end, out + static_cast<ptrdiff_t>(x - begin) * stride);
   phases<S, 1>(in, stride, x, end, out + static_cast<ptrdiff_t>(x - begin) * stride);
 }
 
@@ -149,7 +136,8 @@ void groups(const Sources& in, int stride, int begin, int end, float* out) {
 void copy(const float* line, int width, bool add, float* out) {
   int x = 0;
   for (; x + W <= width; x += W) store(out + x, add ? load(out + x) + load(line + x) : load(line + x));
-  if (x < width) store_first(out + x, add ? load_first(out + x, width - x) + load(line + x) : load(line + x), width - x);
+  if (x < width) store_first(out + x, add ? load_first(out + x, width - x) + load(line + x) : load(line + x),
+                             width - x);
 }
 
 // One row of the window, whose first pixel is number `skip` of the first of `count` groups.
@@ -158,7 +146,7 @@ void write_row(const Sources& in, int stride, int count, int skip, int width, bo
   const int first = skip > 0 ? 1 : 0, whole = (skip + width) / stride;    // groups [first, whole)
   int direct = max(whole - first, 0);
   if (!in.weights)
-    direct = direct / W * W;
+    direct = direct < LONG * W ? 0 : direct / W * W;
   else if (stride % W)
     direct = max(direct - 1, 0);
   if (add) direct = 0;
@@ -200,83 +188,115 @@ void is_diagonal(int channels, ptrdiff_t size, const float* weights, bool* resul
   if (!*result) return;
   each((channels - 1) * parts, SCANNED, [&](int i) {
     const ptrdiff_t begin = i % parts * SCANNED, end = begin + SCANNED < gap ? begin + SCANNED : gap;
-    if (__atomic_load_n(result, __ATOMIC_RELAXED) && !all_zero(weights + i / parts * (gap + size) + size + begin, end - begin))
+    const float* from = weights + i / parts * (gap + size) + size;
+    if (__atomic_load_n(result, __ATOMIC_RELAXED) && !all_zero(from + begin, end - begin))
       __atomic_store_n(result, false, __ATOMIC_RELAXED);
   });
 }
 
-void spread(const Geometry& g, int images, const float* columns, const float* weights, ptrdiff_t weights_stride,
-            const float* bias, const Window& window, float* image) {
-  const Groups down(window.y, window.height, g.kernel_h, g.stride_h, g.pad_h, g.dilation_h);
-  const Groups across(window.x, window.width, g.kernel_w, g.stride_w, g.pad_w, g.dilation_w);
-  const Axis axis(g.out_width, across.reach - across.first, 1, round_up(across.count, W) + across.reach);
-  const int size = g.kernel_h * g.kernel_w, multiplier = g.outputs / g.channels;
-  const int skip = window.x + g.pad_w - across.first * g.stride_w;
-  const bool shuffled = g.stride_w == 1 || g.stride_w == 2 || g.stride_w == 4;
-  const bool by_groups = g.dilation_h == 1 && g.dilation_w == 1 && g.stride_w >= (shuffled ? W : W / 2);
-  const int length = round_up(g.stride_w, W), per_row = ceil_div(g.kernel_w, g.stride_w);   // by groups
+namespace {
 
-  const int most = max(min(PIXELS / (g.stride_h * window.width), LINES / axis.pitch() - down.reach), 1);
-  const int bands = ceil_div(down.count, most), rows = ceil_div(down.count, bands);
+// How planes are cut into bands, and what the memory of a thread holds: a filter's elements, the lines of a band of the
+// columns, and a line of the image. Places are found once, for all planes.
+struct Plan {
+  Groups down, across;
+  Axis axis;            // of a line of the columns
+  bool by_groups;
+  int length;           // of the vectors of an element's phases
+  int phases, elements; // of which there are places
+  int bands, rows;      // of groups, in each but the last
+  size_t shared, filter, lines, line;
 
-  // By groups, a phase is one of rows, and its places are a row's elements a stride apart.
-  const int phases_count = by_groups ? g.stride_h : g.stride_h * g.stride_w;
-  const int places_count = by_groups ? g.kernel_h * per_row : size;
-  const size_t shared = places_count * sizeof(Place) / sizeof(float) + round_up(phases_count + 1, W);
-  const size_t filter = by_groups ? static_cast<size_t>(places_count) * length : size * sizeof(Tap) / sizeof(float);
-  const size_t lines = static_cast<size_t>(rows + down.reach) * axis.pitch() + W;
-  const size_t line = static_cast<size_t>(round_up(across.count, W) + 4) * g.stride_w + 2 * W;
-  const size_t own = (filter + lines + line + W) / W * W;
-  float* memory = scratch(shared + own * threads());
-  Place* places = reinterpret_cast<Place*>(memory);
-  int* starts = reinterpret_cast<int*>(places + places_count);
-  if (by_groups) {
-    int n = 0;
-    for (int p = 0; p < g.stride_h; ++p) {
-      starts[p] = n;
-      for (int r = p; r < g.kernel_h; r += g.stride_h)
-        for (int b = 0; b < per_row; ++b)
-          places[n++] = {r * g.kernel_w + b * g.stride_w, -(r / g.stride_h) * static_cast<ptrdiff_t>(axis.pitch()) - b};
-    }
-    starts[g.stride_h] = n;
-  } else {
-    find_places(g, axis.pitch(), places, starts);
+  Plan(const Geometry& g, const Window& window)
+      : down(window.y, window.height, g.kernel_h, g.stride_h, g.pad_h, g.dilation_h),
+        across(window.x, window.width, g.kernel_w, g.stride_w, g.pad_w, g.dilation_w),
+        axis(g.out_width, across.reach - across.first, 1, round_up(across.count, W) + across.reach),
+        length(round_up(g.stride_w, W)) {
+    const bool shuffled = g.stride_w == 1 || g.stride_w == 2 || g.stride_w == 4;
+    by_groups = g.dilation_h == 1 && g.dilation_w == 1 && g.stride_w >= (shuffled ? W : W / 2);
+    phases = by_groups ? g.stride_h : g.stride_h * g.stride_w;
+    elements = g.kernel_h * (by_groups ? ceil_div(g.kernel_w, g.stride_w) : g.kernel_w);
+    const int most = max(min(PIXELS / (g.stride_h * window.width), LINES / axis.pitch() - down.reach), 1);
+    bands = ceil_div(down.count, most);
+    rows = ceil_div(down.count, bands);
+    shared = elements * sizeof(Place) / sizeof(float) + round_up(phases + 1, W);
+    filter = by_groups ? static_cast<size_t>(elements) * length : elements * sizeof(Tap) / sizeof(float);
+    lines = static_cast<size_t>(rows + down.reach) * axis.pitch() + W;
+    line = static_cast<size_t>(round_up(across.count, W) + 4) * g.stride_w + 2 * W;
   }
 
-  const int tasks = images * g.channels * bands, pieces = min(tasks, 4 * threads());
-  parallel(pieces, [&](int piece, int thread) {
-    float *const own_filter = memory + shared + own * thread, *const own_lines = own_filter + filter;
-    float* const own_line = own_lines + lines;
-    Tap* const taps = reinterpret_cast<Tap*>(own_filter);
-    for (int task = static_cast<int>(static_cast<int64_t>(tasks) * piece / pieces);
-         task < static_cast<int64_t>(tasks) * (piece + 1) / pieces; ++task) {
-      const int plane = task / bands, channel = plane % g.channels;
-      const int first = down.first + task % bands * rows, last = min(first + rows, down.first + down.count);
-      float* out = image + static_cast<ptrdiff_t>(plane) * window.height * window.width;
-      for (int m = 0; m < multiplier; ++m) {
-        const float* w = weights + (channel * multiplier + m) * weights_stride;
-        if (by_groups) {
-          for (int i = 0; i < places_count; ++i)
-            for (int q = 0; q < length; ++q)
-              own_filter[i * length + q] =
-                  q < min(g.stride_w, g.kernel_w - places[i].element % g.kernel_w) ? w[places[i].element + q] : 0.f;
-        } else {
-          for (int i = 0; i < size; ++i) taps[i] = {places[i].at, w[places[i].element]};
-        }
-        const float* from = columns + (static_cast<ptrdiff_t>(plane) * multiplier + m) * g.out_height * g.out_width;
-        axis.fill(from, g.out_height, g.out_width, first - down.reach, last - first + down.reach, own_lines);
-        for (int y = max(first * g.stride_h - g.pad_h, window.y);
-             y < min(last * g.stride_h - g.pad_h, window.y + window.height); ++y) {
-          const int group = (y + g.pad_h) / g.stride_h, p = (y + g.pad_h) % g.stride_h;
-          const float* in = own_lines + static_cast<ptrdiff_t>(group - first + down.reach) * axis.pitch() + across.reach;
-          const int* const s = starts + (by_groups ? p : p * g.stride_w);
-          const Sources sources = {in, taps, s, by_groups ? own_filter + static_cast<ptrdiff_t>(s[0]) * length : nullptr,
-                                   places + s[0], s[1] - s[0], bias ? bias[channel] : 0.f};
-          write_row(sources, g.stride_w, across.count, skip, window.width, m > 0, own_line,
-                    out + static_cast<ptrdiff_t>(y - window.y) * window.width);
-        }
+  size_t own() const { return (filter + lines + line + W) / W * W; }
+
+  // Which elements make each phase: those of phase i are [starts[i], starts[i + 1]), where i is p stride_w + q for
+  // rows of phase p and columns of phase q; or p, and an element stands for those of all phases of columns.
+  void find_places(const Geometry& g, Place* places, int* starts) const {
+    int n = 0;
+    for (int i = 0; i < phases; ++i) {
+      const int p = by_groups ? i : i / g.stride_w, q = by_groups ? 0 : i % g.stride_w;
+      starts[i] = n;
+      for (int r = 0; r < g.kernel_h; ++r)
+        if (reaches(r, p, g.stride_h, g.dilation_h))
+          for (int s = 0; s < g.kernel_w; ++s)
+            if (reaches(s, q, g.stride_w, g.dilation_w))
+              places[n++] = {r * g.kernel_w + s,
+                             (p - r * g.dilation_h) / g.stride_h * static_cast<ptrdiff_t>(axis.pitch()) +
+                                 (q - s * g.dilation_w) / g.stride_w};
+    }
+    starts[phases] = n;
+  }
+
+  // A filter's elements in the order of the places.
+  void pack(const Geometry& g, const float* weights, const Place* places, float* packed) const {
+    Tap* const taps = reinterpret_cast<Tap*>(packed);
+    for (int i = 0; i < elements; ++i) {
+      const float* w = weights + places[i].element;
+      const int there = min(g.stride_w, g.kernel_w - places[i].element % g.kernel_w);   // of all phases
+      if (!by_groups)
+        taps[i] = {places[i].at, *w};
+      else
+        for (int q = 0; q < length; ++q) packed[i * length + q] = q < there ? w[q] : 0.f;
+    }
+  }
+};
+
+}  // namespace
+
+void spread(const Geometry& g, int images, const float* columns, const float* weights, ptrdiff_t weights_stride,
+            const float* bias, const Window& window, float* image) {
+  const Plan plan(g, window);
+  const int multiplier = g.outputs / g.channels, tasks = images * g.channels * plan.bands;
+  const int pieces = min(tasks, 4 * threads()), skip = window.x + g.pad_w - plan.across.first * g.stride_w;
+  float* const memory = scratch(plan.shared + plan.own() * threads());
+  Place* const places = reinterpret_cast<Place*>(memory);
+  int* const starts = reinterpret_cast<int*>(places + plan.elements);
+  plan.find_places(g, places, starts);
+  const auto do_band = [&](int task, float* filter) {
+    float *const lines = filter + plan.filter, *const line = lines + plan.lines;
+    const int plane = task / plan.bands, channel = plane % g.channels;
+    const int first = plan.down.first + task % plan.bands * plan.rows;
+    const int last = min(first + plan.rows, plan.down.first + plan.down.count);
+    float* const out = image + static_cast<ptrdiff_t>(plane) * window.height * window.width;
+    for (int m = 0; m < multiplier; ++m) {
+      plan.pack(g, weights + (channel * multiplier + m) * weights_stride, places, filter);
+      plan.axis.fill(columns + (static_cast<ptrdiff_t>(plane) * multiplier + m) * g.out_height * g.out_width,
+                     g.out_height, g.out_width, first - plan.down.reach, last - first + plan.down.reach, lines);
+      const int end = min(last * g.stride_h - g.pad_h, window.y + window.height);
+      for (int y = max(first * g.stride_h - g.pad_h, window.y); y < end; ++y) {
+        const int group = (y + g.pad_h) / g.stride_h - first + plan.down.reach, p = (y + g.pad_h) % g.stride_h;
+        const int* const s = starts + (plan.by_groups ? p : p * g.stride_w);
+        const Sources sources = {lines + static_cast<ptrdiff_t>(group) * plan.axis.pitch() + plan.across.reach,
+                                 reinterpret_cast<Tap*>(filter), s,
+                                 plan.by_groups ? filter + static_cast<ptrdiff_t>(s[0]) * plan.length : nullptr,
+                                 places + s[0], s[1] - s[0], bias ? bias[channel] : 0.f};
+        write_row(sources, g.stride_w, plan.across.count, skip, window.width, m > 0, line,
+                  out + static_cast<ptrdiff_t>(y - window.y) * window.width);
       }
     }
+  };
+  parallel(pieces, [&](int piece, int thread) {
+    const int64_t all = tasks;
+    for (int64_t task = all * piece / pieces; task < all * (piece + 1) / pieces; ++task)
+      do_band(static_cast<int>(task), memory + plan.shared + plan.own() * thread);
   });
 }
 
