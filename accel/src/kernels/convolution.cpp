@@ -11,6 +11,7 @@ namespace {
 
 constexpr int COLUMNS = 384;         // of a block of the result
 constexpr int ROWS = 64;             // of A that pass over a panel of columns: with it in the second level cache
+constexpr int ROWS_AHEAD = 6;        // how far ahead rows of columns are asked for
 constexpr int CHANNEL_ROWS = 256;    // of a block whose rows are whole channels, of which each thread should have some
 constexpr size_t PACKED = 16 << 20;  // bytes of weights that are brought into the kernel's order once for all blocks
 
@@ -121,6 +122,9 @@ void gather(const Geometry& g, const float* bottom, int k, int depth, int n, int
   const ptrdiff_t plane = static_cast<ptrdiff_t>(g.height) * g.width;
   for (int i = 0; i < depth; ++i) {
     const float* from = line;
+    // Rows of an image are short and far from each other, which no hardware foresees.
+    if (is_image(g))
+      for (int j = 0; j < count; j += 16) __builtin_prefetch(bottom + (k + i + ROWS_AHEAD) * plane + n + j, 0, 2);
     if (is_image(g) && count % W == 0) {
       from = bottom + (k + i) * plane + n;
     } else {
@@ -186,6 +190,9 @@ void pack_filters(const Filters& f, int m, int rows, int k, int depth, float* ou
 // `total` cut into parts of at most `most`, as equal as multiples allow: the size of a part.
 int part(int total, int most, int multiple) { return round_up(ceil_div(total, ceil_div(total, most)), multiple); }
 
+// Floats up to the next line of the cache.
+size_t aligned(size_t floats) { return (floats + 15) / 16 * 16; }
+
 // Rows of a block where `others` blocks of all rows would exist: as many as leave each thread some blocks.
 int block_rows(int rows, int others) {
   const int wanted = ceil_div(4 * threads(), others);     // blocks of these rows
@@ -203,9 +210,9 @@ void products(const Geometry& g, int images, int groups, const float* bottom, co
   const ptrdiff_t out = static_cast<ptrdiff_t>(g.outputs) * count;
   // Filters that several blocks want are packed once, [group][part of the depth][panel of rows].
   const int panels_of_rows = ceil_div(g.outputs, PACK);
-  const size_t packed_group = static_cast<size_t>(panels_of_rows) * PACK * depth;
+  const size_t packed_group = aligned(static_cast<size_t>(panels_of_rows) * PACK * depth);
   const bool once = across * images > 1 && packed_group * groups * sizeof(float) <= PACKED;
-  const size_t own = static_cast<size_t>(columns + W) * (DEPTH + 1) + (once ? 0 : (ROWS + PACK) * DEPTH);
+  const size_t own = aligned(static_cast<size_t>(columns + W) * (DEPTH + 1) + (once ? 0 : (ROWS + PACK) * DEPTH));
   float* packed = scratch(own * threads() + (once ? packed_group * groups : 0));
   float* memory = packed + (once ? packed_group * groups : 0);
   if (once)
@@ -286,7 +293,8 @@ void convolve_to_bottom(const Geometry& g, int images, int groups, const float* 
   const int columns = part(count, COLUMNS, W);
   const int channels = min(max(CHANNEL_ROWS / taps, 1), ceil_div(g.channels * groups, 2 * threads()));
   const int across = ceil_div(g.channels, channels), rows = channels * taps;
-  const size_t own = static_cast<size_t>(columns + W) * (DEPTH + 1 + rows) + static_cast<size_t>(rows + PACK) * DEPTH;
+  const size_t own =
+      aligned(static_cast<size_t>(columns + W) * (DEPTH + 1 + rows) + static_cast<size_t>(rows + PACK) * DEPTH);
   float* memory = scratch(own * threads());
   parallel(images * groups * across, [&](int task, int thread) {
     float* b = memory + own * thread;
@@ -323,7 +331,8 @@ void convolve_to_weights(const Geometry& g, int images, int groups, const float*
   const int tasks = groups * across * down;
   // With few blocks the pixels are shared out as well, and the parts added up in order afterwards.
   const int steps = ceil_div(count, DEPTH), parts = tasks >= 2 * threads() ? 1 : min(2 * threads(), images * steps);
-  const size_t own = static_cast<size_t>(columns + W) * (DEPTH + DEPTH + W) + static_cast<size_t>(ROWS + PACK) * DEPTH;
+  const size_t own =
+      aligned(static_cast<size_t>(columns + W) * (DEPTH + DEPTH + W) + static_cast<size_t>(ROWS + PACK) * DEPTH);
   const size_t result = static_cast<size_t>(rows) * columns;
   float* memory = scratch(own * threads() + (parts > 1 ? result * tasks * parts : 0));
   float* results = memory + own * threads();

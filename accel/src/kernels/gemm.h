@@ -150,6 +150,8 @@ static inline void multiply_panels(int rows, int depth, const float* a, const Pa
     const float* b_panel = b + static_cast<ptrdiff_t>(first) * depth;
     float* out = c + m * c_stride + first;
     if (ahead) ahead->ask(lines);
+    for (int r = 0; r < height; ++r)   // wanted when the products are done
+      for (int j = 0; j < width; j += 16) __builtin_prefetch(out + r * c_stride + j, 1, 3);
     if (!finish && height == MR && n == width) {
       if (accumulate)
         panel<true>(vectors, depth, a_panel, PACK, b_panel, width, out, c_stride);

@@ -23,9 +23,11 @@ namespace ACCEL_ISA {
 namespace {
 
 constexpr int F = 36;             // frequencies
-constexpr int BLOCK = 48;         // tiles of a block: its V must fit the second level cache beside M
-constexpr int OUTPUTS = 64;       // outputs of one M
-constexpr int DEEP = W == 16 ? 128 : 128;  // channels of V that stay in the first level cache while all of those pass
+constexpr int BLOCK = 96;         // tiles of a block
+constexpr int WIDE_BLOCK = 192;   // the same with many channels, whose filters come from memory once for each block
+constexpr int MANY = 256;         // channels
+constexpr int OUTPUTS = 128;      // outputs of one M
+constexpr int DEEP = 128;         // channels of V that stay in the first level cache while all of those pass
 constexpr int SKEW = 48;          // floats between frequencies, or all 36 would share one set of the cache
 constexpr int PIECE = 128;        // tiles of W planes that a thread transforms at a time for the gradient to the weights
 constexpr size_t CHUNK = 8u << 20;     // bytes of transformed tiles held at a time for that
@@ -278,7 +280,8 @@ void convolve_tiles(int channels, int height, int width, int outputs, int out_he
                     const Epilogue& e, float* top, ptrdiff_t top_stride) {
   const Tiles tiles = {ceil_div(out_height, 4), ceil_div(out_width, 4), images};
   const int vectors = ceil_div(tiles.count(), W);
-  const int blocks = min(vectors, round_up(ceil_div(vectors, BLOCK / W), threads()));  // an equal share for each
+  const int block = channels < MANY ? BLOCK : WIDE_BLOCK;
+  const int blocks = min(vectors, round_up(ceil_div(vectors, block / W), threads()));  // an equal share for each
   const int length = ceil_div(vectors, blocks) * W;
   const int group = group_size(outputs, channels);
   const ptrdiff_t U_stride = static_cast<ptrdiff_t>(group) * channels + SKEW;

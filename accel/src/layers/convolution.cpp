@@ -4,17 +4,23 @@
 namespace accel {
 
 // Winograd pays where there are enough channels to sum over. Its rounding error needs 3x3.
-bool Convolution::suits_winograd() const {
+bool Convolution::takes_winograd() const {
   const int *k = kernel_shape_.cpu_data(), *s = stride_.cpu_data(), *d = dilation_.cpu_data();
   return k[0] == 3 && k[1] == 3 && s[0] == 1 && s[1] == 1 && d[0] == 1 && d[1] == 1 && channels_ / group_ >= 16 &&
          num_output_ / group_ >= 16;
+}
+
+// And where there are tiles enough for what its filters cost, which are four times as large as the weights.
+bool Convolution::suits_winograd(const Blob& columns) const {
+  const int tiles = columns.shape(0) * ((columns.shape(2) + 3) / 4) * ((columns.shape(3) + 3) / 4);
+  return takes_winograd() && (tiles >= 24 || !products_pay());
 }
 
 // Each channel with filters of its own. Many for a single channel are a product.
 bool Convolution::depthwise() const { return group_ == channels_ && (channels_ > 1 || num_output_ == 1); }
 
 bool Convolution::planar() const {
-  return PlanarOnCpu<caffe::ConvolutionLayer<float> >::planar() && (products_pay() || suits_winograd() || depthwise());
+  return PlanarOnCpu<caffe::ConvolutionLayer<float> >::planar() && (products_pay() || takes_winograd() || depthwise());
 }
 
 void Convolution::Forward_cpu(const Blobs& bottom, const Blobs& top) {
@@ -30,7 +36,7 @@ void Convolution::convolve(const Blob& bottom, const Epilogue& e, Blob* top) {
   const float *x = bottom.cpu_data(), *w = blobs_[0]->cpu_data();
   float* y = top->mutable_cpu_data();
   if (depthwise()) return kernels()->depthwise(ungrouped(g), images, x, w, e, y);
-  if (!suits_winograd()) return kernels()->convolve(g, images, group_, x, w, e, y);
+  if (!suits_winograd(*top)) return kernels()->convolve(g, images, group_, x, w, e, y);
   const ptrdiff_t in = bottom.count(1), out = top->count(1);
   for (int j = 0; j < group_; ++j) {
     Epilogue own = e;
@@ -61,7 +67,7 @@ void Convolution::Backward_cpu(const Blobs& top, const std::vector<bool>& propag
     }
     if (param_propagate_down_[0]) {
       float* dw = blobs_[0]->mutable_cpu_diff();
-      if (suits_winograd())
+      if (suits_winograd(*top[i]))
         for (int j = 0; j < group_; ++j)
           kernels()->winograd_to_weights(g, images, x + j * (in / group_), in, dy + j * (out / group_), out,
                                          dw + j * weights);
@@ -70,7 +76,7 @@ void Convolution::Backward_cpu(const Blobs& top, const std::vector<bool>& propag
     }
     if (propagate_down[i]) {
       float* dx = bottom[i]->mutable_cpu_diff();
-      if (suits_winograd() && g.pad_h <= 2 && g.pad_w <= 2)
+      if (suits_winograd(*top[i]) && g.pad_h <= 2 && g.pad_w <= 2)
         for (int j = 0; j < group_; ++j)
           kernels()->winograd_to_bottom(g, images, dy + j * (out / group_), out, w + j * weights,
                                         dx + j * (in / group_), in);

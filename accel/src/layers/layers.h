@@ -78,7 +78,8 @@ class Convolution : public PlanarOnCpu<caffe::ConvolutionLayer<float> > {
   const float* bias() { return this->bias_term_ ? this->blobs_[1]->cpu_data() : nullptr; }
 
  private:
-  bool suits_winograd() const;
+  bool takes_winograd() const;
+  bool suits_winograd(const Blob& columns) const;
   bool depthwise() const;
 };
 
