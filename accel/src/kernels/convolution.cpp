@@ -168,6 +168,18 @@ void transpose_panel(const float* in, ptrdiff_t stride, int rows, int columns, i
 
 // Rows [m, m + rows) and columns [k, k + depth) of filters as panels of A.
 void pack_filters(const Filters& f, int m, int rows, int k, int depth, float* out) {
+  if (f.outer == 1 && f.taps == 1) {   // what is read is dense along the rows
+    for (int i = 0; i < depth; ++i) {
+      const float* from = f.data + (k + i) * f.inner + m;
+      for (int j = 0; j < rows; j += 16) __builtin_prefetch(from + ROWS_AHEAD * f.inner + j, 0, 2);
+      for (int r = 0; r < rows; r += PACK) {
+        float* to = out + static_cast<ptrdiff_t>(r) * depth + i * PACK;
+        copy(to, from + r, min(PACK, rows - r));
+        clear(to + min(PACK, rows - r), PACK - min(PACK, rows - r));
+      }
+    }
+    return;
+  }
   for (int r = 0; r < rows; r += PACK, out += PACK * depth) {
     const int height = min(PACK, rows - r);
     const float* from = f.data + (m + r) * f.outer;
@@ -178,10 +190,7 @@ void pack_filters(const Filters& f, int m, int rows, int k, int depth, float* ou
     for (int i = 0; i < depth; ++i) {
       const int t = (k + i) % f.taps;
       const float* element = from + (k + i) / f.taps * f.inner + (f.rotated ? f.taps - 1 - t : t);
-      if (f.outer == 1)
-        copy(out + i * PACK, element, height);
-      else
-        for (int j = 0; j < height; ++j) out[i * PACK + j] = element[j * f.outer];
+      for (int j = 0; j < height; ++j) out[i * PACK + j] = element[j * f.outer];
       clear(out + i * PACK + height, PACK - height);
     }
   }
@@ -368,7 +377,19 @@ void convolve_to_weights(const Geometry& g, int images, int groups, const float*
         for (int i = 0; i < some; i += PACK)
           transpose_panel(top + (image * g.outputs + m + r + i) * count + n, count, min(PACK, some - i), length, PACK,
                           a + i * length);
-        multiply_panels(some, length, a, panels, b, c + r * c_stride, c_stride, width, accumulate, nullptr, nullptr);
+        // The pixels that follow, of these rows and, the first time, of those of the columns.
+        Ahead next_a, next_b;
+        next_a.data = top + (image * g.outputs + m + r) * count + n + length;
+        next_a.stride = count;
+        next_a.rows = some;
+        next_a.length = min(DEPTH, count - n - length);
+        if (r == 0 && is_image(g)) {
+          next_b = next_a;
+          next_b.data = rows_of_b + length;
+          next_b.rows = width;
+          next_a.then = &next_b;
+        }
+        multiply_panels(some, length, a, panels, b, c + r * c_stride, c_stride, width, accumulate, nullptr, &next_a);
       }
       accumulate = true;
     }

@@ -126,11 +126,14 @@ struct Ahead {
   const float* data = nullptr;    // rows x length, `stride` apart
   ptrdiff_t stride = 0;
   int rows = 0, length = 0, row = 0, at = 0;
+  Ahead* then = nullptr;          // wanted after these
+  int lines() const { return rows * ceil_div(length, 16) + (then ? then->lines() : 0); }
   void ask(int lines) {
     for (; lines > 0 && row < rows; --lines) {
       __builtin_prefetch(data + row * stride + at, 0, 2);
       if ((at += 16) >= length) at = 0, ++row;
     }
+    if (lines > 0 && then) then->ask(lines);
   }
 };
 
@@ -139,7 +142,7 @@ static inline void multiply_panels(int rows, int depth, const float* a, const Pa
                             ptrdiff_t c_stride, int columns, bool accumulate, const Finish* finish, Ahead* ahead) {
   const Finish nothing = {nullptr, nullptr, nullptr, 0, broadcast(-__builtin_inff()), broadcast(__builtin_inff())};
   const int down = ceil_div(rows, MR), tiles = down * panels.count;
-  const int lines = ahead ? ceil_div(ahead->rows * ceil_div(ahead->length, 16), tiles) : 0;
+  const int lines = ahead ? ceil_div(ahead->lines(), tiles) : 0;
   // Where all of B stays in the first level cache, C is written row by row.
   const bool by_rows = panels.vectors * depth <= NV * DEPTH;
   for (int i = 0; i < tiles; ++i) {
