@@ -88,8 +88,8 @@ def test_bilinear_upsampling(kernel, stride, pad):
 
 
 @pytest.mark.parametrize('phase', ['TRAIN', 'TEST'])
-@pytest.mark.parametrize('name', ['pool', 'pool odd', 'pool overlap', 'pool pad', 'pool stride 1', 'pool oblong',
-                                  'pool apart', 'pool down', 'pool all'])
+@pytest.mark.parametrize('name', ['pool', 'pool odd', 'pool long', 'pool long, down', 'pool overlap', 'pool pad',
+                                  'pool stride 1', 'pool oblong', 'pool apart', 'pool down', 'pool all'])
 def test_pooling_ties_and_nan(name, phase):
     """Caffe's rules: the first of equal maxima takes the gradient; NaN is never a maximum."""
     layer, shapes = CASES[name]
@@ -114,7 +114,7 @@ def test_pooling_ties_and_nan(name, phase):
 
 
 @pytest.mark.parametrize('phase', ['TRAIN', 'TEST'])
-@pytest.mark.parametrize('name', ['pool odd', 'pool overlap'])
+@pytest.mark.parametrize('name', ['pool odd', 'pool long', 'pool overlap'])
 def test_pooling_of_nothing_but_nan(name, phase):
     layer, shapes = CASES[name]
     net = make(layer, shapes, phase)

@@ -20,9 +20,10 @@ struct Pool {
   int kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w;
 };
 
-// Windows of 2x2 side by side, whose maxima need not be kept.
+// Windows of 2x2 side by side, in rows so long that their maxima are found again more quickly than their places are read.
 static inline bool halves(const Pool& p) {
-  return p.kernel_h == 2 && p.kernel_w == 2 && p.stride_h == 2 && p.stride_w == 2 && p.pad_h == 0 && p.pad_w == 0;
+  return p.kernel_h == 2 && p.kernel_w == 2 && p.stride_h == 2 && p.stride_w == 2 && p.pad_h == 0 && p.pad_w == 0 &&
+         p.width >= 160;
 }
 
 // Local response normalisation over `size` channels, an odd number: x (k + alpha / size times their squares)^-beta.

@@ -471,7 +471,8 @@ struct Pooling {
       p.stride_h = between(1, 3), p.stride_w = one_in(2) ? p.stride_h : between(1, 4);
       p.pad_h = between(0, p.kernel_h - 1), p.pad_w = between(0, p.kernel_w - 1);
     }
-    p.height = between(p.kernel_h, 20), p.width = between(p.kernel_w, one_in(2) ? 10 : 90);
+    p.height = between(p.kernel_h, 20);
+    p.width = between(p.kernel_w, halves ? 400 : one_in(2) ? 10 : 90);   // `halves` is of long rows only
     if (one_in(8)) p.kernel_h = p.height + p.pad_h, p.kernel_w = p.width + p.pad_w, p.stride_h = p.stride_w = 1;
     p.out_height = outputs(p.height, p.kernel_h, p.stride_h, p.pad_h);
     p.out_width = outputs(p.width, p.kernel_w, p.stride_w, p.pad_w);

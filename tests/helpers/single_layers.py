@@ -68,6 +68,8 @@ CASES = {
     'relu': ('type: "ReLU"', [(2, 3, 70, 80)]),
     'leaky relu': ('type: "ReLU" relu_param { negative_slope: 0.1 }', [(1, 3, 5, 7)]),
     'pool': (POOL % 'kernel_size: 2 stride: 2', [(2, 5, 38, 70)]),
+    'pool long': (POOL % 'kernel_size: 2 stride: 2', [(2, 3, 7, 345)]),
+    'pool long, down': (POOL % 'kernel_size: 2 stride: 2 round_mode: FLOOR', [(2, 3, 7, 345)]),
     'pool odd': (POOL % 'kernel_size: 2 stride: 2', [(2, 5, 37, 71)]),
     'pool row': (POOL % 'kernel_size: 2 stride: 2', [(1, 2, 1, 65)]),
     'pool overlap': (POOL % 'kernel_size: 3 stride: 2', [(2, 5, 18, 21)]),

@@ -8,10 +8,8 @@ namespace ACCEL_ISA {
 void clip(size_t count, float lowest, float highest, const float* bottom, float* top) {
   share(count, [=](size_t first, size_t last) {
     const vec low = broadcast(lowest), high = broadcast(highest);
-    map(last - first, top + first, [=](vec x) {
-      x = high < x ? high : x;
-      return low < x ? x : low;   // NaN becomes the lower bound, as in Caffe
-    }, bottom + first);
+    // NaN becomes the lower bound, as in Caffe.
+    map(last - first, top + first, [=](vec x) { return max(min(high, x), low); }, bottom + first);
   });
 }
 

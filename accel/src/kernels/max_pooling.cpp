@@ -80,7 +80,7 @@ class Search {
   float *values_, *rows_;
 };
 
-// Windows of 2x2 side by side need no line, and no place: their maxima are found again more quickly than it is read.
+// Windows of 2x2 side by side, which need no line and no places.
 struct Pairs {
   vec values[4];    // of W windows, in their order
 
@@ -110,7 +110,6 @@ void halve(const Pool& p, const float* in, float* out) {
 }
 
 void halve_backward(const Pool& p, const float* in, const float* diff, float* out) {
-  const vec zero = {};
   const auto put = [](float* to, vec v, int left) {
     if (left > 0) store_some(to, v, left);
   };
@@ -122,12 +121,16 @@ void halve_backward(const Pool& p, const float* in, const float* diff, float* ou
       const int left = p.width - 2 * x, windows = p.out_width - x;
       const Pairs pairs(a + 2 * x, b ? b + 2 * x : nullptr, left);
       const vec d = windows < W ? load_part(diff + x, windows) : load(diff + x);
-      vec best = broadcast(-FLT_MAX), g[4] = {zero, zero, zero, zero};
-      for (int i = 0; i < 4; ++i) {  // a later one wins only if it is larger
-        const auto larger = pairs.values[i] > best;
-        best = larger ? pairs.values[i] : best;
-        for (int j = 0; j < i; ++j) g[j] = larger ? zero : g[j];
-        g[i] = larger ? d : zero;
+      vec best = broadcast(-FLT_MAX), g[4];
+      index larger[4];
+      for (int i = 0; i < 4; ++i) {
+        larger[i] = pairs.values[i] > best;
+        best = max(pairs.values[i], best);
+      }
+      index left_over = (index)d;   // for those before: a later one wins only if it is larger
+      for (int i = 3; i >= 0; --i) {
+        g[i] = (vec)(larger[i] & left_over);
+        left_over &= ~larger[i];
       }
       float *da = out + row + 2 * x, *db = da + p.width;
       put(da, zip_low(g[0], g[1]), left);

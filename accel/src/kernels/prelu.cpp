@@ -12,7 +12,7 @@ void prelu(int images, int channels, int pixels, const float* slopes, int slopes
     const ptrdiff_t at = static_cast<ptrdiff_t>(row) * pixels + first;
     const vec zero = {};
     if (kept) memcpy(kept + at, bottom + at, count * sizeof(float));
-    map(count, top + at, [=](vec x) { return (x < zero ? zero : x) + slope * (x > zero ? zero : x); }, bottom + at);
+    map(count, top + at, [=](vec x) { return max(zero, x) + slope * min(zero, x); }, bottom + at);
   });
 }
 
@@ -24,7 +24,7 @@ void prelu_backward(int images, int channels, int pixels, const float* slopes, i
     for (int n = 0; n < images; ++n) {
       const ptrdiff_t at = (static_cast<ptrdiff_t>(n) * channels + c) * pixels;
       if (slopes_diff)
-        total<1>(pixels, &to_slope, [=](vec* sums, vec d, vec x) { sums[0] += d * (x > zero ? zero : x); },
+        total<1>(pixels, &to_slope, [=](vec* sums, vec d, vec x) { sums[0] += d * min(zero, x); },
                  top_diff + at, bottom + at);
       if (bottom_diff)
         map(pixels, bottom_diff + at, [=](vec d, vec x) { return d * (x > zero ? one : slope); }, top_diff + at,

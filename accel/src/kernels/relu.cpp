@@ -9,7 +9,7 @@ void relu(size_t count, float slope, const float* bottom, float* top) {
   share(count, [=](size_t first, size_t last) {
     const vec zero = {};
     map(last - first, top + first, [=](vec x) {
-      return (x < zero ? zero : x) + slope * (x > zero ? zero : x);   // NaN stays NaN
+      return max(zero, x) + slope * min(zero, x);   // NaN stays NaN
     }, bottom + first);
   });
 }

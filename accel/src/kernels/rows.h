@@ -37,18 +37,17 @@ template <int K, typename F, typename... In>
 static inline void total(ptrdiff_t n, double* totals, const F& f, const In*... in) {
   for (ptrdiff_t j = 0; j < n;) {
     const ptrdiff_t end = n - j < 128 * W ? n : j + 128 * W;
-    vec a[K] = {}, b[K] = {};
-    for (; j + 2 * W <= end; j += 2 * W) {
+    vec a[K] = {}, b[K] = {}, c[K] = {}, d[K] = {};
+    for (; j + 4 * W <= end; j += 4 * W) {
       f(a, load(in + j)...);
       f(b, load(in + j + W)...);
+      f(c, load(in + j + 2 * W)...);
+      f(d, load(in + j + 3 * W)...);
     }
-    if (j + W <= end) {
-      f(a, load(in + j)...);
-      j += W;
-    }
+    for (; j + W <= end; j += W) f(a, load(in + j)...);
     if (j < end) f(b, load_part(in + j, end - j)...);
     j = end;
-    for (int k = 0; k < K; ++k) totals[k] += add_up(a[k] + b[k]);
+    for (int k = 0; k < K; ++k) totals[k] += add_up((a[k] + b[k]) + (c[k] + d[k]));
   }
 }
 

@@ -74,7 +74,21 @@ typedef float unaligned_vec __attribute__((vector_size(W * 4), aligned(4), may_a
 static inline vec load(const float* p) { return *reinterpret_cast<const unaligned_vec*>(p); }
 static inline void store(float* p, vec v) { *reinterpret_cast<unaligned_vec*>(p) = v; }
 static inline vec broadcast(float x) { return x - vec{}; }
+
+// a > b ? a : b, and a < b ? a : b: b where either is NaN. x86 has an instruction that is just this.
+#if defined(__AVX512F__)
+static inline vec max(vec a, vec b) { return (vec)_mm512_max_ps((__m512)a, (__m512)b); }
+static inline vec min(vec a, vec b) { return (vec)_mm512_min_ps((__m512)a, (__m512)b); }
+#elif defined(__AVX2__)
+static inline vec max(vec a, vec b) { return (vec)_mm256_max_ps((__m256)a, (__m256)b); }
+static inline vec min(vec a, vec b) { return (vec)_mm256_min_ps((__m256)a, (__m256)b); }
+#elif defined(__SSE4_2__)
+static inline vec max(vec a, vec b) { return (vec)_mm_max_ps((__m128)a, (__m128)b); }
+static inline vec min(vec a, vec b) { return (vec)_mm_min_ps((__m128)a, (__m128)b); }
+#else
 static inline vec max(vec a, vec b) { return a > b ? a : b; }
+static inline vec min(vec a, vec b) { return a < b ? a : b; }
+#endif
 
 // The first n < W floats at p, and zeros or what else is said; and back. Nothing behind them is touched.
 static inline vec load_part(const float* p, ptrdiff_t n, vec otherwise = vec{}) {

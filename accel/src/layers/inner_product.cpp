@@ -3,8 +3,8 @@
 
 namespace accel {
 
-// Of short rows each sum costs more to begin and end than to make.
-bool InnerProduct::few() const { return !transpose_ && M_ <= 4 && K_ >= 64; }
+// How many depends on the vectors. Of short rows each sum costs more to begin and end than to make.
+bool InnerProduct::few() const { return !transpose_ && M_ <= (products_pay() ? 4 : 2) && K_ >= 64; }
 
 void InnerProduct::Forward_cpu(const Blobs& bottom, const Blobs& top) {
   if (!few()) {
