@@ -33,11 +33,15 @@ FLAGS = ['-std=c++14', '-O3', '-fPIC', '-fopenmp', '-Wall', '-Wextra', '-Wno-unu
 
 
 class Unit(NamedTuple):
-    """One run of the compiler: a source, the name of its object, and options."""
+    """One run of the compiler: a source, the name of its object, options, and a header that many of them begin with.
+
+    Such a header, with all of Caffe's behind it, is compiled once.
+    """
 
     source: Path
     name: str
     flags: Sequence[str]
+    header: Path | None = None
 
 
 def caffe_folder() -> Path:
@@ -96,7 +100,8 @@ def compile_library(target: Path, extra: tuple[str, ...] = ()) -> None:
     RuntimeError
         The compiler or the linker failed, or this Caffe came without its headers.
     """
-    layers = [Unit(path, f'layer_{path.stem}', caffe_headers()) for path in sorted(SOURCES.glob('layers/*.cpp'))]
+    layers = [Unit(path, f'layer_{path.stem}', caffe_headers(), SOURCES / 'layers/layers.h')
+              for path in sorted(SOURCES.glob('layers/*.cpp'))]
     compile_and_link(target, [*kernels(), *layers], ['-shared', '-fopenmp', *caffe_libraries()], extra)
 
 
@@ -153,13 +158,28 @@ def compile_and_link(target: Path, units: Sequence[Unit], link: Sequence[str], e
     names = f'-ffile-prefix-map={SOURCES}=accel'
     import files  # not with the others: a wheel has this module, whose text names the library, but compiles nothing
     with files.scratch(target.parent) as folder:
-        def compile_one(unit: Unit) -> str:
-            output = f'{folder}/{unit.name}.o'
-            run([compiler, *FLAGS, *BASELINES[machine], names, *extra, *unit.flags, '-c', unit.source, '-o', output])
+        def compile_one(source: Path, output: str, flags: Iterable[str]) -> str:
+            run([compiler, *FLAGS, *BASELINES[machine], names, *extra, *flags, '-c', source, '-o', output])
             return output
 
+        def compile_unit(unit: Unit) -> str:
+            if unit.header is None:
+                return compile_one(unit.source, f'{folder}/{unit.name}.o', unit.flags)
+            return compile_one(unit.source, f'{folder}/{unit.name}.o',
+                               ['-include', headers[unit.header].result(), *unit.flags])
+
+        def compile_header(unit: Unit) -> str:
+            # What is included, as text; the compiler takes NAME.gch beside it, unless that doesn't suit it.
+            name = Path(folder, Path(unit.header or '').name)
+            name.write_text(f'#include "{unit.header}"\n')
+            compile_one(unit.header or Path(), f'{name}.gch', ['-x', 'c++-header', *unit.flags])
+            return str(name)
+
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            objects = list(pool.map(compile_one, units))
+            headers = {header: pool.submit(compile_header, unit)
+                       for header, unit in {unit.header: unit for unit in units if unit.header}.items()}
+            # Those that wait for a header last.
+            objects = list(pool.map(compile_unit, sorted(units, key=lambda unit: unit.header is not None)))
         run([compiler, *extra, *objects, *link, '-o', f'{folder}/{target.name}'])
         os.replace(f'{folder}/{target.name}', target)
 

@@ -45,7 +45,11 @@ void Plan::finish() {
       if (step.in.back() >= 0) values_[step.in.back()].consumer = static_cast<int>(i);
     }
     for (int j = 0; j < step.param.top_size(); ++j) {
-      Value value = {step.param.top(j), static_cast<int>(i), j, static_cast<int>(values_.size())};
+      Value value;
+      value.name = step.param.top(j);
+      value.producer = static_cast<int>(i);
+      value.number = j;
+      value.root = static_cast<int>(values_.size());
       for (int k = 0; k < step.param.bottom_size(); ++k)
         if (step.param.bottom(k) == value.name && step.in[k] >= 0) value.root = values_[step.in[k]].root;
       step.out.push_back(static_cast<int>(values_.size()));

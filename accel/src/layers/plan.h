@@ -47,11 +47,11 @@ class Plan {
   // What a layer gives. Layers in place give a new value in the same memory, that of the first, the `root`.
   struct Value {
     std::string name;
-    int producer, number;       // the layer, and which of its tops
-    int root;
+    int producer = -1, number = 0;  // the layer, and which of its tops
+    int root = -1;
     int consumer = -1;          // Caffe splits what several layers take, so there is no more than one
     int last = -1;              // the last layer that may read this memory; of a root
-    int newest;                 // the last value in this memory; of a root
+    int newest = -1;            // the last value in this memory; of a root
   };
   struct Step {
     caffe::LayerParameter param;
