@@ -184,7 +184,7 @@ def segmenting_bytes(net: Any, shapes: Shapes) -> int:
 
 
 def most_at_a_time(net: Any, shapes: Shapes) -> int:
-    """Numbers in the blobs that live at the same time, at most: from the layer that writes a blob to its last reader."""
+    """Numbers in the blobs that live at a time, at most: from the layer that writes a blob to its last reader."""
     last = {name: i for i, layer in enumerate(net.layer) for name in (*layer.top, *layer.bottom)}
     read = {name for layer in net.layer for name in layer.bottom if name not in layer.top}
     counts, living, most = blob_counts(net, shapes), dict[str, int](), 0

@@ -134,7 +134,8 @@ def score_weights(training: Training | Run, path: Path, split: str | None = None
     dataset = open_source(test)
     check_labels(tasks(test), dataset, training.net)
     preflight.sizes(test, dataset, scoring_bytes)
-    net = net_to_score(test, f'{training.path / training.phases[1]}.prototxt' if isinstance(training, Run) else '', path)
+    foreign = f'{training.path / training.phases[1]}.prototxt' if isinstance(training, Run) else ''
+    net = net_to_score(test, foreign, path)
     preflight.classes(net, tasks(test), dataset)
     return evaluate(net, tasks(test), dataset.classes, dataset.ids), dataset
 
