@@ -14,6 +14,7 @@ class Search {
   // `memory` is of 2 line_length(p) floats.
   Search(const Pool& p, float* memory) : p_(p), values_(memory), rows_(memory + line_length(p)) {
     for (int j = 0; j < line_length(p); ++j) values_[j] = -FLT_MAX;
+    memset(rows_, 0, line_length(p) * sizeof(float));   // the padding is in no row before the first
   }
 
   void maxima(const float* plane, int y, float* top) {
