@@ -44,8 +44,6 @@ def _enable() -> bool:
         if not path.is_file():
             _status = 'Caffe\'s own layers (accel is not built: make setup)'
             return False
-        # A thread that waits for the others gives its core away soon: data layers and other programs want it too.
-        os.environ.setdefault('GOMP_SPINCOUNT', '10000')
         _library = ctypes.CDLL(str(path))
         _library.accel_enable.restype = ctypes.c_char_p
     name = _library.accel_enable()
