@@ -34,6 +34,9 @@ def decide_alike(ours, theirs, net_parameter):
             assert np.abs(a - b)[other].max() < 1e-4 * np.sqrt(np.mean(np.square(b, dtype=np.float64))), layer.name
             a[other] = b[other]
             changed += np.count_nonzero(other)
+    for i, layer in enumerate(ours.layers):
+        if layer.type == 'Pooling':     # it keeps where the maxima are
+            ours._forward(i, i)
     return changed
 
 
