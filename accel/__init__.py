@@ -90,7 +90,7 @@ def inference(keep: Iterable[str] = ()) -> Iterator[None]:
     keep : iterable of str
         Names of other blobs that are read after a pass.
     """
-    if not _on or _library is None or _library.accel_enable() is None:
+    if not _on or _library is None:
         yield
         return
     names = [name.encode() for name in keep]

@@ -168,16 +168,16 @@ def compile_and_link(target: Path, units: Sequence[Unit], link: Sequence[str], e
             return compile_one(unit.source, f'{folder}/{unit.name}.o',
                                ['-include', headers[unit.header].result(), *unit.flags])
 
-        def compile_header(unit: Unit) -> str:
+        def compile_header(header: Path, flags: Sequence[str]) -> str:
             # What is included, as text; the compiler takes NAME.gch beside it, unless that doesn't suit it.
-            name = Path(folder, Path(unit.header or '').name)
-            name.write_text(f'#include "{unit.header}"\n')
-            compile_one(unit.header or Path(), f'{name}.gch', ['-x', 'c++-header', *unit.flags])
+            name = Path(folder, header.name)
+            name.write_text(f'#include "{header}"\n')
+            compile_one(header, f'{name}.gch', ['-x', 'c++-header', *flags])
             return str(name)
 
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            headers = {header: pool.submit(compile_header, unit)
-                       for header, unit in {unit.header: unit for unit in units if unit.header}.items()}
+            headers = {header: pool.submit(compile_header, header, flags)
+                       for header, flags in {unit.header: unit.flags for unit in units if unit.header}.items()}
             # Those that wait for a header last.
             objects = list(pool.map(compile_unit, sorted(units, key=lambda unit: unit.header is not None)))
         run([compiler, *extra, *objects, *link, '-o', f'{folder}/{target.name}'])

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import cli
-import files
 from bench import engines
 from bench.engines import OURS, TITLES, Job, Settings, title
+from bench.processes import publish
 from bench.table import SIZE
 
 AT_MOST = 4.0       # times as long
@@ -71,12 +71,7 @@ def measure(nets: Sequence[str], ours: Sequence[str], settings: Settings, folder
                     busy = engines.measure(job, settings)
                 if idle and busy:
                     rows.append(row(job, idle, busy))
-    folder.mkdir(parents=True, exist_ok=True)
-    text = table(rows)
-    files.write_json(folder / 'busy.json', {'machine': about, 'threads': settings.threads, 'rows': rows})
-    files.write(folder / 'busy.txt', text + '\n')
-    print(text)
-    print(f'written to {folder}')
+    publish(folder, 'busy', {'machine': about, 'threads': settings.threads, 'rows': rows}, table(rows))
 
 
 def row(job: Job, idle: dict[str, Any], busy: dict[str, Any]) -> Row:

@@ -8,6 +8,7 @@ import numpy as np
 
 import cli
 from bench import basket
+from bench.passes import on_threads
 from bench.processes import PEERS, Command, Report, ask
 from surgery.export.engines import compared
 
@@ -73,7 +74,7 @@ def command(job: Job, settings: Settings, *more: str) -> Command:
                str(settings.seconds), *more]
     if job.net != FCN8S:
         options += ['--net', str(basket.folder_of(job.net))]
-    environment = {name: str(settings.threads) for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS')}
+    environment = on_threads(settings.threads)
     if job.engine in PEER_NAMES:
         return [str(settings.python), *PEERS, job.what, '--engine', job.engine, *options], environment
     environment['FCN_ACCEL'] = str(int(job.engine != CAFFE))

@@ -24,7 +24,8 @@ from PIL import Image
 import cli
 import files
 from bench import basket
-from bench.processes import ask
+from bench.passes import on_threads
+from bench.processes import ask, publish
 from solvers.weights import runs_folder
 
 WIDE, TALL = (500, 375), (375, 500)
@@ -63,7 +64,7 @@ def write_photographs(folder: Path, count: int) -> list[Path]:
 
 def infer(net: Path, images: Sequence[Path], out: Path, threads: int) -> float:
     """Seconds that `nets.infer` takes on some photographs."""
-    environment = {**os.environ, **{name: str(threads) for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS')}}
+    environment = {**os.environ, **on_threads(threads)}
     command = [sys.executable, '-m', 'nets.infer', '--net', str(net), '--cpu', '--out', str(out), *map(str, images)]
     begin = time.perf_counter()
     result = subprocess.run(command, cwd=basket.ROOT, env=environment, capture_output=True, text=True)
@@ -135,9 +136,8 @@ def measure(name: str, place: Path, count: int, threads: int) -> dict[str, Any]:
     each = (all_of_them - few) / (len(paths) - FEW)
     out = place / f'{name}-stages'
     out.mkdir()
-    environment = {key: str(threads) for key in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS')}
     found = ask(f'{name}, stages', [sys.executable, '-m', 'bench.folder', '--stages', str(net), str(photographs),
-                                    str(out)], environment)
+                                    str(out)], on_threads(threads))
     if found is None:
         raise cli.Failed(f'{name}: its stages could not be timed; the line above says why')
     return {'net': name, 'start': few - FEW * each, 'images_per_s': 1 / each, **found,
@@ -169,13 +169,8 @@ def main(argv: list[str] | None = None) -> None:
     with files.scratch() as place:
         rows = [measure(name, place, args.images, args.threads)
                 for name in cli.progress(args.nets, desc='nets', unit='net')]
-    folder = runs_folder() / 'bench'
-    folder.mkdir(parents=True, exist_ok=True)
-    text = table(rows)
-    files.write_json(folder / 'folder.json', {'images': args.images, 'threads': args.threads, 'rows': rows})
-    files.write(folder / 'folder.txt', text + '\n')
-    print(text)
-    print(f'written to {folder}')
+    publish(runs_folder() / 'bench', 'folder', {'images': args.images, 'threads': args.threads, 'rows': rows},
+            table(rows))
 
 
 if __name__ == '__main__':

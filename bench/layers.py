@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import cli
 import files
 from bench.layer_shapes import Case, basket, random_cases
+from bench.passes import on_threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -164,8 +165,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if min(args.threads, args.samples) < 1 or min(args.random, args.worst) < 0:
         raise cli.BadInput('--threads and --samples are at least 1, --random and --worst at least 0')
-    os.environ.update({name: str(args.threads) for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS')},
-                      GLOG_minloglevel='2', **({'FCN_ACCEL_ISA': args.isa} if args.isa else {}))
+    os.environ.update(on_threads(args.threads), GLOG_minloglevel='2',
+                      **({'FCN_ACCEL_ISA': args.isa} if args.isa else {}))
     cases = [case for case in (*basket(), *random_cases(args.random)) if args.only in f'{case.name} {case.layer}']
     if not cases:
         raise cli.BadInput(f'--only {args.only}: no layer has that')

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.passes import peak_mb, timed
+from bench.passes import on_threads, peak_mb, timed
 
 # Functions import NumPy, which reads the number of threads once, when it is imported: `main` sets that first.
 if TYPE_CHECKING:
@@ -218,8 +218,7 @@ class NoCard:
 
 def main() -> None:
     args = parser.parse_args()
-    os.environ.update({name: str(args.threads) for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS')},
-                      GLOG_minloglevel='2')
+    os.environ.update(on_threads(args.threads), GLOG_minloglevel='2')
     import accel
     card = NoCard() if args.gpu is None else Card(args.gpu)
     kept_alive, run = prepare(args.what, args.size, args.net)

@@ -8,6 +8,11 @@ from pathlib import Path
 FEWEST = 2      # passes after the first
 
 
+def on_threads(count: int) -> dict[str, str]:
+    """What the environment says of a process that computes on so many threads."""
+    return {name: str(count) for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS')}
+
+
 def timed(run: Callable[[], object], finish: Callable[[], object], runs: int, seconds: float) -> dict[str, float]:
     """Time passes: the first one, in which engines settle, and those after it.
 

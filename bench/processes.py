@@ -57,6 +57,15 @@ def environment(name: str = 'bench', packages: Sequence[str] = PACKAGES) -> Path
     return python
 
 
+def publish(folder: Path, name: str, record: object, text: str) -> None:
+    """Print a table and where it is written, with what it was made of: `name`.txt and `name`.json in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write_json(folder / f'{name}.json', record)
+    files.write(folder / f'{name}.txt', text + '\n')
+    print(text)
+    print(f'written to {folder}')
+
+
 def ask(name: str, command: Sequence[str], environment: Mapping[str, str], limit: float = LIMIT) -> Report | None:
     """Run a command that prints a JSON line.
 

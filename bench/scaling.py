@@ -20,6 +20,7 @@ from typing import Any
 
 import cli
 import files
+from bench.passes import on_threads
 
 LATENCY = 50e-6     # seconds of one message, TCP in a rack
 LINKS = (1, 10, 100)    # Gb/s
@@ -104,7 +105,7 @@ def run(ranks: int, threads: int, steps: int) -> dict[str, Any]:
         result = subprocess.run(
             [mpirun, '--allow-run-as-root', '--oversubscribe', '--bind-to', 'none', '-n', str(ranks), sys.executable,
              '-m', 'bench.scaling', '--as-rank', folder, '--steps', str(steps)], capture_output=True, text=True,
-            env={**os.environ, 'OMP_NUM_THREADS': str(threads), 'OPENBLAS_NUM_THREADS': str(threads)})
+            env={**os.environ, **on_threads(threads)})
     if result.returncode:
         raise cli.Failed(f'{ranks} ranks ended with status {result.returncode}: {result.stderr.strip()[-300:]}')
     return {'ranks': ranks, 'threads': threads, **json.loads(result.stdout.strip().splitlines()[-1])}

@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import cli
-import files
 from bench import engines
 from bench.engines import FCN8S, OURS, TITLES, Job, Settings
-from bench.processes import Report, rounds
+from bench.processes import Report, publish, rounds
 from bench.table import SIZE, summarise
 from solvers.weights import runs_folder
 
@@ -66,13 +65,7 @@ def main(argv: list[str] | None = None) -> None:
             for threads in args.threads]
     rows = rows_of(rounds(jobs, lambda one: engines.measure(one.job, Settings(
         None, one.threads, args.runs, args.seconds)), args.rounds))
-    folder = runs_folder() / 'bench'
-    folder.mkdir(parents=True, exist_ok=True)
-    text = table(rows)
-    files.write_json(folder / 'threads.json', rows)
-    files.write(folder / 'threads.txt', text + '\n')
-    print(text)
-    print(f'written to {folder}')
+    publish(runs_folder() / 'bench', 'threads', rows, table(rows))
 
 
 if __name__ == '__main__':

@@ -45,6 +45,12 @@ struct Epilogue {
   const float *scale, *shift;   // one for each output, or null: 1 and 0
   const float* addend;          // laid out as the top, or null
   float lowest, highest;
+
+  // The same from an output on, whose numbers begin `place` further in the top.
+  Epilogue at(int output, ptrdiff_t place) const {
+    return {scale ? scale + output : nullptr, shift ? shift + output : nullptr, addend ? addend + place : nullptr, lowest,
+            highest};
+  }
 };
 
 constexpr Epilogue NO_EPILOGUE = {nullptr, nullptr, nullptr, -__builtin_inff(), __builtin_inff()};

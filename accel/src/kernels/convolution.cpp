@@ -246,10 +246,6 @@ void products(const Geometry& g, int images, int groups, const float* bottom, co
     const float* x = bottom + (static_cast<ptrdiff_t>(image) * groups + j) * in;
     const ptrdiff_t to = (static_cast<ptrdiff_t>(image) * groups + j) * out;
     const Filters mine = {f.data + j * filters_stride, f.outer, f.inner, f.taps, f.rotated};
-    Epilogue shifted = e;
-    if (e.scale) shifted.scale += j * g.outputs;
-    if (e.shift) shifted.shift += j * g.outputs;
-    if (e.addend) shifted.addend += to;
     for (int k = 0; k < depth; k += DEPTH) {
       const int length = min(DEPTH, depth - k);
       gather(g, x, k, length, n, width, panels, line, b);
@@ -269,9 +265,10 @@ void products(const Geometry& g, int images, int groups, const float* bottom, co
           ahead.length = min(length, depth - k - length);
           if (mine.inner != mine.taps) ahead.rows = 0;
         }
-        const Finish finish = finish_at(shifted, m + r, n, count);
-        multiply_panels(some, length, from, panels, b, top + to + static_cast<ptrdiff_t>(m + r) * count + n, count,
-                        width, k > 0, k + length == depth ? &finish : nullptr, once ? nullptr : &ahead);
+        const ptrdiff_t place = to + static_cast<ptrdiff_t>(m + r) * count + n;
+        const Epilogue finish = e.at(j * g.outputs + m + r, place);
+        multiply_panels(some, length, from, panels, b, top + place, count, width, k > 0,
+                        k + length == depth ? &finish : nullptr, once ? nullptr : &ahead);
       }
     }
   });

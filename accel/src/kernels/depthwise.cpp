@@ -30,19 +30,15 @@ struct Row {
       : top(f.top + static_cast<ptrdiff_t>(y) * f.width), addend(f.addend ? f.addend + (top - f.top) : nullptr),
         shift(broadcast(f.shift)), lowest(broadcast(f.lowest)), highest(broadcast(f.highest)) {}
 
-  vec finished(vec v) const {
-    v = lowest > v ? lowest : v;    // NaN is neither lower nor higher
-    return highest < v ? highest : v;
-  }
   void put(ptrdiff_t x, vec v) const {
     v += shift;
     if (addend) v += load(addend + x);
-    store(top + x, finished(v));
+    store(top + x, clamp(v, lowest, highest));
   }
   void put_first(ptrdiff_t x, vec v, int n) const {
     v += shift;
-    if (addend) v += load_first(addend + x, n);
-    store_first(top + x, finished(v), n);
+    if (addend) v += load_part(addend + x, n);
+    store_part(top + x, clamp(v, lowest, highest), n);
   }
 };
 
@@ -171,7 +167,7 @@ void windows(const Geometry& g, const Lines& in, const float* filter, float* pac
             for (int j = 0; j < 4; ++j) sum[j] += weight * load(from + j * g.stride_w);
           }
 #pragma GCC unroll 4
-        for (int j = 0; j < 4; ++j) numbers[i + j] = total(sum[j]);
+        for (int j = 0; j < 4; ++j) numbers[i + j] = add_up(sum[j]);
       }
       if (n == W)
         row.put(x, load(numbers));
@@ -244,7 +240,7 @@ __attribute__((noinline)) void gradient(const Lines& in, const float* diff, int 
   for (int y = 0; y < rows; ++y, diff += width) {
     const Columns<K, S, false> columns(in, y);
     for (int x = 0; x < width; x += W) {
-      const vec d = x + W <= width ? load(diff + x) : load_first(diff + x, width - x);
+      const vec d = x + W <= width ? load(diff + x) : load_part(diff + x, width - x);
 #pragma GCC unroll 3
       for (int i = 0; i < ROWS; ++i)
 #pragma GCC unroll 5
@@ -252,7 +248,7 @@ __attribute__((noinline)) void gradient(const Lines& in, const float* diff, int 
     }
   }
 #pragma GCC unroll 10
-  for (int i = 0; i < ROWS * K; ++i) sums[r * K + i] = total(sum[i]);
+  for (int i = 0; i < ROWS * K; ++i) sums[r * K + i] = add_up(sum[i]);
 }
 
 // The same for N elements of any filter.
@@ -264,13 +260,13 @@ int gradient_of(const Lines& in, const Tap* taps, int count, const float* diff, 
     for (int y = 0; y < rows; ++y) {
       const float *from = in.row(y), *d = diff + static_cast<ptrdiff_t>(y) * width;
       for (int x = 0; x < width; x += W) {
-        const vec v = x + W <= width ? load(d + x) : load_first(d + x, width - x);
+        const vec v = x + W <= width ? load(d + x) : load_part(d + x, width - x);
 #pragma GCC unroll 8
         for (int n = 0; n < N; ++n) sum[n] += v * load(from + taps[i + n].at + x);
       }
     }
 #pragma GCC unroll 8
-    for (int n = 0; n < N; ++n) sums[i + n] = total(sum[n]);
+    for (int n = 0; n < N; ++n) sums[i + n] = add_up(sum[n]);
   }
   return i;
 }

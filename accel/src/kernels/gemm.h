@@ -23,39 +23,6 @@ struct Panels {
   int width() const { return vectors * W; }                                    // columns, with those of the padding
 };
 
-// Some of the numbers of a vector.
-static inline vec load_some(const float* p, int n) {
-  if (n >= W) return load(p);
-  float line[W] = {};
-  for (int i = 0; i < n; ++i) line[i] = p[i];
-  return load(line);
-}
-
-static inline void store_some(float* p, vec v, int n) {
-  if (n >= W) return store(p, v);
-  float line[W];
-  store(line, v);
-  for (int i = 0; i < n; ++i) p[i] = line[i];
-}
-
-static inline vec clamp(vec x, vec lowest, vec highest) {
-  x = x < lowest ? lowest : x;      // in this order a NaN stays one
-  return x > highest ? highest : x;
-}
-
-// What of an Epilogue one product of blocks needs: its rows from `scale`, `shift` and `addend` on.
-struct Finish {
-  const float *scale, *shift, *addend;
-  ptrdiff_t addend_stride;
-  vec lowest, highest;
-};
-
-// The Finish of rows from `row` and columns from `column` on of a top with `stride` columns.
-static inline Finish finish_at(const Epilogue& e, int row, ptrdiff_t column, ptrdiff_t stride) {
-  return {e.scale ? e.scale + row : nullptr, e.shift ? e.shift + row : nullptr,
-          e.addend ? e.addend + row * stride + column : nullptr, stride, broadcast(e.lowest), broadcast(e.highest)};
-}
-
 // C[MR x V W] (+)= A[K][MR] B[K][V W]. The accumulators stay in registers for all of K; each step loads V vectors of B
 // and broadcasts MR floats of A.
 template <int V, bool accumulate>
@@ -88,10 +55,11 @@ static inline __attribute__((always_inline)) void block(int K, const float* a, p
 }
 
 // C (MR x vectors W) (+)= A B.
-template <bool accumulate>
 static inline void panel(int vectors, int depth, const float* a, ptrdiff_t a_stride, const float* b, ptrdiff_t b_stride,
-                  float* c, ptrdiff_t c_stride) {
-#define ACCEL_BLOCK(V) block<(V), accumulate>(depth, a, a_stride, b, b_stride, c, c_stride)
+                         float* c, ptrdiff_t c_stride, bool accumulate) {
+#define ACCEL_BLOCK(V)                                                   \
+  (accumulate ? block<(V), true>(depth, a, a_stride, b, b_stride, c, c_stride) \
+              : block<(V), false>(depth, a, a_stride, b, b_stride, c, c_stride))
   if (NV > 5 && vectors == 6) ACCEL_BLOCK(NV > 5 ? 6 : 1);
   else if (NV > 4 && vectors == 5) ACCEL_BLOCK(NV > 4 ? 5 : 1);
   else if (NV > 3 && vectors == 4) ACCEL_BLOCK(NV > 3 ? 4 : 1);
@@ -104,11 +72,12 @@ static inline void panel(int vectors, int depth, const float* a, ptrdiff_t a_str
 // What `panel` left in a tile of NR columns, its rows x columns added to those of C, or put there, and finished.
 template <bool whole>
 static inline __attribute__((always_inline)) void put(const float* tile, int rows, int columns, float* c,
-                                                      ptrdiff_t c_stride, bool accumulate, const Finish& finish) {
+                                                      ptrdiff_t c_stride, bool accumulate, const Epilogue& finish) {
+  const vec lowest = broadcast(finish.lowest), highest = broadcast(finish.highest);
   for (int i = 0; i < rows; ++i) {
     const vec scale = broadcast(finish.scale ? finish.scale[i] : 1.f);
     const vec shift = broadcast(finish.shift ? finish.shift[i] : 0.f);
-    const float* addend = finish.addend ? finish.addend + i * finish.addend_stride : nullptr;
+    const float* addend = finish.addend ? finish.addend + i * c_stride : nullptr;
     for (int j = 0; j < columns; j += W) {
       const int n = whole ? W : columns - j;
       float* p = c + i * c_stride + j;
@@ -116,7 +85,7 @@ static inline __attribute__((always_inline)) void put(const float* tile, int row
       if (accumulate) x += load_some(p, n);
       x = x * scale + shift;
       if (addend) x += load_some(addend + j, n);
-      store_some(p, clamp(x, finish.lowest, finish.highest), n);
+      store_some(p, clamp(x, lowest, highest), n);
     }
   }
 }
@@ -139,8 +108,7 @@ struct Ahead {
 
 // C (rows x columns) = or += A B of the panels described above, and then `finish`, if there is one.
 static inline void multiply_panels(int rows, int depth, const float* a, const Panels& panels, const float* b, float* c,
-                            ptrdiff_t c_stride, int columns, bool accumulate, const Finish* finish, Ahead* ahead) {
-  const Finish nothing = {nullptr, nullptr, nullptr, 0, broadcast(-__builtin_inff()), broadcast(__builtin_inff())};
+                            ptrdiff_t c_stride, int columns, bool accumulate, const Epilogue* finish, Ahead* ahead) {
   const int down = ceil_div(rows, MR), tiles = down * panels.count;
   const int lines = ahead ? ceil_div(ahead->lines(), tiles) : 0;
   // Where all of B stays in the first level cache, C is written row by row.
@@ -156,18 +124,12 @@ static inline void multiply_panels(int rows, int depth, const float* a, const Pa
     for (int r = 0; r < height; ++r)   // wanted when the products are done
       for (int j = 0; j < width; j += 16) __builtin_prefetch(out + r * c_stride + j, 1, 3);
     if (!finish && height == MR && n == width) {
-      if (accumulate)
-        panel<true>(vectors, depth, a_panel, PACK, b_panel, width, out, c_stride);
-      else
-        panel<false>(vectors, depth, a_panel, PACK, b_panel, width, out, c_stride);
+      panel(vectors, depth, a_panel, PACK, b_panel, width, out, c_stride, accumulate);
       continue;
     }
     float tile[MR * NR];
-    panel<false>(vectors, depth, a_panel, PACK, b_panel, width, tile, NR);
-    Finish own = finish ? *finish : nothing;
-    if (own.scale) own.scale += m;
-    if (own.shift) own.shift += m;
-    if (own.addend) own.addend += m * own.addend_stride + first;
+    panel(vectors, depth, a_panel, PACK, b_panel, width, tile, NR, false);
+    const Epilogue own = finish ? finish->at(m, out - c) : NO_EPILOGUE;
     if (n == width)
       put<true>(tile, height, n, out, c_stride, accumulate, own);
     else

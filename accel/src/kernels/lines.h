@@ -18,28 +18,6 @@ static inline void copy_first(float* out, const float* in, int n) {
     }
 }
 
-static inline vec load_first(const float* p, int n) {
-  float first[W] = {};
-  copy_first(first, p, n);
-  return load(first);
-}
-
-static inline void store_first(float* p, vec v, int n) {
-  float first[W];
-  store(first, v);
-  copy_first(p, first, n);
-}
-
-static inline float total(vec v) {
-  float parts[W];
-  store(parts, v);
-#pragma GCC unroll 4
-  for (int n = W / 2; n > 0; n /= 2)
-#pragma GCC unroll 8
-    for (int i = 0; i < n; ++i) parts[i] += parts[i + n];
-  return parts[0];
-}
-
 // One element of a filter, and where what it multiplies lies, from a place that goes with the output.
 struct Tap {
   ptrdiff_t at;

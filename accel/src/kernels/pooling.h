@@ -30,8 +30,6 @@ static inline vec every(const float* p, int stride) {
   return v;
 }
 
-static inline void store_some(float* p, vec v, int n) { n < W ? store_part(p, v, n) : store(p, v); }
-
 }  // namespace ACCEL_ISA
 }  // namespace accel
 

@@ -12,7 +12,6 @@ inline vec some(const float* p, int n, float otherwise) {
   return !p ? broadcast(otherwise) : n < W ? load_part(p, n) : load(p);
 }
 
-inline void store_some(float* p, vec v, int n) { n < W ? store_part(p, v, n) : store(p, v); }
 
 // Where a channel is a single number: rows of channels.
 void scale_columns(int images, int channels, const float* centers, const float* factors, const float* shifts,

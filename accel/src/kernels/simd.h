@@ -124,6 +124,15 @@ static inline void store_part(float* p, vec v, ptrdiff_t n) {
 #endif
 }
 
+// The same for as many as there are: W where n is no less.
+static inline vec load_some(const float* p, ptrdiff_t n) { return n < W ? load_part(p, n) : load(p); }
+static inline void store_some(float* p, vec v, ptrdiff_t n) { n < W ? store_part(p, v, n) : store(p, v); }
+
+static inline vec clamp(vec x, vec lowest, vec highest) {
+  x = x < lowest ? lowest : x;      // in this order a NaN stays one
+  return x > highest ? highest : x;
+}
+
 static inline vec sqrt(vec v) {
 #if defined(__AVX512F__)
   return (vec)_mm512_sqrt_ps((__m512)v);

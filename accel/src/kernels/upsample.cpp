@@ -136,7 +136,7 @@ void groups(const Sources& in, int stride, int begin, int end, float* out) {
 void copy(const float* line, int width, bool add, float* out) {
   int x = 0;
   for (; x + W <= width; x += W) store(out + x, add ? load(out + x) + load(line + x) : load(line + x));
-  if (x < width) store_first(out + x, add ? load_first(out + x, width - x) + load(line + x) : load(line + x),
+  if (x < width) store_part(out + x, add ? load_part(out + x, width - x) + load(line + x) : load(line + x),
                              width - x);
 }
 

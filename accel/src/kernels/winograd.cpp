@@ -259,15 +259,6 @@ void transform_filters(const Filters& filters, int o, int outputs, int channels,
   }
 }
 
-// C (MR x vectors W) = or += A B.
-void product(int vectors, int depth, bool accumulate, const float* a, ptrdiff_t a_stride, const float* b,
-             ptrdiff_t b_stride, float* c, ptrdiff_t c_stride) {
-  if (accumulate)
-    panel<true>(vectors, depth, a, a_stride, b, b_stride, c, c_stride);
-  else
-    panel<false>(vectors, depth, a, a_stride, b, b_stride, c, c_stride);
-}
-
 // How many outputs' filters (of `channels` each) may be held at a time: all, or as many as FILTERS allows.
 int group_size(int outputs, int channels) {
   const int most = static_cast<int>(FILTERS / (F * sizeof(float)) / channels) / 64 * 64;
@@ -314,9 +305,9 @@ void convolve_tiles(int channels, int height, int width, int outputs, int out_he
             for (int p = 0; p < panels.count; ++p) {
               const int at = panels.begin(p) * W;
               for (int m = 0; m < rows; m += MR)
-                product(panels.size(p), min(DEEP, channels - k), k > 0,
-                        U + f * U_stride + static_cast<ptrdiff_t>(o + m - first) * channels + k * MR, MR,
-                        V + f * V_stride + k * length + at, length, M + f * M_stride + m * length + at, length);
+                panel(panels.size(p), min(DEEP, channels - k),
+                      U + f * U_stride + static_cast<ptrdiff_t>(o + m - first) * channels + k * MR, MR,
+                      V + f * V_stride + k * length + at, length, M + f * M_stride + m * length + at, length, k > 0);
             }
         for (int m = 0; m < rows; ++m)
           for (int t = begin; t < end;) {
@@ -387,11 +378,8 @@ void winograd(const Geometry& g, int images, const float* bottom, ptrdiff_t bott
   convolve_tiles(g.channels, g.height, g.width, g.outputs, g.out_height, g.out_width, g.pad_h, g.pad_w, images,
                  bottom, bottom_stride, {weights, 9 * static_cast<ptrdiff_t>(g.channels), 9, false}, e, top,
                  top_stride);
-  for (int n = 0; n < images; ++n) {
-    Epilogue own = e;
-    if (own.addend) own.addend += n * top_stride;
-    restore_zeros(g, bottom + n * bottom_stride, own, top + n * top_stride);
-  }
+  for (int n = 0; n < images; ++n)
+    restore_zeros(g, bottom + n * bottom_stride, e.at(0, n * top_stride), top + n * top_stride);
 }
 
 void winograd_to_bottom(const Geometry& g, int images, const float* top, ptrdiff_t top_stride, const float* weights,
@@ -451,10 +439,10 @@ void winograd_to_weights(const Geometry& g, int images, const float* bottom, ptr
         const int f = task / panels.count, p = task % panels.count, at = panels.begin(p) * W;
         for (int k = 0; k < end - begin; k += DEEP)
           for (int m = 0; m < rows; m += MR)
-            product(panels.size(p), min(DEEP, end - begin - k), begin + k > 0,
-                    Z + f * Z_stride + static_cast<ptrdiff_t>(k) * group + m, group,
-                    V + f * V_stride + static_cast<ptrdiff_t>(k) * columns + at, columns,
-                    dU + f * dU_stride + static_cast<ptrdiff_t>(m) * columns + at, columns);
+            panel(panels.size(p), min(DEEP, end - begin - k),
+                  Z + f * Z_stride + static_cast<ptrdiff_t>(k) * group + m, group,
+                  V + f * V_stride + static_cast<ptrdiff_t>(k) * columns + at, columns,
+                  dU + f * dU_stride + static_cast<ptrdiff_t>(m) * columns + at, columns, begin + k > 0);
       });
     }
     each(rows, static_cast<ptrdiff_t>(F) * columns, [&](int m) {

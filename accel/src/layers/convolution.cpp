@@ -39,12 +39,8 @@ void Convolution::convolve(const Blob& bottom, const Epilogue& e, Blob* top) {
   if (!suits_winograd(*top)) return kernels()->convolve(g, images, group_, x, w, e, y);
   const ptrdiff_t in = bottom.count(1), out = top->count(1);
   for (int j = 0; j < group_; ++j) {
-    Epilogue own = e;
-    if (e.scale) own.scale += j * g.outputs;
-    if (e.shift) own.shift += j * g.outputs;
-    if (e.addend) own.addend += j * (out / group_);
-    kernels()->winograd(g, images, x + j * (in / group_), in, w + j * (blobs_[0]->count() / group_), own,
-                        y + j * (out / group_), out);
+    kernels()->winograd(g, images, x + j * (in / group_), in, w + j * (blobs_[0]->count() / group_),
+                        e.at(j * g.outputs, j * (out / group_)), y + j * (out / group_), out);
   }
 }
 
