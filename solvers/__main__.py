@@ -2,6 +2,7 @@
 
     python -m solvers runs [DIR]        the runs in a folder: state, step, loss, best mean IU
     python -m solvers train DIR         any folder of prototxts, trained as the nets of nets/ are
+    python -m solvers doctor RUN_OR_NET why a net does not learn
 """
 import argparse
 import json
@@ -14,6 +15,7 @@ import files
 from accel import ranks
 from cli import BadInput
 from solvers import monitor, snapshot, solve, weights
+from solvers.doctor import command as doctor
 from solvers.folder import INIT, RUN, read_folder
 from solvers.foreign import check_training
 from solvers.run import is_held, snapshots_of, weights_of
@@ -69,7 +71,7 @@ def table(folder: Path) -> str:
     return cli.table(rows)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.Parser(prog='python -m solvers', description=__doc__)
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     runs = commands.add_parser('runs', help='list runs')
@@ -78,11 +80,17 @@ def main(argv: Sequence[str] | None = None) -> None:
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     train.add_argument('folder', type=Path, metavar='DIR', help='with solver.prototxt and the nets that it names')
     solve.add_arguments(train, 'the name of DIR')
+    examine = commands.add_parser('doctor', help='find out why a net does not learn', description=doctor.DESCRIPTION,
+                                  formatter_class=argparse.RawDescriptionHelpFormatter)
+    doctor.add_arguments(examine)
     args = parser.parse_args(argv)
+    if args.command == 'doctor':
+        return doctor.main(args)
     if args.command == 'train':
         train_folder(args)
     else:
         cli.show(*table(args.folder).split('\n'))
+    return 0
 
 
 def train_folder(args: argparse.Namespace) -> None:
