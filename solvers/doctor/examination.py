@@ -1,4 +1,5 @@
 """All checks in a row, and what they rest on."""
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -58,6 +59,10 @@ class Examination:
 
     def run(self) -> list[Finding]:
         """Make all checks; returns what they found, in the order of the table."""
+        with contextlib.ExitStack() as self.open:
+            return self._stages()
+
+    def _stages(self) -> list[Finding]:
         for stage in (self._nets, self._data, self._weights, self._passes, self._schedule, self._run, self._memory,
                       self._rest):
             try:
@@ -163,9 +168,13 @@ class Examination:
             return
         scores = scoring_layers(self.deploy, self.first.bottom[0])
         where = self.subject.net
-        with files.scratch() as folder:
-            experiment.write(folder, self.net, self.samples, self.settings, self._plan(search=False))
-            blank = experiment.fillers(folder)
+        folder = self.open.enter_context(files.scratch())
+        experiment.write(folder, self.net, self.samples, self.settings, self._plan())
+        self.trial = self.open.enter_context(experiment.Trial(folder))
+        try:
+            blank = self.trial.fillers()
+        except BadInput as problem:
+            raise BadInput(f'Caffe cannot make this net ({problem}); correct {self.subject.net}') from None
         sources = self._sources()
         if self._blocked():
             return
@@ -190,7 +199,7 @@ class Examination:
                 self._add([wrong('weights', 'weights', what, remedy or 'name another caffemodel with --weights')])
         return found
 
-    def _plan(self, search: bool = True) -> dict[str, Any]:
+    def _plan(self) -> dict[str, Any]:
         ratio = experiment.pixels_ratio(self.net, self.samples, self.settings.type, facts(self.net).get('batch_size', 1))
         self.ratio = ratio
         own = {'base_lr': self.settings.base_lr * ratio, 'lr_policy': 'fixed', 'iter_size': 1}
@@ -200,7 +209,7 @@ class Examination:
             own['weight_decay'] = self.settings.weight_decay / ratio
         blobs = dict(zip(self.samples.dataset.tops, data_layer(self.net).top, strict=True))
         image = next(top for top in self.samples.dataset.tops if top in self.samples.dataset.means)
-        return dict(seed=self.seed, type=self.settings.type, seconds=self.seconds, search=search, own=own,
+        return dict(seed=self.seed, type=self.settings.type, seconds=self.seconds, own=own,
                     stated=self.settings.base_lr, mean=list(self._mean()), image=blobs[image], gpu=self.gpu,
                     rates={layer.name: [float(param.lr_mult) for param in layer.param] for layer in self.net.layer
                            if layer.param})
@@ -231,12 +240,10 @@ class Examination:
                                 'rate')
             self._add(bad)
             now = None if bad else {layer: blobs for layer, blobs in now.items() if layer in self.start.weights}
-        with files.scratch() as folder:
-            experiment.write(folder, self.net, self.samples, self.settings, self._plan())
-            try:
-                self.found = experiment.measured(folder, self.start.weights, now)
-            except BadInput as problem:
-                raise BadInput(f'Caffe cannot compute with this net ({problem}); correct {self.subject.net}') from None
+        try:
+            self.found = self.trial.measured(self.start.weights, now)
+        except BadInput as problem:
+            raise BadInput(f'Caffe cannot compute with this net ({problem}); correct {self.subject.net}') from None
         self._signals(now)
 
     def _signals(self, now: Weights | None) -> None:

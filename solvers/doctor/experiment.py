@@ -1,10 +1,10 @@
 """What `trial` works on, written to a folder, and the processes that it works in."""
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -95,67 +95,76 @@ def write(folder: Path, net: Any, samples: Samples, settings: Any, plan: dict[st
     files.write_json(folder / trial.PLAN, plan | {'tops': list(images[0]), 'images': len(images)})
 
 
-def fillers(folder: Path) -> Weights:
-    """What Caffe fills the net with.
-
-    Raises
-    ------
-    BadInput
-        Caffe cannot make it; says which of its checks failed.
-    """
-    _child(folder, 'fill')
-    return read_weights(folder / trial.FILLERS)
-
-
-def measured(folder: Path, start: Weights, now: Weights | None) -> dict[str, Any]:
-    """What `trial.measure` finds.
+class Trial:
+    """The process that computes: first what fillers give, then, from the parameters that it is told, all else.
 
     Parameters
     ----------
     folder : Path
         As of `write`.
-    start, now : dict of str to list of array
-        The parameters that training begins from, and those of a snapshot.
-
-    Raises
-    ------
-    BadInput
-        Caffe ended the process; says which of its checks failed.
     """
-    write_weights(folder / trial.START, start)
-    if now:
-        write_weights(folder / 'now.caffemodel', now)
-    _child(folder)
-    found: dict[str, Any] = json.loads(files.read_text(folder / trial.FOUND))
-    return found
 
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.log = folder, folder / 'log'
 
-def _child(folder: Path, *arguments: str) -> None:
-    """Run `trial` as a program, and tell what it does."""
-    paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get('PYTHONPATH'))))
-    log = folder / 'log'
-    with log.open('w') as errors:
-        process = subprocess.Popen(
-            [sys.executable, '-P', '-m', trial.__name__, str(folder), *arguments], text=True, errors='replace',
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
-            env=ranks.child_environment() | {'PYTHONPATH': paths, 'FCN_WORKERS': '0'})
-        try:
-            _tell(process.stdout or ())
-            process.wait()
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-    if process.returncode:
-        said = log.read_text(errors='replace')
-        checks, complaints = FATAL.findall(said), COMPLAINT.findall(said)
-        ended = signal.Signals(-process.returncode).name if process.returncode < 0 else f'exit {process.returncode}'
+    def __enter__(self) -> 'Trial':
+        paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get('PYTHONPATH'))))
+        with self.log.open('w') as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, '-P', '-m', trial.__name__, str(self.folder)], text=True, errors='replace',
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+                env=ranks.child_environment() | {'PYTHONPATH': paths, 'FCN_WORKERS': '0'})
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def fillers(self) -> Weights:
+        """What Caffe fills the net with.
+
+        Raises
+        ------
+        BadInput
+            Caffe cannot make it; says which of its checks failed.
+        """
+        self._wait(trial.FILLED)
+        return read_weights(self.folder / trial.FILLERS)
+
+    def measured(self, start: Weights, now: Weights | None) -> dict[str, Any]:
+        """What `trial.measure` finds.
+
+        Parameters
+        ----------
+        start, now : dict of str to list of array
+            The parameters that training begins from, and those of a snapshot.
+
+        Raises
+        ------
+        BadInput
+            Caffe ended the process; says which of its checks failed.
+        """
+        write_weights(self.folder / trial.START, start)
+        if now:
+            write_weights(self.folder / trial.NOW, now)
+        assert self.process.stdin
+        with contextlib.suppress(BrokenPipeError):      # it has ended, which is noticed below
+            self.process.stdin.write('go\n')
+            self.process.stdin.flush()
+        self._wait(trial.DONE)
+        found: dict[str, Any] = json.loads(files.read_text(self.folder / trial.FOUND))
+        return found
+
+    def _wait(self, word: str) -> None:
+        """Tell what the process does until it says a word."""
+        with cli.progress(desc='try', unit='part', leave=False) as bar:
+            for line in self.process.stdout or ():
+                if line.strip() == word:
+                    return
+                bar.set_postfix_str(cli.printable(line.strip()), refresh=False)
+                bar.update()
+        status = self.process.wait()
+        said = self.log.read_text(errors='replace')
+        ended = signal.Signals(-status).name if status < 0 else f'exit {status}'
         last = [line for line in said.splitlines() if line.strip()]
-        raise BadInput((checks or complaints or last or [ended])[-1].strip())
-
-
-def _tell(lines: Iterable[str]) -> None:
-    with cli.progress(desc='try', unit='part', leave=False) as bar:
-        for line in lines:
-            bar.set_postfix_str(cli.printable(line.strip()), refresh=False)
-            bar.update()
+        raise BadInput((FATAL.findall(said) or COMPLAINT.findall(said) or last or [ended])[-1].strip())

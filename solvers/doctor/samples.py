@@ -10,7 +10,6 @@ import numpy.typing as npt
 import cli
 from cli import BadInput
 from data_layers import VOID, Dataset, augment
-from data_layers.layers_free import planes_of
 from data_layers.own.folder import PLANES, Folder
 from data_layers.own.masks import read_stored
 from solvers.doctor.outlines import Alignment, align

@@ -40,7 +40,7 @@ class Start:
 
 def held(weights: Mapping[str, Sequence[Any]]) -> Any:
     """Parameters in the form that a `caffe.Net` has them; changes go to the arrays."""
-    return SimpleNamespace(params={name: [SimpleNamespace(data=blob) for blob in blobs]
+    return SimpleNamespace(params={name: [SimpleNamespace(data=blob, shape=blob.shape) for blob in blobs]
                                    for name, blobs in weights.items()})
 
 

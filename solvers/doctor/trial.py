@@ -1,9 +1,10 @@
 """What a net does on one image, through Caffe's solver, in a process of its own, which Caffe may end.
 
-    python -m solvers.doctor.trial FOLDER fill      the parameters that Caffe's fillers give, as fillers.caffemodel
-    python -m solvers.doctor.trial FOLDER           what `measure` finds, as found.json
+    python -m solvers.doctor.trial FOLDER
 
-FOLDER is written by `solvers.doctor.experiment`: plan.json, the nets fed from Input layers, and the images.
+writes what Caffe's fillers give, fillers.caffemodel, and says so; once a line on stdin tells that start.caffemodel is
+there, what `measure` finds, found.json. FOLDER is written by `solvers.doctor.experiment`: plan.json, the nets fed from
+Input layers, and the images.
 """
 import json
 import math
@@ -25,7 +26,9 @@ from solvers.prototxts import read_net
 from surgery import read_weights, transplant
 from surgery.caffemodel import Weights
 
-PLAN, FOUND, FILLERS, START = 'plan.json', 'found.json', 'fillers.caffemodel', 'start.caffemodel'
+PLAN, FOUND = 'plan.json', 'found.json'
+FILLERS, START, NOW = 'fillers.caffemodel', 'start.caffemodel', 'now.caffemodel'
+FILLED, DONE = 'filled', 'done'         # what the process says
 TRIES = 10                              # decades that are tried at most
 SHORT, LONG, OWN = (4, 8), (12, 60), (8, 24)    # steps at each decade, at the best one, at the stated rate: from, to
 SHARES = (0.4, 0.35, 0.25)              # of the time
@@ -50,7 +53,7 @@ class Bench:
                                    for i in range(self.plan['images'])]
         self.net_parameter = read_net(folder, 'probe')
         self.losses = [(layer.top[0], weight_of(layer)) for layer in losses_of(self.net_parameter)]
-        self.start = read_weights(folder / START) if (folder / START).exists() else {}
+        self.start = read_weights(folder / START)
 
     def probe(self) -> Any:
         """The net that trains, without dropout, with the parameters that training begins from."""
@@ -344,9 +347,9 @@ def measure(folder: Path, tell: Callable[[str], None]) -> dict[str, Any]:
     tell('signals')
     result: dict[str, Any] = {'start': signals(bench)}
     first = first_decade(bench.plan, result['start']['losses'][0], result['start']['gradients'])
-    if first is not None and bench.plan['search']:
+    if first is not None:
         result['search'] = search(bench, first, bench.plan['seconds'], tell)
-    now = folder / 'now.caffemodel'
+    now = folder / NOW
     if now.exists():
         tell('signals of the snapshot')
         bench.start = read_weights(now)
@@ -354,16 +357,21 @@ def measure(folder: Path, tell: Callable[[str], None]) -> dict[str, Any]:
     return result
 
 
+def fill(folder: Path) -> None:
+    """Write what Caffe's fillers give."""
+    import caffe
+    caffe.set_random_seed(json.loads(files.read_text(folder / PLAN))['seed'])
+    caffe.Net(str(folder / 'train.prototxt'), caffe.TRAIN).save(str(folder / FILLERS))
+
+
 def main(argv: Sequence[str]) -> None:
     folder = Path(argv[0])
-    number = json.loads(files.read_text(folder / PLAN)).get('gpu')
-    if argv[1:] == ['fill']:
-        import caffe
-        caffe.set_random_seed(json.loads(files.read_text(folder / PLAN))['seed'])
-        caffe.Net(str(folder / 'train.prototxt'), caffe.TRAIN).save(str(folder / FILLERS))
-        return
-    device.use(number)
-    files.write_json(folder / FOUND, measure(folder, cli.show))
+    device.use(json.loads(files.read_text(folder / PLAN))['gpu'])
+    fill(folder)
+    cli.show(FILLED)
+    if sys.stdin.readline():
+        files.write_json(folder / FOUND, measure(folder, cli.show))
+        cli.show(DONE)
 
 
 if __name__ == '__main__':
