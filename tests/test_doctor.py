@@ -1,0 +1,227 @@
+"""`python -m solvers doctor`: set-ups that learn are broken in one way at a time, and it names the cause of each."""
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+caffe = pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
+
+import cli  # noqa: E402
+from data_layers.palette import save_indexed  # noqa: E402
+from solvers import __main__ as solvers  # noqa: E402
+from surgery import write_weights  # noqa: E402
+from tests.helpers import set_ups  # noqa: E402
+from tests.helpers.datasets import save_png  # noqa: E402
+
+pytestmark = [pytest.mark.caffe, pytest.mark.usefixtures('without_curves')]
+MINUTES = '0.02'
+MEAN_RATE, SUMMED_RATE = 1e-3, 1e-6     # at which the small net learns
+
+
+def doctor(capsys, *arguments):
+    """Exit status, and what is printed as JSON."""
+    capsys.readouterr()
+    status = cli.run(solvers.main, ['doctor', *map(str, arguments), '--cpu', '--minutes', MINUTES, '--json'])
+    return status, json.loads(capsys.readouterr().out)
+
+
+def small(place, normalize=True, **changes):
+    """A small set-up that learns, with a mean loss or a summed one."""
+    rate = MEAN_RATE if normalize else SUMMED_RATE
+    return set_ups.SetUp(place, lambda root: set_ups.small(root, normalize=normalize), set_ups.small_weights(),
+                         **{'base_lr': rate} | changes)
+
+
+# ---------------------------------------------------------------------------------------------------- breakages
+
+def masks(setup, change):
+    """Change every mask."""
+    for path in sorted((setup.root / 'masks').iterdir()):
+        save_indexed(path, change(np.array(Image.open(path))))
+
+
+def from_one(setup):
+    masks(setup, lambda label: np.where(label == 255, 255, label + 1).astype(np.uint8))
+
+
+def smooth(setup):
+    for path in sorted((setup.root / 'masks').iterdir()):
+        label = np.array(Image.open(path))
+        grey = Image.fromarray(np.where(label == 255, 0, label * 100).astype(np.uint8))
+        wide, high = grey.size
+        save_png(path, np.array(grey.resize((wide // 2, high // 2), Image.BILINEAR).resize((wide, high), Image.BILINEAR)))
+    setup.card(values={'0': 'ground', '100': 'road', '200': 'car'})
+
+
+def other_masks(setup):
+    """Every photograph gets the mask of the next."""
+    paths = sorted((setup.root / 'masks').iterdir())
+    content = [path.read_bytes() for path in paths]
+    for path, other in zip(paths, content[1:] + content[:1], strict=True):
+        path.write_bytes(other)
+
+
+def smaller_masks(setup):
+    for path in sorted((setup.root / 'masks').iterdir()):
+        image = Image.open(path)
+        image.resize((image.width // 2, image.height // 2), Image.NEAREST).save(path)
+
+
+def photographs(setup, change):
+    """Change every photograph, H x W x 3."""
+    for path in sorted((setup.root / 'images').iterdir()):
+        Image.fromarray(change(np.array(Image.open(path))).astype(np.uint8)).save(path, quality=95, subsampling=0)
+
+
+def outputs(setup, count):
+    for name in ('score_fr', 'upscore2', 'score_pool2', 'upscore4'):
+        for layer in setup.layer(name):
+            layer.convolution_param.num_output = count
+
+
+def losses(setup, **values):
+    for layer in setup.layer('loss'):
+        for name, value in values.items():
+            setattr(layer.loss_param, name, value)
+
+
+def without_ignore_label(setup):
+    for layer in setup.layer('loss'):
+        layer.loss_param.ClearField('ignore_label')
+
+
+def loss_weight(setup, weight):
+    for layer in setup.layer('loss'):
+        layer.loss_weight.append(weight)
+
+
+def rename(setup, **names):
+    """Call layers of the nets otherwise than in the caffemodel."""
+    for old, new in names.items():
+        for layer in setup.layer(old):
+            layer.name = new
+            layer.convolution_param.weight_filler.type = 'msra'
+
+
+def rates(setup, names, rate=0):
+    for layer in (layer for name in names for layer in setup.layer(name)):
+        for param in layer.param:
+            param.lr_mult = rate
+
+
+def filler(setup, name, kind, **values):
+    for layer in setup.layer(name):
+        layer.convolution_param.weight_filler.type = kind
+        for key, value in values.items():
+            setattr(layer.convolution_param.weight_filler, key, value)
+
+
+def offset(setup, name, value):
+    for layer in setup.layer(name):
+        layer.crop_param.offset[:] = [value]
+
+
+def weights(setup, name, blob, change):
+    setup.weights[name][blob] = np.asarray(change(setup.weights[name][blob]), np.float32)
+
+
+def solver(setup, **values):
+    for name, value in values.items():
+        getattr(setup.solver, name).extend(value) if isinstance(value, list) else setattr(setup.solver, name, value)
+
+
+def stop_gradient(setup):
+    for layer in setup.layer('conv3'):
+        layer.propagate_down.append(False)
+
+
+def dim(setup):
+    """Multiply pixels by 1/255 in the net."""
+    for net in setup.nets.values():
+        first = next(layer for layer in net.layer if layer.name == 'conv1')
+        first.bottom[0] = 'dim'
+        at = list(net.layer).index(first)
+        rest = [type(first).FromString(layer.SerializeToString()) for layer in net.layer[at:]]
+        del net.layer[at:]
+        net.layer.add(name='dim', type='Power', bottom=['data'], top=['dim']).power_param.scale = 1 / 255
+        net.layer.extend(rest)
+
+
+BREAKAGES = [
+    ('labels are counted from 1', from_one, 'label values'),
+    ('void is not described', lambda s: s.card(values={'0': 'ground', '1': 'road', '2': 'car'}), 'label values'),
+    ('masks are smoothed', smooth, 'label values'),
+    ('masks are of half the size', smaller_masks, 'label size'),
+    ('every label is void', lambda s: masks(s, lambda label: np.full_like(label, 255)), 'void'),
+    ('one class everywhere', lambda s: masks(s, lambda label: np.where(label == 255, label, 1).astype(np.uint8)),
+     'one class'),
+    ('masks are mirrored', lambda s: masks(s, lambda label: label[:, ::-1].copy()), 'mirrored masks'),
+    ('masks are upside down', lambda s: masks(s, lambda label: label[::-1].copy()), 'mirrored masks'),
+    ('masks are shifted', lambda s: masks(s, lambda label: np.roll(label, (8, 6), (0, 1))), 'shifted masks'),
+    ('masks are those of other images', other_masks, 'masks of other images'),
+    ('num_output is too small', lambda s: outputs(s, 2), 'classes'),
+    ('num_output is too large', lambda s: outputs(s, 4), 'classes'),
+    ('no ignore_label', without_ignore_label, 'ignore label'),
+    ('ignore_label is 0', lambda s: losses(s, ignore_label=0), 'ignore label'),
+    ('loss_weight is 0', lambda s: loss_weight(s, 0), 'loss weight'),
+    ('loss_weight is 1e-5', lambda s: loss_weight(s, 1e-5), 'loss weight'),
+    ('layers are called otherwise', lambda s: rename(s, conv1='c1', conv2='c2', conv3='c3', fc4='f4'), 'transplant'),
+    ('one layer is called otherwise', lambda s: rename(s, conv2='conv2_1'), 'transplant'),
+    ('a layer has no weights', lambda s: s.weights.pop('conv2'), 'zero layers'),
+    ('a layer has other weights', lambda s: weights(s, 'conv2', 0, lambda w: w[:, :, :1, :1]), 'transplant'),
+    ('the caffemodel is damaged', lambda s: (s.write() / 'init.caffemodel').write_bytes(b'x' * 999), 'weights'),
+    ('NaN in the weights', lambda s: weights(s, 'conv3', 0, lambda w: np.where(w == w.max(), np.nan, w)), 'not finite'),
+    ('photographs are from 0 to 1', lambda s: photographs(s, lambda image: image > 127), 'pixel scale'),
+    ('no mean is subtracted', lambda s: s.card(mean=[0, 0, 0]), 'mean'),
+    ('the mean is from 0 to 1', lambda s: s.card(mean=[0.41, 0.46, 0.48]), 'mean'),
+    ('the mean is from red to blue', lambda s: s.card(mean=[122.68, 116.67, 104.01]), 'channel order'),
+    ('red and blue of the photographs are exchanged',
+     lambda s: (s.card(mean=[64.4, 64.1, 143.6]), photographs(s, lambda image: image[:, :, ::-1])), 'channel order'),
+    ('scores have lr_mult 0', lambda s: rates(s, ['score_fr', 'score_pool2']), 'frozen'),
+    ('every layer has lr_mult 0', lambda s: rates(s, ['conv1', 'conv2', 'conv3', 'fc4', 'score_fr', 'score_pool2']),
+     'frozen'),
+    ('a deconvolution is filled with zeros', lambda s: filler(s, 'upscore4', 'constant', value=0), 'upsampling'),
+    ('a deconvolution is filled at random', lambda s: filler(s, 'upscore4', 'gaussian', std=0.1), 'upsampling'),
+    ('a Crop begins elsewhere', lambda s: offset(s, 'score', 4), 'crop'),
+    ('a Crop of a skip begins elsewhere', lambda s: offset(s, 'score_pool2c', 1), 'crop'),
+    ('units are dead', lambda s: weights(s, 'conv2', 1, lambda b: b - 1e4), 'dead units'),
+    ('activations explode', lambda s: weights(s, 'conv2', 0, lambda w: w * 1e8), 'activations'),
+    ('gradients are stopped', stop_gradient, 'gradient'),
+    ('momentum is 0.9995', lambda s: solver(s, momentum=0.9995), 'momentum'),
+    ('weight decay is 20', lambda s: solver(s, weight_decay=20), 'weight decay'),
+    ('the rate is 1e5 times too large', lambda s: solver(s, base_lr=MEAN_RATE * 1e5), 'rate too large'),
+    ('the rate is 1e3 times too large', lambda s: solver(s, base_lr=MEAN_RATE * 1e3), 'rate too large'),
+    ('the rate is 1e4 times too small', lambda s: solver(s, base_lr=MEAN_RATE / 1e4), 'rate too small'),
+    ('the rate is 1e6 times too small', lambda s: solver(s, base_lr=MEAN_RATE / 1e6), 'rate too small'),
+    ('a mean loss gets the rate of a summed one', lambda s: solver(s, base_lr=1e-10, momentum=0.99), 'rate too small'),
+    ('a summed loss gets the rate of a mean one', lambda s: losses(s, normalize=False), 'rate too large'),
+    ('the policy has decayed at once', lambda s: solver(s, lr_policy='step', gamma=0.1, stepsize=10), 'policy'),
+    ('the policy lets the rate grow', lambda s: solver(s, lr_policy='exp', gamma=1.01), 'policy'),
+    ('gradients are clipped to nothing', lambda s: solver(s, clip_gradients=1e-6), 'clipping'),
+    ('pixels are multiplied by 1/255', dim, 'pixel scale'),
+    ('momentum is 1', lambda s: solver(s, momentum=1), 'set-up'),
+    ('photographs are missing', lambda s: shutil.rmtree(s.root / 'images'), 'data'),
+]
+
+
+@pytest.mark.slow
+def test_every_breakage_is_named(tmp_path, capsys):
+    """Prints the table: breakage, cause that was named, whether that is right."""
+    rows, wrong = [], []
+    for number, (what, break_it, cause) in enumerate(BREAKAGES):
+        setup = small(tmp_path / str(number))
+        break_it(setup)
+        if not (setup.folder / 'init.caffemodel').exists():
+            setup.write()
+        status, found = doctor(capsys, setup.folder)
+        right = status == 1 and found['cause'] == cause
+        rows.append((what, str(found['cause']), 'yes' if right else f'NO, {cause}', found['sentence']))
+        wrong += [] if right else [what]
+    with capsys.disabled():
+        print('\n' + cli.table([('breakage', 'cause named', 'right?', ''), *rows]))
+        print(f'{len(rows) - len(wrong)} of {len(rows)} right')
+    assert not wrong
