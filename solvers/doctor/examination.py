@@ -185,9 +185,17 @@ class Examination:
         self._add(layers.zeros(start, self.net, scores, where))
         self._add(layers.statistics(start, self.net, where))
         self._add(layers.frozen(start, self.net, scores, where))
+        self._add(layers.multipliers(self.net, where))
         self._add(layers.upsampling(start, self.net, where))
-        self._add(layers.alignment(self.net, where))
+        for split, net in zip((*self.training.phases, 'deploy'), (self.net, self.scored, self.deploy), strict=True):
+            found = layers.alignment(net, self._file(split))
+            self._add(found if split == self.training.phases[0] else [one for one in found if one.state == WRONG])
         self.scores = scores
+
+    def _file(self, split: str) -> str:
+        """The file that states the net of a split."""
+        place = Path(self.subject.net)
+        return self.subject.net if place.suffix == '.py' else str(place.with_name(f'{split}.prototxt'))
 
     def _sources(self) -> list[Weights]:
         found = []
@@ -252,7 +260,8 @@ class Examination:
         before = _weighing_before(self.net)
         remedy = f'start from weights whose numbers are sensible (--weights), or write weight_filler {{ type: "msra" }} in {where}'
         self._add(pictures.statistics(found.get('input', {}), self._card()[0]))
-        self._add(signals.activations(found, before, self.start.weights, remedy))
+        self._add(pictures.reading(found['layers'], self.net, self.start.weights, self.start.given, where))
+        self._add(signals.activations(found, before, self.start.weights, self.scores, remedy))
         read = {name: before[name] for name, up in self.scores.items() if not up and name in before}
         self._add(signals.features(found, read, remedy))
         classes = 2 if overlap(self.net) or self.first.type == SIGMOID else self.classes
@@ -264,7 +273,8 @@ class Examination:
             self._add(rate.one_image(search, found['per_pixel'][0], classes, variety(
                 self.samples.images[0][1][self.samples.label])))
         if now is not None and 'now' in self.found:
-            bad = signals.activations(self.found['now'], before, now, 'start again, at a lower rate', 'weights now')
+            bad = signals.activations(self.found['now'], before, now, self.scores, 'start again, at a lower rate',
+                                      'weights now')
             self._add([replace(finding, check='weights now') for finding in bad])
 
     def _schedule(self) -> None:

@@ -22,6 +22,8 @@ WEIGHING = ('Convolution', 'Deconvolution', 'InnerProduct')
 ROOM = 512              # pixels: at a size where all windows fit, coordinates are those of every size
 TOLERANCE = 0.05        # by which the sums of a kernel that interpolates may be off
 UNSEEN = 1e-8           # a variance so small is none
+MOST_RATE = 200.0       # times the base rate at which a layer may learn
+MOST_DROPPED = 0.85     # of a bottom by Dropout
 SEVERAL = 4             # names that are listed
 
 
@@ -206,6 +208,23 @@ def statistics(start: Start, net: Any, where: str) -> list[Finding]:
     return [fine('batch statistics', what)]
 
 
+def multipliers(net: Any, where: str) -> list[Finding]:
+    """Whether layers learn at rates that are near each other, and downwards."""
+    rates = {layer.name: float(param.lr_mult) for layer in net.layer for param in layer.param}
+    below = [name for name, rate in rates.items() if rate < 0]
+    above = [name for name, rate in rates.items() if rate > MOST_RATE]
+    if below or above:
+        name = (below or above)[0]
+        return [wrong('learning', 'lr_mult', f'layer {name} has lr_mult {rates[name]:g}'
+                      + (', and goes up its gradient' if below else f': it learns {rates[name]:,.0f} times as fast as '
+                         'the others'), f'write lr_mult: 1 there, in {where}')]
+    drop = {layer.name: layer.dropout_param.dropout_ratio for layer in net.layer if layer.type == 'Dropout'}
+    if most := [name for name, ratio in drop.items() if ratio > MOST_DROPPED]:
+        return [look('learning', f'{most[0]} drops {100 * drop[most[0]]:.0f} % of its bottom',
+                     f'write dropout_ratio: 0.5 in {where}')]
+    return []
+
+
 def frozen(start: Start, net: Any, scores: Mapping[str, bool], where: str) -> list[Finding]:
     """Whether what must learn does: at least one of the scores, and all that starts at random."""
     layers = [layer for layer in net.layer if layer.name in start.weights]
@@ -292,9 +311,11 @@ def problem_of_kernel(kernel: npt.NDArray[Any], stride: int, group: int) -> str:
 
 def alignment(net: Any, where: str) -> list[Finding]:
     """Whether every Crop begins where its two bottoms look at the same pixel."""
-    computed = computing(net, (ROOM, ROOM))
     try:
-        shapes = infer(computed)
+        computed = computing(net, (ROOM, ROOM))
+        images = {top: (*shape.dim[:2], ROOM, ROOM) for layer in computed.layer if layer.type == 'Input'
+                  for top, shape in zip(layer.top, layer.input_param.shape, strict=True) if len(shape.dim) == 4}
+        shapes = infer(computed, images)
         seen = fields(computed, shapes)
     except BadInput as problem:
         strides = 'strides' in str(problem)

@@ -103,10 +103,14 @@ def align(pairs: Sequence[tuple[npt.NDArray[Any], npt.NDArray[Any]]]) -> Alignme
     mirrored = max(ways, key=lambda name: float(ways[name].mean()))
     place, there = _shifted(known)
     others = np.array([[along(_resized(lines, slope.shape), slope) for _, slope in known] for lines, _ in known])
-    figures = {'own': own.mean(), **{name: float(found.mean()) for name, found in ways.items()},
+    moved = max(map(abs, place)) > NEAREST and _clearly(there, own)
+    turned = _clearly(ways[mirrored], own)
+    if moved and turned:        # what fits better
+        moved, turned = there.mean() > ways[mirrored].mean(), there.mean() <= ways[mirrored].mean()
+    figures = {'own': float(own.mean()), **{name: float(found.mean()) for name, found in ways.items()},
                'shifted': float(there.mean())}
-    return Alignment(len(known), float(own.mean()), mirrored if _clearly(ways[mirrored], own) else '',
-                     place if max(map(abs, place)) > NEAREST and _clearly(there, own) else (0, 0),
+    return Alignment(len(known), float(own.mean()), mirrored if turned else '',
+                     place if moved else (0, 0),
                      _apart(own, others), figures)
 
 

@@ -1,5 +1,5 @@
 """Whether photographs reach the net as it expects them: mean, scale, order of the channels."""
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -7,12 +7,15 @@ import numpy as np
 from data_layers.dataset import VOC_MEAN
 from solvers.doctor.finding import Finding, fine, look, wrong
 from solvers.doctor.samples import Split
+from solvers.source import data_layer
+from surgery.caffemodel import Weights
 from surgery.preparation import Preparation
 
 DARK = 4.0          # largest pixel of photographs that are from 0 to 1
 NEAR = 1.5          # of a mean: what rounding makes of it
 FAR = 6.0           # and what is not that of the data any more
-FAINT = 4.0         # what the first convolution reads, from 0 to 255 once, is not below that
+STRONG = 0.1        # of the pixels' size that still comes to the first convolution: below, something scales them
+PLAIN = 1.0         # standard deviation of the pixels of photographs that show something
 
 
 def scale(train: Split, where: str) -> list[Finding]:
@@ -23,6 +26,9 @@ def scale(train: Split, where: str) -> list[Finding]:
         return [wrong('pixels', 'pixel scale', f'the photographs have pixels from 0 to {train.highest:g}, not to 255',
                       f'multiply them by {255 / max(train.highest, 1):.0f} in the files of {where}',
                       highest=train.highest)]
+    if float(train.deviation.max()) < PLAIN:
+        return [wrong('pixels', 'data', f'the photographs of {where} are plain: their pixels differ by '
+                      f'{train.deviation.max():.2g} (standard deviation)', 'put the photographs there')]
     return []
 
 
@@ -84,6 +90,40 @@ def prepared(takes: Preparation | None, stated: Sequence[float], where: str) -> 
         return [look('channels', f'{where} subtracts {", ".join(f"{m:.1f}" for m in means)}, training '
                      f'{", ".join(f"{m:.1f}" for m in stated)}')]
     return [fine('channels', f'blue, green, red, from 0 to 255, as {where} says')]
+
+
+def reading(layers: dict[str, Any], net: Any, weights: Weights, given: Collection[str], where: str) -> list[Finding]:
+    """Whether pixels come to the first convolution at a size that its weights are for, beside its bias.
+
+    Parameters
+    ----------
+    layers : dict
+        As of `trial.signals`: of the net that the first weights make.
+    net : caffe_pb2.NetParameter
+        That trains.
+    weights : dict of str to list of array
+    given : collection of str
+        Layers that have weights from a caffemodel.
+    where : str
+        The file that states the net.
+    """
+    first = next((layer for layer in net.layer if layer.type == 'Convolution'), None)
+    feed = data_layer(net)
+    if first is None or first.name not in layers or feed.name not in layers:
+        return []
+    between = [layer.name for layer in net.layer if layer.type in ('Power', 'Scale') and first.bottom[0] in layer.top]
+    came, read = layers[feed.name]['rms'], layers[between[-1]]['rms'] if between else layers[feed.name]['rms']
+    if not between or read > came * STRONG or not read:
+        return []
+    blobs = weights.get(first.name, [])
+    bias = float(np.sqrt(np.mean(np.square(blobs[1])))) if len(blobs) > 1 else 0.0
+    signal = layers[first.name]['varies']
+    figures = dict(pixels=came, read=read, signal=signal, bias=bias)
+    what = f'layer {between[-1]} makes pixels {came / read:,.0f} times smaller before {first.name}'
+    if first.name in given and signal < bias:
+        return [wrong('pixels', 'pixel scale', f'{what}, whose bias then outweighs what it sees', f'leave {between[-1]} '
+                      f'out of {where}, or start from weights that were trained with it', **figures)]
+    return [look('pixels', what, **figures)]
 
 
 def statistics(input: dict[str, Any], where: str) -> list[Finding]:

@@ -1,6 +1,6 @@
 """What passes through a net tells: numbers that vanish, explode or are not numbers, units that are dead."""
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from solvers.doctor.finding import Finding, fine, look, wrong
@@ -9,11 +9,12 @@ from surgery.caffemodel import Weights
 
 DEAD, MANY = 0.99, 0.75     # share of a layer's channels that are 0 everywhere on all images: wrong, and worth a look
 HUGE, LARGE = 1e6, 3e4      # root mean square of a layer's numbers: wrong, and worth a look
+FAINT = 1e-6                # and below that, it is as good as nothing
 PLAIN = 1e-4                # a feature that varies so little over an image says nothing of it
 
 
-def activations(found: Mapping[str, Any], bottoms: Mapping[str, str], weights: Weights, remedy: str,
-                cause: str = '') -> list[Finding]:
+def activations(found: Mapping[str, Any], bottoms: Mapping[str, str], weights: Weights, scores: Collection[str],
+                remedy: str, cause: str = '') -> list[Finding]:
     """Whether what layers give is alive and of a sensible size.
 
     Parameters
@@ -23,6 +24,8 @@ def activations(found: Mapping[str, Any], bottoms: Mapping[str, str], weights: W
     bottoms : mapping of str to str
         Layer -> the layer with weights before it.
     weights : dict of str to list of array
+    scores : collection of str
+        Layers that make the scores, which may be zero.
     remedy : str
         What to do about it.
     cause : str, optional
@@ -36,6 +39,12 @@ def activations(found: Mapping[str, Any], bottoms: Mapping[str, str], weights: W
     if large:
         return [wrong('activations', cause or 'activations', f'layer {large[0]} gives numbers of {layers[large[0]]["rms"]:.1g}'
                       ', which grow from layer to layer', remedy, rms=layers[large[0]]['rms'])]
+    small = [name for name, entry in layers.items() if entry['rms'] < FAINT and entry['type'] in ('Convolution', 'ReLU')
+             and name not in scores]
+    if small and any(layers[name]['rms'] for name in small):
+        name = next(name for name in small if layers[name]['rms'])
+        return [wrong('activations', cause or 'activations', f'layer {name} gives numbers of {layers[name]["rms"]:.1g}, '
+                      'which vanish from layer to layer', remedy, rms=layers[name]['rms'])]
     units = {name: entry['dead'] for name, entry in layers.items() if entry['type'] == 'ReLU' and 'dead' in entry}
     dead = [name for name, share in units.items() if share >= DEAD]
     if dead:
