@@ -13,7 +13,9 @@ caffe = pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 import cli  # noqa: E402
 from data_layers.palette import save_indexed  # noqa: E402
 from solvers import __main__ as solvers  # noqa: E402
-from surgery import write_weights  # noqa: E402
+from solvers.folder import read_folder  # noqa: E402
+from solvers.loop import solve  # noqa: E402
+from surgery import read_weights, write_weights  # noqa: E402
 from tests.helpers import set_ups  # noqa: E402
 from tests.helpers.datasets import save_png  # noqa: E402
 
@@ -239,4 +241,126 @@ def test_every_breakage_is_named(tmp_path, capsys):
     with capsys.disabled():
         print('\n' + cli.table([('breakage', 'cause named', 'right?', ''), *rows]))
         print(f'{len(rows) - len(wrong)} of {len(rows)} right')
+    assert not wrong
+
+
+# ------------------------------------------------------------------------------------------------------- BatchNorm
+
+def statistics(blobs, scale=1.0, count=None, variance=1.0):
+    """The stored statistics of a BatchNorm otherwise."""
+    return [blobs[0] * scale, blobs[1] * variance, blobs[2] if count is None else np.full_like(blobs[2], count)]
+
+
+NORMALISED = [
+    ('healthy', lambda w: None, None),
+    ('statistics were never gathered', lambda w: w.update({n: [0 * b for b in w[n]] for n in ('bn1', 'bn2', 'bn3')}),
+     'batch statistics'),
+    ('variances are 0', lambda w: w.update({n: statistics(w[n], variance=0) for n in ('bn2',)}), 'batch statistics'),
+    ('red and blue are exchanged', lambda w: w.update(c1=[np.ascontiguousarray(w['c1'][0][:, ::-1])]), 'channel order'),
+    ('a classifier for pixels from 0 to 1', lambda w: w.update(c1=[w['c1'][0] * 255]), 'pixel scale'),
+]
+
+
+@pytest.mark.slow
+def test_a_head_on_batch_norm(tmp_path, capsys):
+    rows, wrong = [], []
+    for number, (what, break_it, cause) in enumerate(NORMALISED):
+        place = tmp_path / str(number)
+        root = small(place).root
+        head = set_ups.normalised(place / 'trunk', root)
+        weights = read_weights(head / 'init.caffemodel')
+        break_it(weights)
+        write_weights(head / 'init.caffemodel', weights)
+        status, found = doctor(capsys, head)
+        right = (status, found['cause']) == (int(cause is not None), cause)
+        rows.append((what, str(found['cause']), 'yes' if right else f'NO, {cause}', found['sentence']))
+        wrong += [] if right else [what]
+    with capsys.disabled():
+        print('\n' + cli.table([('breakage', 'cause named', 'right?', ''), *rows]))
+    assert not wrong
+
+
+# ------------------------------------------------------------------------------------------------------------- runs
+
+STEPS = 160
+
+
+def run_of(setup, place):
+    """A real run of the set-up's folder: 160 steps, scored and saved every 40."""
+    setup.solver.max_iter, setup.solver.snapshot = STEPS, 40
+    found = read_folder(setup.write())
+    solve(found.training, place, found.initial)
+    return place
+
+
+def lines(run, change):
+    """Change the lines of metrics.jsonl: change(line) in place."""
+    path = run / 'metrics.jsonl'
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in found:
+        change(line)
+    path.write_text(''.join(json.dumps(line) + '\n' for line in found))
+
+
+def parts_at_40(run):
+    """The held-out loss rises from step 40 on."""
+    def change(line):
+        if 'scores' in line and line['iteration'] > 40:
+            line['loss'] *= line['iteration'] / 40
+    lines(run, change)
+
+
+def stays(line):
+    if 'scores' not in line:
+        line['loss'] = math.log(3)
+
+
+def spoil(run, change):
+    """Change the weights of the newest snapshot."""
+    path = sorted((run / 'snapshots').iterdir())[-1] / 'train.caffemodel'
+    path = next(path.parent.glob('*.caffemodel'))
+    found = read_weights(path)
+    path.unlink()
+    write_weights(path, {name: [np.asarray(change(name, i, blob), np.float32) for i, blob in enumerate(blobs)]
+                         for name, blobs in found.items()})
+
+
+def inverted(setup):
+    """The held-out photographs are negatives, overexposed."""
+    held_out = [line.split('\t')[1] for line in (setup.root / 'val.tsv').read_text().splitlines()]
+    for name in held_out:
+        image = np.array(Image.open(setup.root / name)).astype(int)
+        Image.fromarray((255 - image // 4).astype(np.uint8)).save(setup.root / name, quality=95)
+
+
+RUNS = [
+    ('healthy', None, None, None),
+    ('held-out photographs are of another kind', inverted, None, 'held-out images'),
+    ('the held-out loss parts from training', None, parts_at_40, 'overfitting'),
+    ('the loss stays at chance', None, lambda run: lines(run, stays), 'chance'),
+    ('the loss is NaN', None, lambda run: lines(run, lambda line: line.update(
+        loss=math.nan if line['iteration'] > 90 else line['loss'])), 'diverged'),
+    ('NaN in the snapshot', None, lambda run: spoil(
+        run, lambda name, i, blob: blob * np.nan if name == 'conv3' else blob), 'weights now'),
+    ('dead units in the snapshot', None, lambda run: spoil(
+        run, lambda name, i, blob: blob - 1e4 if (name, i) == ('fc4', 1) else blob), 'weights now'),
+]
+
+
+@pytest.mark.slow
+def test_runs(tmp_path, capsys):
+    rows, wrong = [], []
+    for number, (what, before, after, cause) in enumerate(RUNS):
+        setup = small(tmp_path / str(number), base_lr=3e-3)
+        if before:
+            before(setup)
+        run = run_of(setup, tmp_path / str(number) / 'run')
+        if after:
+            after(run)
+        status, found = doctor(capsys, run)
+        right = (status, found['cause']) == (int(cause is not None), cause)
+        rows.append((what, str(found['cause']), 'yes' if right else f'NO, {cause}', found['sentence']))
+        wrong += [] if right else [what]
+    with capsys.disabled():
+        print('\n' + cli.table([('breakage', 'cause named', 'right?', ''), *rows]))
     assert not wrong

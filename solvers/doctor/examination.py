@@ -15,7 +15,7 @@ from data_layers.own.folder import CARD, PLANES, Folder
 from solvers import monitor, preflight, snapshot
 from solvers.capacity import available, training_bytes, validating_bytes
 from solvers.doctor import experiment, history, labels, layers, pictures, rate, schedule, signals
-from solvers.doctor.finding import CAUSES, LOOK, WRONG, Finding, cause_of, fine, look, wrong
+from solvers.doctor.finding import CAUSES, LOOK, OK, WRONG, Finding, cause_of, fine, look, wrong
 from solvers.doctor.samples import SIDE, Samples, look_at, variety
 from solvers.doctor.start import Start, begin, scoring_layers
 from solvers.doctor.subject import Subject
@@ -63,8 +63,8 @@ class Examination:
             return self._stages()
 
     def _stages(self) -> list[Finding]:
-        for stage in (self._nets, self._data, self._weights, self._passes, self._schedule, self._run, self._memory,
-                      self._rest):
+        for stage in (self._nets, self._data, self._weights, self._passes, self._schedule, self._soften, self._run,
+                      self._memory, self._rest):
             try:
                 stage()
             except BadInput as problem:
@@ -219,8 +219,8 @@ class Examination:
         image = next(top for top in self.samples.dataset.tops if top in self.samples.dataset.means)
         return dict(seed=self.seed, type=self.settings.type, seconds=self.seconds, own=own,
                     stated=self.settings.base_lr, mean=list(self._mean()), image=blobs[image], gpu=self.gpu,
-                    rates={layer.name: [float(param.lr_mult) for param in layer.param] for layer in self.net.layer
-                           if layer.param})
+                    rates={layer.name: [layers.rate_of(layer, i) if layer.type != 'BatchNorm' else 0.0 for i in range(3)]
+                           for layer in self.net.layer})
 
     def _now(self) -> tuple[str, Weights | None]:
         """The weights that a run has come to, and what to call them."""
@@ -266,10 +266,11 @@ class Examination:
         self._add(signals.features(found, read, remedy))
         classes = 2 if overlap(self.net) or self.first.type == SIGMOID else self.classes
         self._add(signals.first_loss(found['per_pixel'], classes, rate.kind(self.net), found['losses']))
-        self._add(signals.gradient(found, {}, where))
+        self._add(signals.gradient(found, where))
         search = self.found.get('search')
         if search:
-            self._add(signals.reached(search['one'], self._plan()['rates'], where))
+            self._add(signals.reached(search['one'], [layer.name for layer in self.net.layer
+                                                     if layer.name in self.start.weights and layers.learns(layer)], where))
             self._add(rate.one_image(search, found['per_pixel'][0], classes, variety(
                 self.samples.images[0][1][self.samples.label])))
         if now is not None and 'now' in self.found:
@@ -287,13 +288,22 @@ class Examination:
             return
         gradients = search['one']['gradients']
         learns = {layer.name: float(layer.param[0].decay_mult) if layer.param else 1.0 for layer in self.net.layer
-                  if layers.rate_of(layer)}
+                  if layers.learns(layer)}
         self._add(schedule.decay(settings, gradients, learns, iterations, self.ratio, subject))
         own = self.found['start']['per_pixel'][0]
         self._add(rate.verdict(
             self.net, settings, rate.measured(search, self.ratio), search.get('own', []), iterations,
             schedule.clipping(settings, gradients, self.ratio), own < 0.5 * np.log(max(self.classes, 2)),
             self._pixels(), subject))
+
+    def _soften(self) -> None:
+        """Numbers that grow or shrink from layer to layer are no fault of a net that learns all the same."""
+        bad = [finding for finding in self.findings if finding.state == WRONG]
+        learns = any(finding.cause == '' and finding.check == 'one image' and finding.state == OK
+                     for finding in self.findings)
+        if learns and bad and all(finding.cause == 'activations' and 'rms' in finding.figures for finding in bad):
+            self.findings = [replace(finding, state=LOOK, cause='', remedy='') if finding in bad else finding
+                             for finding in self.findings]
 
     def _pixels(self) -> float:
         """Labelled pixels of an image, the mean."""

@@ -13,6 +13,8 @@ from solvers.doctor.samples import Split
 
 SIZES = re.compile(r' is \d+x\d+ pixels but .* is \d+x\d+')
 BETWEEN = 4         # values that mean no class: so many are not an oversight
+APART = 1.0         # standard deviations of pixels by which photographs of one kind differ, at most
+CONTRAST = 1.5      # and the logarithm of how much their deviations do
 CHANCE = 1.25       # gradient along outlines over that elsewhere, up to which masks may be those of other images
 
 
@@ -133,7 +135,7 @@ def alike(train: Split, val: Split, names: Sequence[str]) -> list[Finding]:
     figures = dict(apart=apart, contrast=contrast, never_learnt=[names[k] for k in never if k < len(names)],
                    never_share=share)
     several = Counter(k for k in never if k < len(names))
-    if apart > 2 or contrast > 1.5:
+    if apart > APART or contrast > CONTRAST:
         return [look('held-out images', f'their colours differ from those of training by {apart:.1f} standard deviations',
                      **figures)]
     if share > 0.2 and train.read == train.count:

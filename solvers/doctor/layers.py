@@ -38,6 +38,11 @@ def rate_of(layer: Any, blob: int = 0) -> float:
     return float(layer.param[blob].lr_mult) if blob < len(layer.param) else 1.0
 
 
+def learns(layer: Any) -> bool:
+    """Whether a layer with parameters may learn: BatchNorm gathers its own."""
+    return layer.type != 'BatchNorm' and rate_of(layer) > 0
+
+
 # ------------------------------------------------------------------------------------------------------------ losses
 
 def losses(net: Any, where: str, void: bool) -> list[Finding]:

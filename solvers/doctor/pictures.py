@@ -15,6 +15,7 @@ DARK = 4.0          # largest pixel of photographs that are from 0 to 1
 NEAR = 1.5          # of a mean: what rounding makes of it
 FAR = 6.0           # and what is not that of the data any more
 STRONG = 0.1        # of the pixels' size that still comes to the first convolution: below, something scales them
+FITS = 0.8          # distance of statistics, as of `trial.distance`, at which images are such as those were gathered of
 PLAIN = 1.0         # standard deviation of the pixels of photographs that show something
 
 
@@ -134,8 +135,9 @@ def statistics(input: dict[str, Any], where: str) -> list[Finding]:
     forms = {name: input[name] for name in ('swapped', 'smaller', 'larger', 'with mean')}
     best = min(forms, key=lambda name: forms[name])
     figures = {'layer': layer, 'own': own, **forms}
-    if own < 1 or forms[best] > 0.5 * own:
-        return [fine('input', f'the statistics that {layer} stores are such as these images have', **figures)]
+    if forms[best] > min(FITS, 0.4 * own):
+        what = f'the statistics that {layer} stores are {own:.2g} away from those of these images'
+        return [fine('input', what, **figures) if own < 2 else look('input', what, **figures)]
     cause, what, remedy = {
         'swapped': ('channel order', 'with red and blue exchanged', 'exchange the channels in the first convolution'),
         'smaller': ('pixel scale', 'with pixels from 0 to 1', 'divide the weights of the first convolution by 255'),

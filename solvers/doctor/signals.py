@@ -103,7 +103,7 @@ def first_loss(per_pixel: Sequence[float], classes: int, kind: str, total: Seque
     return [fine('first loss', what, **figures)]
 
 
-def gradient(found: Mapping[str, Any], rates: Mapping[str, Sequence[float]], where: str) -> list[Finding]:
+def gradient(found: Mapping[str, Any], where: str) -> list[Finding]:
     """Whether a gradient reaches what learns, with the first weights."""
     total = sum(entry['moving'] for entry in found['gradients'].values())
     if not math.isfinite(total):
@@ -114,9 +114,8 @@ def gradient(found: Mapping[str, Any], rates: Mapping[str, Sequence[float]], whe
     return []
 
 
-def reached(one: Mapping[str, Any], rates: Mapping[str, Sequence[float]], where: str) -> list[Finding]:
+def reached(one: Mapping[str, Any], learns: Sequence[str], where: str) -> list[Finding]:
     """Whether a gradient reaches every layer that may learn, once the scores are not zero any more."""
-    learns = [name for name in one['gradients'] if rates.get(name, [1.0])[0]]
     still = [name for name in learns if not one['gradients'][name]['square']]
     if not still:
         return [fine('gradient', f'reaches all {len(learns)} layers that learn')]

@@ -6,14 +6,16 @@ from types import SimpleNamespace
 import numpy as np
 from google.protobuf import text_format
 
-import nets
-from data_layers import param_str
+import caffe
+import cli
+from data_layers import open_dataset, param_str
 from nets import blocks
 from nets.edits import narrow
-from solvers.training import Training
+from surgery import __main__ as surgery
 from surgery import write_weights
 from surgery.solver_parameter import solver_parameter
 from tests.helpers import folders
+from tests.helpers.surgery_nets import DATA, ip, layer, pool, randomise, relu
 
 WIDTH = 8
 IMAGES, HELD_OUT = 10, 4
@@ -81,6 +83,38 @@ def classifier(seed=0):
         shapes[name] = WIDTH, channels, side
         channels = WIDTH
     return random_weights(shapes, seed)
+
+
+def normalised(place, root):
+    """The folder that surgery writes with a head for a classifier with BatchNorm, its statistics those of own data."""
+    text = DATA % (3, 32, 32)
+    for i, (bottom, stride) in enumerate((('data', 2), ('c1', 2), ('c2', 2)), 1):
+        text += (layer(f'c{i}', 'Convolution', bottom, convolution_param={
+            'num_output': 8 * i, 'kernel_size': 3, 'pad': 1, 'stride': stride, 'bias_term': 'false'})
+            + layer(f'bn{i}', 'BatchNorm', f'c{i}', f'c{i}')
+            + layer(f'scale{i}', 'Scale', f'c{i}', f'c{i}', scale_param={'bias_term': 'true'}) + relu(f'r{i}', f'c{i}'))
+    text += pool('p', 'c3', pool='AVE', global_pooling='true') + ip('fc', 'p', 5)
+    place.mkdir()
+    (place / 'net.prototxt').write_text(text)
+    net = caffe.Net(str(place / 'net.prototxt'), caffe.TRAIN)
+    randomise(net)
+    for name, blobs in net.params.items():
+        if name.startswith('bn'):
+            for blob in blobs:
+                blob.data[...] = 0
+        elif name.startswith('scale'):
+            blobs[0].data[...], blobs[1].data[...] = 1, 0.1
+    dataset = open_dataset('folder', 'train', root)
+    for id in dataset.ids:
+        image = dataset.load(id)[0]
+        net.blobs['data'].reshape(1, *image.shape)
+        net.blobs['data'].data[0] = image
+        net.forward()       # which gathers its statistics
+    net.save(str(place / 'net.caffemodel'))
+    assert cli.run(surgery.main, [*map(str, (
+        'convolutionalize', '--prototxt', place / 'net.prototxt', '--weights', place / 'net.caffemodel', '--out',
+        place / 'head', '--grid', 0, '--head', 4, '--classes', 3, '--data', root))]) == 0
+    return place / 'head'
 
 
 class SetUp:
