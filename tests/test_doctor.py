@@ -364,3 +364,41 @@ def test_runs(tmp_path, capsys):
     with capsys.disabled():
         print('\n' + cli.table([('breakage', 'cause named', 'right?', ''), *rows]))
     assert not wrong
+
+
+# --------------------------------------------------------------------------------------------------------- healthy
+
+def of_vgg(stride, rate, **options):
+    def make(place):
+        return set_ups.SetUp(place, lambda root: set_ups.vgg(stride, root, **options), set_ups.classifier(),
+                             base_lr=rate, momentum=0.99).write()
+    return make
+
+
+def many(place):
+    """Photographs and classes as in a real data set: more of both."""
+    return small(place, size=(80, 120), iterations=20_000).write()
+
+
+HEALTHY = [
+    ('a small net, mean loss', lambda place: small(place).write()),
+    ('a small net, summed loss', lambda place: small(place, normalize=False).write()),
+    ('larger images', many),
+    ('FCN-32s', of_vgg(32, 1e-6)),
+    ('FCN-16s', of_vgg(16, 1e-7)),
+    ('FCN-8s', of_vgg(8, 1e-7)),
+    ('FCN-8s, mean loss', of_vgg(8, 3e-4, normalize=True)),
+]
+
+
+@pytest.mark.slow
+def test_nothing_is_wrong_with_what_learns(tmp_path, capsys):
+    rows, wrong = [], []
+    for number, (what, make) in enumerate(HEALTHY):
+        status, found = doctor(capsys, make(tmp_path / str(number)))
+        looks = '; '.join(f'{one["check"]}: {one["what"]}' for one in found['checks'] if one['state'] != 'OK')
+        rows.append((what, found['sentence'], looks))
+        wrong += [what] if status else []
+    with capsys.disabled():
+        print('\n' + cli.table([('set-up', 'said', ''), *rows]))
+    assert not wrong

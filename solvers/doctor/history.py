@@ -8,8 +8,8 @@ import numpy as np
 from solvers.doctor.finding import Finding, fine, look, wrong
 from solvers.monitor import SMOOTHING, smooth
 
-PARTED = 1.25       # times its lowest that a held-out loss ends at, while training's has gone on down
-FALLEN = 0.9        # of what training's loss was then
+PARTED, FAR_PARTED = 1.25, 2.0      # times its lowest that a held-out loss ends at: wrong if mean IU falls, and anyhow
+FALLEN = 0.9        # of what training's loss was then, or of the best mean IU
 APART = 3.0         # times training's loss that a held-out one may be from the beginning
 ENOUGH = 100        # steps before a loss at chance says something
 
@@ -51,6 +51,11 @@ def read(lines: Sequence[dict[str, Any]], pixels: float, classes: int, mean: boo
     return found + _held_out(steps, losses, scored, different)
 
 
+def iu_of(line: dict[str, Any]) -> float:
+    """Mean IU of a scoring, of several tasks the first one's."""
+    return float(next(iter(line['scores'].values()))['mean_iu']) if line['scores'] else 0.0
+
+
 def _held_out(steps: Sequence[tuple[int, float]], losses: Any, scored: Sequence[dict[str, Any]],
               different: str) -> list[Finding]:
     """Whether the held-out loss parts from training's."""
@@ -69,11 +74,16 @@ def _held_out(steps: Sequence[tuple[int, float]], losses: Any, scored: Sequence[
     if different and gap > APART:
         return [wrong('held-out loss', 'held-out images', f'{what}: {different}', 'hold out images of the same kind, in '
                       'the list of the split', **figures)]
-    if rise > PARTED and fall < FALLEN:
+    best = max((iu_of(line) for line in scored), default=0.0)
+    worse = iu_of(scored[-1]) < FALLEN * best
+    figures |= dict(mean_iu=[iu_of(line) for line in scored])
+    if fall < FALLEN and (rise > FAR_PARTED or rise > PARTED and worse):
         return [wrong('held-out loss', 'overfitting', f'{what}: it was lowest, {held[lowest]:.4g}, at step '
                       f'{at[lowest]:,}, and rises since while that of training falls',
                       f'take the snapshot of step {at[lowest]}, and train on more images or varied ones (mirror, scale, '
                       'crop in the data layer)', **figures)]
+    if rise > PARTED and fall < FALLEN:
+        return [look('held-out loss', f'{what}: it rises since step {at[lowest]:,}, while mean IU holds', **figures)]
     if gap > APART and learnt[-1] < 0.5 * learnt[0] and held[-1] > FALLEN * held[0]:
         return [wrong('held-out loss', 'overfitting', f'{what}: training\'s has fallen and that has not', 'train on more '
                       'images or varied ones (mirror, scale, crop in the data layer)', **figures)]
