@@ -18,7 +18,7 @@ from solvers.doctor.finding import WRONG, Finding, cause_of, sentence
 from solvers.doctor.subject import find
 from solvers.folder import SOLVER
 
-DESCRIPTION = """Why does it not learn? Looks at labels, photographs, weights, layers, schedule and memory, and takes steps on one image.
+DESCRIPTION = """Find out why a net does not learn: look at data, weights, layers and schedule, take steps on one image.
 
     python -m solvers doctor roads-fcn8s            a net of nets/
     python -m solvers doctor runs/roads-fcn8s       a run: what it started from, what it has written, its weights now
@@ -66,8 +66,9 @@ def main(args: argparse.Namespace) -> int:
     if not args.json:
         cli.show(f'examining {args.subject} on {processor}')
     places = [Path(args.subject), weights.runs_folder() / args.subject]
-    found = examine(partial(find, args.subject, args.weights or (), weights.ROOT / 'nets'), 60 * args.minutes, args.seed,
-                    number, any((place / SOLVER).is_file() for place in places))
+    has_solver = any((place / SOLVER).is_file() for place in places)
+    found = examine(partial(find, args.subject, args.weights or (), weights.ROOT / 'nets'), 60 * args.minutes,
+                    args.seed, number, has_solver)
     cause = cause_of(found)
     if args.json:
         cli.show(*json.dumps(report(args.subject, found), indent=1).split('\n'))

@@ -16,7 +16,7 @@ from solvers import monitor, preflight, snapshot
 from solvers.capacity import available, training_bytes, validating_bytes
 from solvers.doctor import experiment, history, labels, layers, pictures, rate, schedule, signals
 from solvers.doctor.finding import CAUSES, LOOK, OK, WRONG, Finding, cause_of, fine, look, wrong
-from solvers.doctor.samples import SIDE, Samples, look_at, variety
+from solvers.doctor.samples import SIDE, look_at, variety
 from solvers.doctor.start import Start, begin, scoring_layers
 from solvers.doctor.subject import Subject
 from solvers.foreign import check_phase
@@ -97,7 +97,8 @@ class Examination:
             raise BadInput(f'{self.subject.net} has no loss; add a layer SoftmaxWithLoss of scores and labels')
         self.first = next((layer for layer in losses_of(self.net) if weight_of(layer)), losses_of(self.net)[0])
         if len(self.first.bottom) < 2:
-            raise BadInput(f'layer {self.first.name} reads {", ".join(self.first.bottom)}; a loss reads scores and labels')
+            raise BadInput(f'layer {self.first.name} reads {", ".join(self.first.bottom)}; a loss reads scores and '
+                           'labels')
 
     def _data(self) -> None:
         """Labels and photographs."""
@@ -208,8 +209,8 @@ class Examination:
         return found
 
     def _plan(self) -> dict[str, Any]:
-        ratio = experiment.pixels_ratio(self.net, self.samples, self.settings.type, facts(self.net).get('batch_size', 1))
-        self.ratio = ratio
+        batch = facts(self.net).get('batch_size', 1)
+        self.ratio = ratio = experiment.pixels_ratio(self.net, self.samples, self.settings.type, batch)
         own = {'base_lr': self.settings.base_lr * ratio, 'lr_policy': 'fixed', 'iter_size': 1}
         if self.settings.clip_gradients > 0:
             own['clip_gradients'] = self.settings.clip_gradients / ratio
@@ -219,7 +220,7 @@ class Examination:
         image = next(top for top in self.samples.dataset.tops if top in self.samples.dataset.means)
         return dict(seed=self.seed, type=self.settings.type, seconds=self.seconds, own=own,
                     stated=self.settings.base_lr, mean=list(self._mean()), image=blobs[image], gpu=self.gpu,
-                    rates={layer.name: [layers.rate_of(layer, i) if layer.type != 'BatchNorm' else 0.0 for i in range(3)]
+                    rates={layer.name: [layers.rate_of(layer, i) if layers.may_learn(layer) else 0.0 for i in range(3)]
                            for layer in self.net.layer})
 
     def _now(self) -> tuple[str, Weights | None]:
@@ -244,7 +245,8 @@ class Examination:
             return
         name, now = self._now()
         if now is not None:
-            bad = layers.finite(now, f'the weights in {name}', 'weights now', 'go on from an older snapshot, at a lower '
+            bad = layers.finite(now, f'the weights in {name}', 'weights now', 'go on from an older snapshot, at a '
+                                                                              'lower '
                                 'rate')
             self._add(bad)
             now = None if bad else {layer: blobs for layer, blobs in now.items() if layer in self.start.weights}
@@ -258,7 +260,8 @@ class Examination:
         found, where = self.found['start'], self.subject.net
         assert self.start
         before = _weighing_before(self.net)
-        remedy = f'start from weights whose numbers are sensible (--weights), or write weight_filler {{ type: "msra" }} in {where}'
+        remedy = ('start from weights whose numbers are sensible (--weights), or write weight_filler { type: "msra" } '
+                  f'in {where}')
         self._add(pictures.statistics(found.get('input', {}), self._card()[0]))
         self._add(pictures.reading(found['layers'], self.net, self.start.weights, self.start.given, where))
         self._add(signals.activations(found, before, self.start.weights, self.scores, remedy))
@@ -269,8 +272,9 @@ class Examination:
         self._add(signals.gradient(found, where))
         search = self.found.get('search')
         if search:
-            self._add(signals.reached(search['one'], [layer.name for layer in self.net.layer
-                                                     if layer.name in self.start.weights and layers.learns(layer)], where))
+            learning = [layer.name for layer in self.net.layer
+                        if layer.name in self.start.weights and layers.learns(layer)]
+            self._add(signals.reached(search['one'], learning, where))
             self._add(rate.one_image(search, found['per_pixel'][0], classes, variety(
                 self.samples.images[0][1][self.samples.label])))
         if now is not None and 'now' in self.found:

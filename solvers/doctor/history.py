@@ -1,4 +1,4 @@
-"""What the lines of a run's metrics.jsonl tell: whether it diverged, stayed at chance, or parted from what is held out."""
+"""What a run's metrics.jsonl tells: whether it diverged, stayed at chance, or parted from what is held out."""
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -72,7 +72,8 @@ def _held_out(steps: Sequence[tuple[int, float]], losses: Any, scored: Sequence[
     figures = dict(iterations=at.tolist(), held_out=held.tolist(), learnt=[float(loss) for loss in learnt])
     what = f'held-out loss {held[-1]:.4g}, that of training {learnt[-1]:.4g}'
     if different and gap > APART:
-        return [wrong('held-out loss', 'held-out images', f'{what}: {different}', 'hold out images of the same kind, in '
+        return [wrong('held-out loss', 'held-out images', f'{what}: {different}', 'hold out images of the same kind, '
+                                                                                  'in '
                       'the list of the split', **figures)]
     best = max((iu_of(line) for line in scored), default=0.0)
     worse = iu_of(scored[-1]) < FALLEN * best
@@ -80,12 +81,14 @@ def _held_out(steps: Sequence[tuple[int, float]], losses: Any, scored: Sequence[
     if fall < FALLEN and (rise > FAR_PARTED or rise > PARTED and worse):
         return [wrong('held-out loss', 'overfitting', f'{what}: it was lowest, {held[lowest]:.4g}, at step '
                       f'{at[lowest]:,}, and rises since while that of training falls',
-                      f'take the snapshot of step {at[lowest]}, and train on more images or varied ones (mirror, scale, '
+                      f'take the snapshot of step {at[lowest]}, and train on more images or varied ones (mirror, '
+                      'scale, '
                       'crop in the data layer)', **figures)]
     if rise > PARTED and fall < FALLEN:
         return [look('held-out loss', f'{what}: it rises since step {at[lowest]:,}, while mean IU holds', **figures)]
     if gap > APART and learnt[-1] < 0.5 * learnt[0] and held[-1] > FALLEN * held[0]:
-        return [wrong('held-out loss', 'overfitting', f'{what}: training\'s has fallen and that has not', 'train on more '
+        return [wrong('held-out loss', 'overfitting', f'{what}: training\'s has fallen and that has '
+                                                      'not', 'train on more '
                       'images or varied ones (mirror, scale, crop in the data layer)', **figures)]
     if gap > APART:
         return [look('held-out loss', f'{what}: {gap:.1f} times as much', **figures)]

@@ -1,7 +1,7 @@
 """Whether labels fit the classes and the photographs."""
 import re
-from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +51,7 @@ def _strange(split: Split, described: Sequence[str], card: str, several: str) ->
     shown = ', '.join(values[:6]) + (', ...' if len(values) > 6 else '')
     numbers = [int(value) for value in values if value.isdecimal()]
     known = sorted(int(value) for value in described if value.isdecimal() and int(value) != VOID)
-    figures = dict(strange=dict(split.strange), described=list(described))
+    figures: dict[str, Any] = dict(strange=dict(split.strange), described=list(described))
     if numbers == [VOID]:
         return wrong('labels', 'label values', f'masks have the value {VOID} for void, which {card} does not describe'
                      + several, f'write "{VOID}": null into values in {card}', **figures)
@@ -59,8 +59,10 @@ def _strange(split: Split, described: Sequence[str], card: str, several: str) ->
         return wrong('labels', 'label values', f'masks count the classes from 1 to {numbers[0]}, and {card} from 0 to '
                      f'{known[-1]}' + several, f'number them from 1 in the values of {card}', **figures)
     if len(values) >= BETWEEN and numbers:
-        return wrong('labels', 'label values', f'masks have {len(values)} values that are no class ({shown}), as smooth '
-                     'resizing or JPEG makes them' + several, 'make the masks again without smoothing, as PNG', **figures)
+        return wrong('labels', 'label values', f'masks have {len(values)} values that are no class ({shown}), as '
+                                               'smooth '
+                     'resizing or JPEG makes them' + several, 'make the masks again without smoothing, as '
+                                                              'PNG', **figures)
     return wrong('labels', 'label values', f'masks have the value{"s" * (len(values) > 1)} {shown}, which '
                  f'{"are" if len(values) > 1 else "is"} no class of {card}' + several,
                  f'say in the values of {card} which class that is, or correct the masks', **figures)
@@ -82,10 +84,11 @@ def histogram(split: Split, names: Sequence[str], overlapping: bool) -> list[Fin
                       f'{len(names)} classes', f'add a class, or correct {CARD}')]
     void = float(pixels[VOID] / pixels.sum())
     present = split.present
-    figures = dict(split=split.name, read=split.read, void=void,
+    figures: dict[str, Any] = dict(split=split.name, read=split.read, void=void,
                    shares={names[k]: float(pixels[k] / max(pixels[:VOID].sum(), 1)) for k in present})
     if len(present) == 1 and len(names) > 1 and not overlapping:
-        return [wrong(check, 'one class', f'every labelled pixel of {split.name} is {names[present[0]]!r}: a net learns '
+        return [wrong(check, 'one class', f'every labelled pixel of {split.name} is {names[present[0]]!r}: a net '
+                                          'learns '
                       'to say so everywhere', f'say in {CARD} which values are the other classes, or label them',
                       **figures)]
     absent = [names[k] for k in range(len(names)) if k not in present]
@@ -110,13 +113,16 @@ def outlines(found: Alignment) -> list[Finding]:
                       'again', **figures)]
     if found.shift != (0, 0):
         down, right = found.shift
-        return [wrong(check, 'shifted masks', f'masks lie {abs(down)} pixels too far {"down" if down > 0 else "up"} and '
+        return [wrong(check, 'shifted masks', f'masks lie {abs(down)} pixels too far {"down" if down > 0 else "up"} '
+                                              'and '
                       f'{abs(right)} too far {"right" if right > 0 else "left"}: {own}, and '
                       f'{found.figures["shifted"]:.2f} times there', f'move all masks by {-down} pixels down and '
                       f'{-right} right', **figures)]
     if found.own < CHANCE and found.count > ENOUGH and found.strangers < 1:
-        return [wrong(check, 'masks of other images', f'masks fit their own photographs no better than those of others: '
-                      f'{own}', 'see with python -m data_layers show which mask goes with which photograph, and correct '
+        return [wrong(check, 'masks of other images', f'masks fit their own photographs no better than those of '
+                                                      'others: '
+                      f'{own}', 'see with python -m data_layers show which mask goes with which photograph, and '
+                                'correct '
                       'the lists of the splits', **figures)]
     if found.own < 1.1:
         return [look(check, own, **figures)]
@@ -132,13 +138,13 @@ def alike(train: Split, val: Split, names: Sequence[str]) -> list[Finding]:
     contrast = float(np.max(np.abs(np.log(np.maximum(train.deviation, 1e-3) / np.maximum(val.deviation, 1e-3)))))
     never = [k for k in val.present if k not in train.present]
     share = float(sum(val.histogram[k] for k in never) / max(val.histogram[:VOID].sum(), 1))
-    figures = dict(apart=apart, contrast=contrast, never_learnt=[names[k] for k in never if k < len(names)],
+    absent = [names[k] for k in never if k < len(names)]
+    figures: dict[str, Any] = dict(apart=apart, contrast=contrast, never_learnt=absent,
                    never_share=share)
-    several = Counter(k for k in never if k < len(names))
     if apart > APART or contrast > CONTRAST:
-        return [look('held-out images', f'their colours differ from those of training by {apart:.1f} standard deviations',
-                     **figures)]
+        return [look('held-out images', f'their colours differ from those of training by {apart:.1f} standard '
+                     'deviations', **figures)]
     if share > 0.2 and train.read == train.count:
         return [look('held-out images', f'{100 * share:.0f} % of their pixels are of classes that training never shows '
-                     f'({", ".join(names[k] for k in several)})', **figures)]
+                     f'({", ".join(absent)})', **figures)]
     return [fine('held-out images', 'of the colours and classes of training', **figures)]

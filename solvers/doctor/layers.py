@@ -38,9 +38,14 @@ def rate_of(layer: Any, blob: int = 0) -> float:
     return float(layer.param[blob].lr_mult) if blob < len(layer.param) else 1.0
 
 
+def may_learn(layer: Any) -> bool:
+    """Whether a layer's parameters are learnt: BatchNorm gathers its own."""
+    return bool(layer.type != 'BatchNorm')
+
+
 def learns(layer: Any) -> bool:
-    """Whether a layer with parameters may learn: BatchNorm gathers its own."""
-    return layer.type != 'BatchNorm' and rate_of(layer) > 0
+    """Whether a layer with parameters learns."""
+    return may_learn(layer) and rate_of(layer) > 0
 
 
 # ------------------------------------------------------------------------------------------------------------ losses
@@ -156,7 +161,8 @@ def transplanted(start: Start, scores: Mapping[str, bool], net: Any, sources: in
         one = named[start.weights[suspects[0]][0].shape]
         return [wrong('weights', 'transplant', f'{some(suspects)} {"get" if len(suspects) > 1 else "gets"} no weights, '
                       f'though the caffemodel has unused ones of the same shape, such as {one}',
-                      f'call {suspects[0]} {one} in {where}, since weights are found by the names of layers', **figures)]
+                      f'call {suspects[0]} {one} in {where}, since weights are found by the names of layers',
+                      **figures)]
     if not start.given or trunk and len(bare) == len(trunk):
         return [wrong('weights', 'transplant', 'no layer of the trunk has a name that the caffemodels have',
                       f'name the layers in {where} as there, or name other weights with --weights', **figures)]
@@ -300,8 +306,13 @@ def problem_of_kernel(kernel: npt.NDArray[Any], stride: int, group: int) -> str:
     if not kernel.any():
         return 'has a kernel of zeros'
     n, m = kernel.shape[:2]
-    own = kernel[:, 0] if group > 1 or m == 1 else kernel[0] if n == 1 else kernel[range(n), range(n)] if n == m else None
-    if own is None:
+    if group > 1 or m == 1:
+        own = kernel[:, 0]
+    elif n == 1:
+        own = kernel[0]
+    elif n == m:
+        own = kernel[range(n), range(n)]
+    else:
         return f'has a kernel of {by(kernel.shape)}, which mixes channels'
     rest = 0.0 if group > 1 or 1 in (n, m) else float(np.abs(kernel).sum() - np.abs(own).sum())
     if rest > TOLERANCE * float(np.abs(own).sum()) * n:
@@ -326,7 +337,8 @@ def alignment(net: Any, where: str) -> list[Finding]:
         strides = 'strides' in str(problem)
         if not strides:
             return [fine('crop', 'coordinates of this net are not known here')]
-        return [wrong('crop', 'crop', f'{problem}', f'correct the strides and kernels of the deconvolutions in {where}')]
+        return [wrong('crop', 'crop', f'{problem}', f'correct the strides and kernels of the deconvolutions in '
+                                                    f'{where}')]
     found, right = [], []
     for layer in computed.layer:
         if layer.type != 'Crop' or layer.crop_param.axis not in (2, -2):

@@ -83,7 +83,8 @@ def prepared(takes: Preparation | None, stated: Sequence[float], where: str) -> 
                       'on blue, green, red', f'fold the order into the first convolution (python -m surgery '
                       f'convolutionalize --head does), and write "order": "bgr" into {where}')]
     if takes.scale != 1:
-        return [wrong('channels', 'pixel scale', f'{where} says that the net takes pixels times {takes.scale:g}, and it '
+        return [wrong('channels', 'pixel scale', f'{where} says that the net takes pixels times {takes.scale:g}, and '
+                                                 'it '
                       'is trained on pixels from 0 to 255', f'fold the scale into the first convolution (python -m '
                       f'surgery convolutionalize --head does), and write "scale": 1 into {where}')]
     means = [*takes.mean] * (len(stated) // len(takes.mean))
@@ -122,7 +123,8 @@ def reading(layers: dict[str, Any], net: Any, weights: Weights, given: Collectio
     figures = dict(pixels=came, read=read, signal=signal, bias=bias)
     what = f'layer {between[-1]} makes pixels {came / read:,.0f} times smaller before {first.name}'
     if first.name in given and signal < bias:
-        return [wrong('pixels', 'pixel scale', f'{what}, whose bias then outweighs what it sees', f'leave {between[-1]} '
+        return [wrong('pixels', 'pixel scale', f'{what}, whose bias then outweighs what it '
+                                               'sees', f'leave {between[-1]} '
                       f'out of {where}, or start from weights that were trained with it', **figures)]
     return [look('pixels', what, **figures)]
 
@@ -141,6 +143,7 @@ def statistics(input: dict[str, Any], where: str) -> list[Finding]:
     cause, what, remedy = {
         'swapped': ('channel order', 'with red and blue exchanged', 'exchange the channels in the first convolution'),
         'smaller': ('pixel scale', 'with pixels from 0 to 1', 'divide the weights of the first convolution by 255'),
-        'larger': ('pixel scale', 'with pixels 255 times as large', 'multiply the weights of the first convolution by 255'),
+        'larger': ('pixel scale', 'with pixels 255 times as large', 'multiply the weights of the first convolution '
+                                                                    'by 255'),
         'with mean': ('mean', 'without a mean subtracted', f'write "mean": [0, 0, 0] into {where}')}[best]
     return [wrong('input', cause, f'the statistics that {layer} stores are those of images {what}', remedy, **figures)]

@@ -1,7 +1,7 @@
 """Whether the learning rate is one for this loss, from steps that Caffe's solver took on one image.
 
-The part of an image that is learnt has fewer pixels than a whole one, and a loss that is summed over them has a smaller
-gradient there: rates found on the part are divided by `ratio` for whole images, and stated ones multiplied for the part.
+The part of an image that is learnt has fewer pixels than a whole one, and a loss that is summed over them has a
+smaller gradient there: rates found on the part are divided by `ratio` for whole images, stated ones multiplied by it.
 Too large is a matter of the rate itself, since beyond 2 (1 + momentum) over the curvature steps lead up. How far a run
 comes is a matter of rate / (1 - momentum), and of its number of steps.
 """
@@ -152,8 +152,10 @@ def verdict(net: Any, settings: Any, found: Measured | None, own: Sequence[float
     if images < least:
         without = done / need >= least
         if kept < 0.1 and without:
-            return [wrong('clipping', 'clipping', f'clip_gradients {settings.clip_gradients:g} leaves {kept:.1g} of the '
-                          f'gradient of this loss, {kind(net)}', 'leave clip_gradients out of ' + subject.solver, **figures)]
+            return [wrong('clipping', 'clipping', f'clip_gradients {settings.clip_gradients:g} leaves {kept:.1g} of '
+                                                  'the '
+                          f'gradient of this loss, {kind(net)}', 'leave clip_gradients out of ' + subject.solver,
+                          **figures)]
         light = [layer for layer in losses_of(net) if 0 < weight_of(layer) < 0.1]
         if light and plain and done / need / weight_of(light[0]) >= least:
             return [wrong('rate', 'loss weight', f'layer {light[0].name} has a loss_weight of {weight_of(light[0]):g}, '
@@ -167,7 +169,8 @@ def verdict(net: Any, settings: Any, found: Measured | None, own: Sequence[float
         if rate >= 0.1 * good:
             return [wrong('rate', 'steps', f'{iterations:,} steps are too few at this rate', f'take about {enough:,} '
                           'with --iterations', **figures)]
-        return [wrong('rate', 'rate too small', f'the rate {rate:.3g} is {good / rate:,.0f} times below the one at which '
+        return [wrong('rate', 'rate too small', f'the rate {rate:.3g} is {good / rate:,.0f} times below the one at '
+                                                'which '
                       f'this loss falls, {kind(net)}: {iterations:,} steps come to {images:.1g} of what one image '
                       f'takes{other}', subject.set_rate(good), **figures)]
     what = f'{beside}. Found: fastest at {good:.1g}' + (f' with momentum {settings.momentum:g}' if plain else '') + \

@@ -184,7 +184,7 @@ def strange_values(dataset: Folder, id: str) -> Counter[str]:
 
 
 def _add(split: Split, label: npt.NDArray[Any], overlapping: bool) -> None:
-    if overlapping:         # K planes: a pixel is labelled where any is not void, and of each class whose plane shows it
+    if overlapping:         # K planes: a pixel is labelled where any is not void
         known = (label != VOID).any(0)
         split.histogram[:len(label)] += (label == 1).sum((1, 2))
         split.histogram[VOID] += int((~known).sum())
@@ -210,7 +210,8 @@ def cut(tops: dict[str, npt.NDArray[Any]], label: str, side: int) -> dict[str, n
     """
     height, width = tops[label].shape[-2:]
     step = max(side // 2, 1)
-    places = [(y, x) for y in range(0, max(height - side, 0) + 1, step) for x in range(0, max(width - side, 0) + 1, step)]
+    rows, columns = (range(0, max(length - side, 0) + 1, step) for length in (height, width))
+    places = [(y, x) for y in rows for x in columns]
     y, x = max(places, key=lambda place: variety(tops[label][:, place[0]:place[0] + side, place[1]:place[1] + side]))
     return {top: np.ascontiguousarray(array[:, y:y + side, x:x + side]) for top, array in tops.items()}
 

@@ -1,5 +1,6 @@
 """Whether a solver's numbers make sense by themselves: policy, momentum, weight decay, clipping."""
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ def rates(settings: Any, iterations: int) -> npt.NDArray[np.float64]:
     t = np.unique(np.linspace(0, max(iterations - 1, 0), min(iterations, POINTS)).astype(np.int64)).astype(np.float64)
     p = settings
     with np.errstate(over='ignore', invalid='ignore', divide='ignore'):
-        factor = {
+        factors: dict[str, Callable[[], Any]] = {
             'fixed': lambda: np.ones_like(t),
             'step': lambda: np.power(p.gamma, t // max(p.stepsize, 1)),
             'exp': lambda: np.power(p.gamma, t),
@@ -33,8 +34,8 @@ def rates(settings: Any, iterations: int) -> npt.NDArray[np.float64]:
             'multistep': lambda: np.power(p.gamma, np.searchsorted(sorted(p.stepvalue), t, side='right')),
             'poly': lambda: np.power(np.maximum(1 - t / max(p.max_iter, 1), 0), p.power),
             'sigmoid': lambda: 1 / (1 + np.exp(-p.gamma * (t - p.stepsize))),
-        }[p.lr_policy or 'fixed']()
-    return np.asarray(p.base_lr * factor)
+        }
+        return np.asarray(p.base_lr * factors[p.lr_policy or 'fixed']())
 
 
 def last_momentum(settings: Any) -> float:
@@ -49,14 +50,15 @@ def policy(settings: Any, iterations: int, subject: Subject) -> list[Finding]:
     remedy = subject.set(lr_policy='"fixed"')
     finite = bool(np.isfinite(along).all())
     share = float(along.mean() / settings.base_lr) if finite else math.inf
-    figures = dict(policy=kind, share=share, last=float(along[-1]) if finite else None)
+    figures: dict[str, Any] = dict(policy=kind, share=share, last=float(along[-1]) if finite else None)
     if not finite or along.max() > 10 * settings.base_lr:
         return [wrong('policy', 'policy', f'lr_policy "{kind}" makes the rate grow to {along.max():.1g}, from '
                       f'{settings.base_lr:.1g}', f'write a gamma below 1, or {remedy}')]
     if share < SPENT:
         spent = int(np.searchsorted(-along, -0.01 * settings.base_lr, side='left') * iterations / len(along))
         when = f'after {spent:,} of {iterations:,} steps' if spent else 'from the first step on'
-        return [wrong('policy', 'policy', f'lr_policy "{kind}" takes the rate below a hundredth of base_lr {when}', remedy
+        return [wrong('policy', 'policy', f'lr_policy "{kind}" takes the rate below a hundredth of base_lr '
+                                          f'{when}', remedy
                       + ', or larger steps', **figures)]
     what = f'"{kind}", from {along[0]:.3g} to {along[-1]:.3g} in {iterations:,} steps'
     return [look('policy', f'{what}: {share:.2g} of what a fixed rate comes to', **figures) if share < LITTLE else
@@ -72,7 +74,8 @@ def momentum(settings: Any, subject: Subject) -> list[Finding]:
     what = f'{settings.type}, momentum {m:g}: a gradient lasts for {lasts:.0f} steps'
     papers = '; the papers have 0.99 with single images, 0.9 with batches of 20'
     if m >= LONGEST:
-        return [wrong('solver', 'momentum', f'momentum is {m:g}: a gradient lasts for {lasts:,.0f} steps, so steps go on '
+        return [wrong('solver', 'momentum', f'momentum is {m:g}: a gradient lasts for {lasts:,.0f} steps, so steps '
+                                            'go on '
                       'long after they lead up', subject.set(momentum='0.99'), momentum=m)]
     if m > 0.991:
         return [look('solver', what + papers, subject.set(momentum='0.99'), momentum=m)]
@@ -104,10 +107,11 @@ def decay(settings: Any, gradients: dict[str, Any], decays: dict[str, float], it
     part = pull / push if push else (math.inf if pull else 0.0)
     along = rates(settings, iterations)
     shrink = float(along.mean()) * iterations / max(1 - last_momentum(settings), 1e-6) * stated
-    figures = dict(weight_decay=stated, pull=pull, push=push, shrinks=shrink)
+    figures: dict[str, Any] = dict(weight_decay=stated, pull=pull, push=push, shrinks=shrink)
     plain = settings.type in PLAIN
     if plain and float(along.max()) / max(1 - last_momentum(settings), 1e-6) * stated > 1:
-        return [wrong('weight decay', 'weight decay', f'weight_decay {stated:g} takes weights to 0 within a step at this '
+        return [wrong('weight decay', 'weight decay', f'weight_decay {stated:g} takes weights to 0 within a step at '
+                                                      'this '
                       'rate', subject.set(weight_decay='0.0005'), **figures)]
     if part > 1 and (shrink > 1 or not plain):
         return [wrong('weight decay', 'weight decay', f'weight_decay {stated:g} pulls weights to 0 {part:.1f} times as '

@@ -33,17 +33,20 @@ def activations(found: Mapping[str, Any], bottoms: Mapping[str, str], weights: W
     """
     layers = found['layers']
     if bad := [name for name, entry in layers.items() if not entry['finite']]:
-        return [wrong('activations', cause or 'activations', f'layer {bad[0]} gives numbers that are not finite', remedy)]
+        return [wrong('activations', cause or 'activations', f'layer {bad[0]} gives numbers that are not '
+                                                             'finite', remedy)]
     large = [name for name, entry in layers.items() if entry['rms'] > HUGE and entry['type'] != 'SoftmaxWithLoss'
              and 'Loss' not in entry['type']]
     if large:
-        return [wrong('activations', cause or 'activations', f'layer {large[0]} gives numbers of {layers[large[0]]["rms"]:.1g}'
+        return [wrong('activations', cause or 'activations', f'layer {large[0]} gives numbers of '
+                                                             f'{layers[large[0]]["rms"]:.1g}'
                       ', which grow from layer to layer', remedy, rms=layers[large[0]]['rms'])]
     small = [name for name, entry in layers.items() if entry['rms'] < FAINT and entry['type'] in ('Convolution', 'ReLU')
              and name not in scores]
     if small and any(layers[name]['rms'] for name in small):
         name = next(name for name in small if layers[name]['rms'])
-        return [wrong('activations', cause or 'activations', f'layer {name} gives numbers of {layers[name]["rms"]:.1g}, '
+        return [wrong('activations', cause or 'activations', f'layer {name} gives numbers of '
+                                                             f'{layers[name]["rms"]:.1g}, '
                       'which vanish from layer to layer', remedy, rms=layers[name]['rms'])]
     units = {name: entry['dead'] for name, entry in layers.items() if entry['type'] == 'ReLU' and 'dead' in entry}
     dead = [name for name, share in units.items() if share >= DEAD]
@@ -61,7 +64,8 @@ def activations(found: Mapping[str, Any], bottoms: Mapping[str, str], weights: W
         return [look('activations', f'{what}: large', rms=highest)]
     if quiet:
         name = max(quiet, key=lambda one: quiet[one])
-        return [look('dead units', f'{100 * quiet[name]:.0f} % of the channels of {name} are 0 on every image', dead=units)]
+        return [look('dead units', f'{100 * quiet[name]:.0f} % of the channels of {name} are 0 on every image',
+                     dead=units)]
     worst = f'; at most {100 * max(units.values()):.0f} % of the channels of a ReLU are 0 everywhere' if units else ''
     return [fine('activations', what + worst, rms=highest, dead=units)]
 
@@ -84,7 +88,8 @@ def features(found: Mapping[str, Any], read: Mapping[str, str], remedy: str) -> 
             plain.append((score, source))
     if plain and len(plain) == len(read):
         score, source = plain[0]
-        return [wrong('activations', 'dead units', f'{source}, which {score} reads, is the same everywhere on the image',
+        return [wrong('activations', 'dead units', f'{source}, which {score} reads, is the same everywhere on the '
+                                                   'image',
                       remedy)]
     return []
 
@@ -94,9 +99,10 @@ def first_loss(per_pixel: Sequence[float], classes: int, kind: str, total: Seque
     chance, own = math.log(classes), per_pixel[0]
     what = (f'{own:.3g} a pixel with the first weights; guessing is ln({classes}) = {chance:.2f}. The loss is {kind}: '
             f'{total[0]:.4g} here')
-    figures = dict(per_pixel=own, chance=chance, total=total[0])
+    figures: dict[str, Any] = dict(per_pixel=own, chance=chance, total=total[0])
     if not math.isfinite(own):
-        return [wrong('first loss', 'activations', 'the loss is not a finite number with the first weights', 'start from '
+        return [wrong('first loss', 'activations', 'the loss is not a finite number with the first '
+                                                   'weights', 'start from '
                       'other weights with --weights')]
     if own > 5 * chance:
         return [look('first loss', f'{what}; the scores start far from equal', **figures)]
@@ -109,7 +115,8 @@ def gradient(found: Mapping[str, Any], where: str) -> list[Finding]:
     if not math.isfinite(total):
         return [wrong('gradient', 'gradient', 'the gradient is not a finite number', f'see the activations in {where}')]
     if not total:
-        return [wrong('gradient', 'gradient', 'no gradient reaches any layer that learns', 'see that losses follow from '
+        return [wrong('gradient', 'gradient', 'no gradient reaches any layer that learns', 'see that losses follow '
+                                                                                           'from '
                       f'layers with lr_mult above 0, and that no propagate_down: false is between, in {where}')]
     return []
 
@@ -120,7 +127,8 @@ def reached(one: Mapping[str, Any], learns: Sequence[str], where: str) -> list[F
     if not still:
         return [fine('gradient', f'reaches all {len(learns)} layers that learn')]
     if len(still) == len(learns):
-        return [wrong('gradient', 'gradient', 'no gradient reaches any layer that learns', f'see that no propagate_down: '
+        return [wrong('gradient', 'gradient', 'no gradient reaches any layer that '
+                                              'learns', f'see that no propagate_down: '
                       f'false is between them and the loss in {where}')]
     return [wrong('gradient', 'gradient', f'no gradient reaches {some(still)}, though lr_mult is not 0', 'look for '
                   f'propagate_down: false, or for layers between them and the loss that give 0, in {where}')]

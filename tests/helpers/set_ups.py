@@ -1,12 +1,11 @@
 """Set-ups that learn, small enough that each step takes milliseconds: data, nets and weights to be broken by tests."""
 import json
-from pathlib import Path
 from types import SimpleNamespace
 
+import caffe
 import numpy as np
 from google.protobuf import text_format
 
-import caffe
 import cli
 from data_layers import open_dataset, param_str
 from nets import blocks
@@ -31,11 +30,11 @@ def vgg(stride, root, classes=3, normalize=False):
 
     def fcn(split):
         net = narrow(package.fcn(split, SimpleNamespace(feed=feed, NUM_CLASSES=classes)), WIDTH, ('conv', 'fc'))
-        for layer in net.layer:
-            if layer.name.startswith(('conv', 'fc')):
-                layer.convolution_param.ClearField('weight_filler')
-            if layer.type == 'SoftmaxWithLoss':
-                layer.loss_param.normalize = normalize
+        for one in net.layer:
+            if one.name.startswith(('conv', 'fc')):
+                one.convolution_param.ClearField('weight_filler')
+            if one.type == 'SoftmaxWithLoss':
+                one.loss_param.normalize = normalize
         return net
     return fcn
 
