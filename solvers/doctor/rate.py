@@ -137,7 +137,7 @@ def verdict(net: Any, settings: Any, found: Measured | None, own: Sequence[float
                    own=list(own), end=end_of(own))
     grows = ': the loss rises' if rises and math.isfinite(end_of(own)) else ': the loss is not finite any more' \
         if rises else ''
-    other = _other_kind(net, rate, found.largest)
+    other = _other_kind(net, rate, found.largest) if plain else ''
     if times > FAR_ABOVE or rises and times > ABOVE:
         return [wrong('rate', 'rate too large', f'the rate {rate:.3g} is {times:,.0f} times the largest that is stable '
                       f'for this loss, {kind(net)}{grows}{other}', subject.set_rate(good), **figures)]
