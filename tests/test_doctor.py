@@ -9,13 +9,24 @@ from PIL import Image
 
 caffe = pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 
+from caffe.proto import caffe_pb2  # noqa: E402
+
 import cli  # noqa: E402
+import files  # noqa: E402
 from data_layers.palette import save_indexed  # noqa: E402
 from solvers import __main__ as solvers  # noqa: E402
+from solvers import weights as weights_module  # noqa: E402
+from solvers.doctor import schedule  # noqa: E402
+from solvers.doctor.finding import CAUSES, cause_of, sentence, wrong  # noqa: E402
+from solvers.doctor.labels import outlines  # noqa: E402
+from solvers.doctor.layers import problem_of_kernel  # noqa: E402
+from solvers.doctor.outlines import WAYS, align  # noqa: E402
 from solvers.folder import read_folder  # noqa: E402
 from solvers.loop import solve  # noqa: E402
 from surgery import read_weights, write_weights  # noqa: E402
-from tests.helpers import set_ups  # noqa: E402
+from surgery.bilinear import bilinear_kernel  # noqa: E402
+from tests.helpers import own, own_nets, set_ups  # noqa: E402
+from tests.helpers.commands import tree  # noqa: E402
 from tests.helpers.datasets import save_png  # noqa: E402
 
 pytestmark = [pytest.mark.caffe, pytest.mark.usefixtures('without_curves')]
@@ -398,3 +409,142 @@ def test_nothing_is_wrong_with_what_learns(tmp_path, capsys):
     with capsys.disabled():
         print('\n' + cli.table([('set-up', 'said', ''), *rows]))
     assert not wrong
+
+
+# ------------------------------------------------------------------------------------------------------ in a moment
+
+def test_what_is_printed(tmp_path, capsys):
+    """A healthy set-up and one that is broken: the table, the last line, the exit status; nothing is written."""
+    setup = small(tmp_path)
+    folder = setup.write()
+    before = tree(tmp_path)
+    assert cli.run(solvers.main, ['doctor', str(folder), '--cpu', '--minutes', MINUTES]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[-1] == 'Nothing wrong found.' and all(len(line) <= 120 for line in out)
+    assert any(line.startswith('OK     one image') for line in out)
+    assert not any(line.startswith('wrong') for line in out)
+    assert any('guessing is ln(3) = 1.10' in line for line in out) and any('the mean over' in line for line in out)
+    assert tree(tmp_path) == before
+    setup.solver.base_lr = 1e-9
+    setup.write()
+    assert cli.run(solvers.main, ['doctor', str(folder), '--cpu', '--minutes', MINUTES]) == 1
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith('The cause: the rate 1e-09 is ')
+    assert f'write base_lr: 0.001 into {folder}/solver.prototxt' in last
+
+
+def test_a_net_by_its_name(tmp_path, checkout, monkeypatch, capsys):
+    """What `nets new` writes, without the classifier's weights, and without its data."""
+    own.write(tmp_path / 'photos')
+    own_nets.write('roads', tmp_path / 'photos', checkout, '--width', '8')
+    monkeypatch.setattr(weights_module, 'ROOT', tmp_path)
+    status, found = doctor(capsys, 'roads-fcn32s')
+    assert (status, found['cause']) == (1, 'weights')
+    assert 'weights of roads' in found['sentence'] or 'vgg16' in found['sentence']
+    shutil.rmtree(tmp_path / 'photos')
+    status, found = doctor(capsys, 'roads-fcn32s')
+    assert (status, found['cause']) == (1, 'data')
+
+
+@pytest.mark.parametrize('arguments, said', [
+    (['nowhere'], 'nowhere is neither a folder nor a net'),
+    (['.', '--minutes', '0'], '--minutes 0: give a number above 0'),
+    (['.', '--seed', '-1'], '--seed -1: give a number from 0'),
+    (['.', '--weights', 'none.caffemodel'], '--weights none.caffemodel: no such file'),
+    (['.'], 'has no solver.prototxt')])
+def test_wrong_calls(arguments, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(solvers.main, ['doctor', *arguments, '--cpu']) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('change', [
+    lambda folder: (folder / 'train.prototxt').write_text('layer {'),
+    lambda folder: (folder / 'solver.prototxt').write_text('base_lr: x'),
+    lambda folder: (folder / 'val.prototxt').unlink(),
+    lambda folder: (folder / 'train.prototxt').write_text(
+        (folder / 'train.prototxt').read_text() + 'layer { name: "x" type: "HDF5Output" bottom: "data" }')])
+def test_a_folder_that_cannot_be_read(change, tmp_path, capsys):
+    folder = small(tmp_path).write()
+    change(folder)
+    status, found = doctor(capsys, folder)
+    assert (status, found['cause']) == (1, 'set-up') and str(folder) in found['sentence']
+
+
+POLICIES = [dict(lr_policy='fixed'), dict(lr_policy='step', gamma=0.5, stepsize=3),
+            dict(lr_policy='exp', gamma=0.9), dict(lr_policy='inv', gamma=0.3, power=0.7),
+            dict(lr_policy='multistep', gamma=0.1, stepvalue=[2, 5]), dict(lr_policy='poly', power=0.9),
+            dict(lr_policy='sigmoid', gamma=-0.5, stepsize=4)]
+
+
+@pytest.mark.parametrize('fields', POLICIES, ids=lambda fields: fields['lr_policy'])
+def test_rates_along_a_run_are_those_of_caffe(fields, tmp_path):
+    net = tmp_path / 'net.prototxt'
+    net.write_text('''layer { name: "x" type: "DummyData" top: "x" dummy_data_param { shape { dim: 1 dim: 1 } } }
+        layer { name: "y" type: "InnerProduct" bottom: "x" top: "y" inner_product_param { num_output: 1 } }
+        layer { name: "l" type: "EuclideanLoss" bottom: "y" bottom: "x" top: "l" }''')
+    settings = caffe_pb2.SolverParameter(train_net=str(net), base_lr=0.5, max_iter=12, display=0,
+                                         snapshot_prefix=str(tmp_path / 's'), **fields)
+    path = tmp_path / 'solver.prototxt'
+    path.write_text(str(settings))
+    solver, found = caffe.SGDSolver(str(path)), []
+    for _ in range(12):
+        found.append(solver.lr)     # of the step to come
+        solver.step(1)
+    np.testing.assert_allclose(schedule.rates(settings, 12), found, rtol=1e-5)
+
+
+def test_kernels_that_interpolate():
+    """By what they do to a plain map, through Caffe itself."""
+    rng = np.random.default_rng(0)
+    cases = [(fill(4), 2), (fill(32), 16), (rng.normal(size=(3, 3, 8, 8)), 4), (np.zeros((3, 3, 4, 4)), 2),
+             (fill(3), 4), (np.eye(3)[:, :, None, None] * np.ones((2, 2)), 2)]
+    for kernel, stride in cases:
+        n, side = kernel.shape[0], kernel.shape[2]
+        text = f'''layer {{ name: "x" type: "Input" top: "x" input_param {{ shape {{ dim: [1, {n}, 9, 9] }} }} }}
+            layer {{ name: "y" type: "Deconvolution" bottom: "x" top: "y" convolution_param {{ num_output: {n}
+            kernel_size: {side} stride: {stride} bias_term: false }} }}'''
+        with files.in_memory(text.encode()) as path:
+            net = caffe.Net(str(path), caffe.TEST)
+        net.params['y'][0].data[...] = kernel
+        net.blobs['x'].data[...] = np.arange(1, n + 1)[:, None, None]
+        net.forward()
+        inside = net.blobs['y'].data[0, :, side:-side, side:-side]
+        plain = np.allclose(inside, np.arange(1, n + 1)[:, None, None], atol=1e-3)
+        assert (problem_of_kernel(np.asarray(kernel), stride, 1) == '') == plain, (side, stride)
+
+
+def fill(side, channels=3):
+    """A bilinear kernel on the diagonal."""
+    kernel = np.zeros((channels, channels, side, side))
+    kernel[range(channels), range(channels)] = bilinear_kernel(side)
+    return kernel
+
+
+def test_masks_of_a_known_place():
+    """Discs on plain ground: where their masks lie is known by construction."""
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[:70, :90]
+    pairs = []
+    for _ in range(6):
+        label = np.zeros((70, 90), np.uint8)
+        for _ in range(2):
+            row, column, radius = rng.integers(15, 55), rng.integers(15, 75), rng.integers(8, 14)
+            label[(y - row) ** 2 + (x - column) ** 2 < radius ** 2] = 1
+        pairs.append((100 * label + rng.normal(0, 8, (3, 70, 90)), label))
+    good = align(pairs)
+    assert good.own > 2 and not good.mirrored and good.shift == (0, 0) and good.strangers > 2
+    for name, way in WAYS.items():
+        assert align([(image, label[way]) for image, label in pairs]).mirrored == name
+    moved = align([(image, np.roll(label, (7, -6), (0, 1))) for image, label in pairs])
+    assert not moved.mirrored and abs(moved.shift[0] - 7) <= 1 and abs(moved.shift[1] + 6) <= 1
+    others = align([(image, pairs[i - 1][1]) for i, (image, _) in enumerate(pairs)])
+    assert [one.cause for one in outlines(others)] == ['masks of other images']
+    assert [one.state for one in outlines(good)] == ['OK']
+    assert align([]).count == 0 and align([(np.zeros((3, 70, 90)), pairs[0][1])]).count == 0
+
+
+def test_the_cause_is_what_brings_about_the_rest():
+    found = [wrong('x', cause, cause, 'do') for cause in reversed(CAUSES)]
+    assert cause_of(found).cause == CAUSES[0] and cause_of([]) is None
+    assert sentence([]) == 'Nothing wrong found.' and sentence(found[:1]) == f'The cause: {CAUSES[-1]}; do.'

@@ -118,7 +118,7 @@ def outlines(found: Alignment) -> list[Finding]:
                       f'{abs(right)} too far {"right" if right > 0 else "left"}: {own}, and '
                       f'{found.figures["shifted"]:.2f} times there', f'move all masks by {-down} pixels down and '
                       f'{-right} right', **figures)]
-    if found.own < CHANCE and found.count > ENOUGH and found.strangers < 1:
+    if found.count > ENOUGH and found.strangers < (1 if found.own < CHANCE else -1):
         return [wrong(check, 'masks of other images', f'masks fit their own photographs no better than those of '
                                                       'others: '
                       f'{own}', 'see with python -m data_layers show which mask goes with which photograph, and '
