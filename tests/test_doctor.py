@@ -474,7 +474,7 @@ def test_a_folder_that_cannot_be_read(change, tmp_path, capsys):
 POLICIES = [dict(lr_policy='fixed'), dict(lr_policy='step', gamma=0.5, stepsize=3),
             dict(lr_policy='exp', gamma=0.9), dict(lr_policy='inv', gamma=0.3, power=0.7),
             dict(lr_policy='multistep', gamma=0.1, stepvalue=[2, 5]), dict(lr_policy='poly', power=0.9),
-            dict(lr_policy='sigmoid', gamma=-0.5, stepsize=4)]
+            dict(lr_policy='sigmoid', gamma=0.5, stepsize=4)]
 
 
 @pytest.mark.parametrize('fields', POLICIES, ids=lambda fields: fields['lr_policy'])
