@@ -13,7 +13,7 @@ CAUSES = (
     'classes', 'ignore label', 'loss weight',
     'weights', 'transplant', 'not finite',
     'pixel scale', 'mean', 'channel order',
-    'batch statistics', 'frozen', 'lr_mult', 'zero layers', 'upsampling', 'crop',
+    'batch statistics', 'frozen', 'lr_mult', 'dropout', 'zero layers', 'upsampling', 'crop',
     'dead units', 'activations', 'gradient',
     'memory',
     'clipping', 'policy', 'momentum', 'weight decay', 'rate too large', 'rate too small', 'steps',

@@ -23,7 +23,7 @@ ROOM = 512              # pixels: at a size where all windows fit, coordinates a
 TOLERANCE = 0.05        # by which the sums of a kernel that interpolates may be off
 UNSEEN = 1e-8           # a variance so small is none
 MOST_RATE = 200.0       # times the base rate at which a layer may learn
-MOST_DROPPED = 0.85     # of a bottom by Dropout
+MOST_DROPPED, ALL = 0.75, 0.95      # of a bottom by Dropout: worth a look, and wrong
 SEVERAL = 4             # names that are listed
 
 
@@ -186,7 +186,8 @@ def zeros(start: Start, net: Any, scores: Mapping[str, bool], where: str) -> lis
     at_zero = [name for name, upsamples in scores.items() if not upsamples and name in start.weights
                and not start.weights[name][0].any()]
     if blocked:
-        return [wrong('zero layers', 'zero layers', f'all weights of {some(blocked)} are 0, so no signal passes and no '
+        nothing = '' if start.given else 'nothing was transplanted, and '
+        return [wrong('zero layers', 'zero layers', f'{nothing}all weights of {some(blocked)} are 0, so no signal passes and no '
                       'gradient returns', f'name a caffemodel that has them with --weights, or write weight_filler {{ '
                       f'type: "msra" }} into them in {where}')]
     return [fine('zero layers', f'{some(at_zero)} start at 0, as the papers\' scores do: every class starts equal'
@@ -230,6 +231,10 @@ def multipliers(net: Any, where: str) -> list[Finding]:
                       + (', and goes up its gradient' if below else f': it learns {rates[name]:,.0f} times as fast as '
                          'the others'), f'write lr_mult: 1 there, in {where}')]
     drop = {layer.name: layer.dropout_param.dropout_ratio for layer in net.layer if layer.type == 'Dropout'}
+    if drop and max(drop.values()) >= ALL:
+        name = max(drop, key=lambda one: drop[one])
+        return [wrong('learning', 'dropout', f'layer {name} drops {100 * drop[name]:.0f} % of its bottom, so next to '
+                      'nothing passes', f'write dropout_ratio: 0.5 into it in {where}')]
     if most := [name for name, ratio in drop.items() if ratio > MOST_DROPPED]:
         return [look('learning', f'{most[0]} drops {100 * drop[most[0]]:.0f} % of its bottom',
                      f'write dropout_ratio: 0.5 in {where}')]

@@ -32,6 +32,7 @@ FILLED, DONE = 'filled', 'done'         # what the process says
 TRIES = 10                              # decades that are tried at most
 SHORT, LONG, OWN = (4, 8), (12, 60), (8, 24)    # steps at each decade, at the best one, at the stated rate: from, to
 SHARES = (0.4, 0.35, 0.25)              # of the time
+PASSES = 4              # in which a gradient is looked for
 RISES = 1.2                             # a loss that ends so much above its beginning is not stable
 # Where decades are tried first for types that find the size of a step themselves; others follow from the gradient.
 USUAL = {'AdaGrad': -2, 'RMSProp': -3, 'Adam': -3, 'AdaDelta': 0}
@@ -216,6 +217,20 @@ def norms(net: Any, rates: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     return result
 
 
+def gradients_of(net: Any, rates: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """`norms` of the net's gradients; those that dropout happens to leave at 0 in one pass are looked for in more."""
+    found: dict[str, Any] = {}
+    for _ in range(PASSES):
+        clear(net)
+        net.forward()
+        net.backward()
+        found = {name: entry if entry['square'] else found.get(name, entry)
+                 for name, entry in norms(net, rates).items()}
+        if all(entry['square'] for name, entry in found.items() if any(rates.get(name, [1.0]))):
+            break
+    return found
+
+
 # ----------------------------------------------------------------------------------------------------------- search
 
 def descend(solver: Any, bench: Bench, steps: int, tell: Callable[[], None] = lambda: None) -> list[float]:
@@ -295,10 +310,7 @@ def search(bench: Bench, first: int, budget: float, tell: Callable[[str], None])
         tell(f'one image at {rate:.1g}')
         solver = bench.solver(base_lr=rate, **plain)
         losses = descend(solver, bench, min(5, long))
-        clear(solver.net)
-        solver.net.forward()
-        solver.net.backward()
-        gradients = norms(solver.net, plan['rates'])
+        gradients = gradients_of(solver.net, plan['rates'])
         losses += descend(solver, bench, long - len(losses))
         if is_stable(losses) and end_of(losses) <= 1.1 * end_of(tried[best]):
             break
