@@ -93,7 +93,6 @@ class Examination:
         self.net, self.scored = self.training.fcn(train), self.training.fcn(test)
         self.deploy = self.training.fcn('deploy')
         if not losses_of(self.net):
-            self._add(layers.losses(self.net, self.subject.net, False))
             raise BadInput(f'{self.subject.net} has no loss; add a layer SoftmaxWithLoss of scores and labels')
         self.first = next((layer for layer in losses_of(self.net) if weight_of(layer)), losses_of(self.net)[0])
         if len(self.first.bottom) < 2:

@@ -187,9 +187,9 @@ def zeros(start: Start, net: Any, scores: Mapping[str, bool], where: str) -> lis
                and not start.weights[name][0].any()]
     if blocked:
         nothing = '' if start.given else 'nothing was transplanted, and '
-        return [wrong('zero layers', 'zero layers', f'{nothing}all weights of {some(blocked)} are 0, so no signal passes and no '
-                      'gradient returns', f'name a caffemodel that has them with --weights, or write weight_filler {{ '
-                      f'type: "msra" }} into them in {where}')]
+        return [wrong('zero layers', 'zero layers', f'{nothing}all weights of {some(blocked)} are 0, so no signal '
+                      'passes and no gradient returns', 'name a caffemodel that has them with --weights, or write '
+                      f'weight_filler {{ type: "msra" }} into them in {where}')]
     return [fine('zero layers', f'{some(at_zero)} start at 0, as the papers\' scores do: every class starts equal'
                  if at_zero else 'none', scores=at_zero)]
 

@@ -23,7 +23,7 @@ def scale(train: Split, where: str) -> list[Finding]:
     """Whether pixels are from 0 to 255."""
     if not train.read or not len(train.mean):
         return []
-    if train.highest <= DARK:
+    if train.highest <= DARK and len(train.mean) == 3:      # depth, say, has a scale of its own
         return [wrong('pixels', 'pixel scale', f'the photographs have pixels from 0 to {train.highest:g}, not to 255',
                       f'multiply them by {255 / max(train.highest, 1):.0f} in the files of {where}',
                       highest=train.highest)]
