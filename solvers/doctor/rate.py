@@ -18,6 +18,7 @@ from solvers.losses import MEANS, losses_of, normalisation_of, weight_of
 
 SEARCHED = 0.9              # momentum of the search
 FAR_ABOVE, ABOVE = 30, 3    # times the largest stable rate: wrong, and wrong if steps lead up
+NEAR = 0.03                 # of the best rate: that, with decades tried, is as good as it
 FEW = 1.0                   # images that a run can half learn, at least
 SOME = 4.0
 PAPERS = (1e-10, 0.99, 375 * 500)       # FCN-32s: rate, momentum, pixels of an image
@@ -132,7 +133,8 @@ def verdict(net: Any, settings: Any, found: Measured | None, own: Sequence[float
     beside = compare(net, settings, pixels, iterations) if plain else f'{rate:g} with {settings.type}'
     times = rate * kept / found.largest
     rises = not is_stable(own)
-    good = found.best * (1 - last_momentum(settings)) / (1 - SEARCHED) if plain else found.best
+    safe = min(found.best, found.largest / ABOVE)       # the fastest of a few steps may be at the edge
+    good = safe * (1 - last_momentum(settings)) / (1 - SEARCHED) if plain else safe
     figures = dict(base_lr=rate, best=found.best, largest_stable=found.largest, advised=good, ratio=found.ratio,
                    own=list(own), end=end_of(own))
     grows = ': the loss rises' if rises and math.isfinite(end_of(own)) else ': the loss is not finite any more' \
@@ -166,7 +168,7 @@ def verdict(net: Any, settings: Any, found: Measured | None, own: Sequence[float
         if full >= least:
             return [wrong('rate', 'policy', f'lr_policy "{settings.lr_policy}" leaves too little of the rate '
                           f'{rate:.3g} for {iterations:,} steps', subject.set(lr_policy='"fixed"'), **figures)]
-        if rate >= 0.1 * good:
+        if rate >= NEAR * good:
             return [wrong('rate', 'steps', f'{iterations:,} steps are too few at this rate', f'take about {enough:,} '
                           'with --iterations', **figures)]
         return [wrong('rate', 'rate too small', f'the rate {rate:.3g} is {good / rate:,.0f} times below the one at '
