@@ -32,7 +32,7 @@ from pathlib import Path
 
 from cli import BadInput
 from data_layers.cityscapes import Cityscapes
-from data_layers.dataset import Dataset, data_home, draw, is_training, warn_overlap
+from data_layers.dataset import SEED, Dataset, data_home, draw, is_training, warn_overlap
 from data_layers.nyud import NYUD
 from data_layers.own.folder import CARD, Folder
 from data_layers.pascalcontext import PASCALContext
@@ -41,8 +41,8 @@ from data_layers.sbd import SBD
 from data_layers.siftflow import SIFTFlow
 from data_layers.voc import VOC, VOC2012
 
-__all__ = ['DATASETS', 'VOID', 'Dataset', 'data_home', 'dataset_type', 'draw', 'is_training', 'open_dataset',
-           'warn_overlap']
+__all__ = ['DATASETS', 'SEED', 'VOID', 'Dataset', 'data_home', 'dataset_type', 'draw', 'is_training',
+           'open_dataset', 'warn_overlap']
 
 DATASETS: dict[str, type[Dataset]] = {dataset.name: dataset for dataset in
                                        (VOC, VOC2012, SBD, NYUD, SIFTFlow, PASCALContext,

@@ -30,6 +30,7 @@ from data_layers.reading import (
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 VOC_MEAN = (104.00699, 116.66877, 122.67892)    # BGR, the mean of ImageNet that the VGG and CaffeNet weights expect
+SEED = 1337     # of the training stream
 TRAINING = re.compile('(?<![a-z])train|(?<!s)train(val)?(?![a-z])')
 
 
