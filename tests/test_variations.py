@@ -22,12 +22,10 @@ ALL = dict(mirror=True, scale=(0.5, 2), crop=60, rotate=40)
 CODES = np.array([[10, 20, 30], [200, 40, 90], [60, 180, 240], [120, 120, 120]], np.float32)    # of classes
 
 
-def coded(height=70, width=90, seed=0):
-    """A photograph whose colours say the class, mean subtracted, and its label; regions are rectangles."""
-    rng, label = np.random.default_rng(seed), np.zeros((height, width), np.uint8)
-    for number in (1, 2, 3, 1, 2):
-        top, left = rng.integers(0, (height - 20, width - 20))
-        label[top:top + 20, left:left + 30] = number
+def coded(height=70, width=90):
+    """A photograph whose colours say the class, mean subtracted, and its label: four regions, none of them narrow."""
+    label = np.zeros((height, width), np.uint8)
+    label[:height // 3, 2 * width // 5:], label[height // 3:, :width // 3], label[height // 3:, width // 3:] = 1, 2, 3
     return (CODES[label].transpose(2, 0, 1) - np.float32(MEAN)[:, None, None]), label[None]
 
 
@@ -44,9 +42,7 @@ def test_picture_and_mask_stay_together():
         assert image.shape == (3, 60, 60) and image.dtype == np.float32 and label.dtype == np.uint8
         inside = inner(label[0])
         pixels = (image + np.float32(MEAN)[:, None, None])[:, inside].T
-        np.testing.assert_array_equal(abs(pixels[:, None] - CODES).sum(-1).argmin(1), label[0][inside])
-        exact = abs(pixels - CODES[label[0][inside]]).max(1) < 1e-3
-        assert exact.mean() > 0.99      # beside slivers that are narrower than a pixel once they are scaled
+        np.testing.assert_allclose(pixels, CODES[label[0][inside]], atol=1e-3)
         seen |= {*np.unique(label)}
     assert seen == {0, 1, 2, 3, VOID}
 
