@@ -30,9 +30,9 @@ def coded(height=70, width=90):
 
 
 def inner(label):
-    """Pixels whose 5 x 5 neighbours have their class, which is not void."""
-    alike = ndimage.minimum_filter(label, 5) == ndimage.maximum_filter(label, 5)
-    return alike & (label != VOID)
+    """Pixels whose 5 x 5 neighbours are there and have their class, which is not void."""
+    low, high = (find(label, 5, mode='constant', cval=VOID) for find in (ndimage.minimum_filter, ndimage.maximum_filter))
+    return (low == high) & (label != VOID)
 
 
 def test_picture_and_mask_stay_together():
