@@ -31,8 +31,8 @@ def coded(height=70, width=90):
 
 def inner(label):
     """Pixels whose 5 x 5 neighbours are there and have their class, which is not void."""
-    low, high = (find(label, 5, mode='constant', cval=VOID) for find in (ndimage.minimum_filter, ndimage.maximum_filter))
-    return (low == high) & (label != VOID)
+    options = dict(size=5, mode='constant', cval=VOID)
+    return (ndimage.minimum_filter(label, **options) == ndimage.maximum_filter(label, **options)) & (label != VOID)
 
 
 def test_picture_and_mask_stay_together():
