@@ -22,6 +22,8 @@ To feed a net:
 To look after data on disk, `python -m data_layers`:
 
 - `prepare`: from a download to the layout that is read; `check`: every image and label read, all problems listed
+- `show`: a sheet of samples as the net gets them
+- `hha`: from depth to images of disparity, height and angle
 
 To write segmentations:
 

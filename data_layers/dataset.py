@@ -39,6 +39,11 @@ def data_home() -> Path:
     return Path(os.environ.get('FCN_DATA') or CHECKOUT / 'data')
 
 
+def runs_home() -> Path:
+    """The folder of all runs: `$FCN_RUNS`, or `runs/` of the checkout."""
+    return Path(os.environ.get('FCN_RUNS') or CHECKOUT / 'runs')
+
+
 @lru_cache(1024)     # those that are read ahead are asked for again and again
 def draw(seed: int, position: int, n: int) -> int:
     """Draw the sample at a position of the training stream: a pure function, so that a resumed run is exact.
