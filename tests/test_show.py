@@ -12,13 +12,11 @@ import cli
 from data_layers import __main__ as command
 from data_layers import draw, open_dataset, show
 from data_layers.augment import augment
-from data_layers.own import layouts
-from data_layers.own.survey import survey
+from data_layers.own.folder import CARD, Card
 from data_layers.palette import PALETTE
 from data_layers.show import BOX, GAP, LINE, SEAM, Samples, paint
 from tests.helpers import own
 from tests.helpers.datasets import save_lines, save_png, write_nyud, write_siftflow, write_voc
-from tests.helpers.own_nets import describe
 
 VARIED = dict(mirror=True, scale=(0.5, 1.5), crop=20, rotate=30, colour=0.5)
 TOP = 2 * LINE + 2 * GAP        # of the first picture of a sheet
@@ -28,7 +26,10 @@ TOP = 2 * LINE + 2 * GAP        # of the first picture of a sheet
 def roads(tmp_path):
     """The data set roads, photographs of 24 x 32 and 33 x 20 pixels, four of them to train on."""
     own.write(tmp_path / 'photos')
-    describe(survey(tmp_path / 'photos', layouts.find(tmp_path / 'photos', 1337), 1), tmp_path / 'data/roads')
+    root, values = tmp_path / 'data/roads', {str(number): name for number, name in enumerate(own.CLASSES)}
+    for split, numbers in (('train', (0, 1, 2, 4)), ('val', (3,))):
+        save_lines(root / f'{split}.tsv', [f'photo{n}\timages/photo{n}.jpg\tmasks/photo{n}.png' for n in numbers])
+    Card(tmp_path / 'photos', 'index', own.CLASSES, {**values, '255': None}, (99.5, 110.25, 120)).write(root / CARD)
     return tmp_path
 
 
@@ -224,7 +225,7 @@ def test_a_broken_photograph_leaves_no_sheet(roads, capsys):
 
 def test_names_of_any_kind_are_drawn(roads, capsys):
     evil = 'x\x1b[2J\nerror: forged ' + 'long ' * 90 + '道路'
-    card = roads / 'data/roads/dataset.json'
+    card = roads / 'data/roads' / CARD
     known = json.loads(card.read_text())
     renamed = {known['classes'][1]: evil}
     known['classes'] = [renamed.get(name, name) for name in known['classes']]
