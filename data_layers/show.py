@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
-from PIL.PngImagePlugin import PngInfo
 
 import cli
 import files
 from cli import BadInput
 from data_layers import SEED, VOID, Dataset, augment, dataset_type, draw, is_training
 from data_layers.dataset import CHECKOUT, runs_home
-from data_layers.palette import PALETTE, save
+from data_layers.palette import PALETTE, save, stamp, stamped
 from data_layers.pictures import strip
 
 NETS = CHECKOUT / 'nets'
@@ -27,7 +26,7 @@ WIDTH, NARROW = 1240, 240   # of a sheet, which takes as many samples beside eac
 GAP, SEAM, LINE = 12, 2, 22     # pixels between samples, between the pictures of one, and of a line of text
 OPACITY = 0.55
 INK, FAINT = (20, 20, 20), (110, 110, 110)
-MARK = {'Software': 'python -m data_layers show'}      # of the PNG files written here
+SOFTWARE = 'python -m data_layers show'     # what a sheet says it was made by
 
 Picture = npt.NDArray[np.uint8]     # H x W x 3, RGB
 
@@ -122,7 +121,7 @@ def show(name: str, root: str | Path | None = None, split: str | None = None, to
     check_target(target)
     picture = sheet(Samples(dataset, seed, variation), count)
     with files.new_folder(target.absolute().parent):
-        save(target, picture, 'PNG', pnginfo=mark())
+        save(target, picture, 'PNG', pnginfo=stamp(Software=SOFTWARE))
     return target
 
 
@@ -174,21 +173,8 @@ def check_target(path: Path) -> None:
     cli.check_output_folder(path.parent)
     if path.exists():
         cli.check_output(path)
-        try:
-            with Image.open(path, formats=['PNG']) as picture:
-                ours = picture.info.get('Software') == MARK['Software']
-        except Exception:   # whatever Pillow makes of another's file
-            ours = False
-        if not ours:
+        if stamped(path).get('Software') != SOFTWARE:
             raise BadInput(f'{path} exists and is not a sheet of samples; remove it, or name another file with --out')
-
-
-def mark() -> PngInfo:
-    """What tells the sheets from other PNG files."""
-    info = PngInfo()
-    for key, value in MARK.items():
-        info.add_text(key, value)
-    return info
 
 
 # Pictures.
