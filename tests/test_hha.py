@@ -1,5 +1,7 @@
 """HHA images of rooms whose heights and directions are known, and of files of every kind."""
+import io
 import os
+import pickle
 import warnings
 
 import numpy as np
@@ -277,7 +279,13 @@ def test_arrays_that_hold_no_depth(values, complaint, tmp_path, capsys):
     assert not os.path.exists('/tmp/fcn-evil')
 
 
-@pytest.mark.parametrize('content', [b'', b'\x93NUMPY', b'no array', b'PK\x03\x04', b'\x89PNG\r\n\x1a\n',
+def npz():
+    content = io.BytesIO()
+    np.savez(content, np.full((240, 320), 2.0))
+    return content.getvalue()
+
+
+@pytest.mark.parametrize('content', [b'', b'\x93NUMPY', b'no array', pickle.dumps(Evil()), npz(), b'PK\x03\x04', b'\x89PNG\r\n\x1a\n',
                                      b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': "
                                      b"(1000000, 1000000), }" + b' ' * 40 + b'\n'])
 @pytest.mark.parametrize('suffix', ['.npy', '.png', '.tif'])
@@ -286,6 +294,7 @@ def test_corrupt_files(content, suffix, tmp_path, capsys):
     (tmp_path / f'depth/a{suffix}').write_bytes(content)
     status, out, errors = run(capsys, tmp_path / 'depth', *OPTION)
     assert status == 2 and not out and errors.count('\n') == 1 and f'a{suffix}' in errors
+    assert not os.path.exists('/tmp/fcn-evil')
 
 
 @pytest.mark.parametrize('option', [
