@@ -285,7 +285,8 @@ def npz():
     return content.getvalue()
 
 
-@pytest.mark.parametrize('content', [b'', b'\x93NUMPY', b'no array', pickle.dumps(Evil()), npz(), b'PK\x03\x04', b'\x89PNG\r\n\x1a\n',
+@pytest.mark.parametrize('content', [b'', b'\x93NUMPY', b'no array', pickle.dumps(Evil()), npz(), b'PK\x03\x04',
+                                     b'\x89PNG\r\n\x1a\n',
                                      b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': "
                                      b"(1000000, 1000000), }" + b' ' * 40 + b'\n'])
 @pytest.mark.parametrize('suffix', ['.npy', '.png', '.tif'])
