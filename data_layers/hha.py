@@ -432,9 +432,16 @@ def summary(outcomes: Iterable[Outcome], out: Path) -> str:
              + (f', {len(outcomes) - len(facts)} were there already' if len(facts) < len(outcomes) else '')]
     if facts:
         pitches, heights, seen, missing = zip(*facts, strict=True)
-        lines += [f'  camera      looks down by {min(pitches):.1f} to {max(pitches):.1f} degrees',
-                  f'  its height  {min(heights):.2f} to {max(heights):.2f} m above the floor'
+        lines += [f'  camera      looks down by {between(pitches, 1)} degrees',
+                  f'  its height  {between(heights, 2)} m above the floor'
                   + (f'; the floor is out of sight in {seen.count(False)}, where {ASSUMED} m are assumed (--height '
                      'says how high the camera is)' if False in seen else ''),
                   f'  missing     {100 * sum(missing) / len(missing):.1f} % of the depths, filled from beside']
     return '\n'.join(lines)
+
+
+def between(values: Iterable[float], digits: int) -> str:
+    """The smallest and the largest of numbers, once where they are written alike."""
+    ordered = sorted(values)
+    low, high = (f'{end:.{digits}f}' for end in (ordered[0], ordered[-1]))
+    return low if low == high else f'{low} to {high}'

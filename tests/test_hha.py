@@ -180,7 +180,7 @@ def test_files_are_converted_for_the_nets(tmp_path, capsys, millimetres):
     save(tmp_path / 'data/depth/img_5002.png', measured(room(pitch=30).depth))
     status, out, errors = run(capsys, tmp_path / 'data/depth', *OPTION)
     assert status == 0 and not errors and f'2 images written to {tmp_path}/data/hha' in out
-    assert 'looks down by 20.0 to 30.' in out and '1.40 to 1.40 m above' in out and 'out of sight' not in out
+    assert 'looks down by 20.0 to 30.' in out and '1.40 m above' in out and 'out of sight' not in out
     assert sorted(path.name for path in (tmp_path / 'data/hha').iterdir()) == ['img_5001.png', 'img_5002.png']
     blob = NYUD.read_image('hha', tmp_path / 'data/hha/img_5001.png')
     expected = np.stack((np.clip(np.rint(31e4 / millimetres), 0, 255), np.rint(100 * room(pitch=20).height)))
