@@ -65,7 +65,7 @@ def parser() -> cli.Parser:
     one = commands.add_parser('hha', help='make images of disparity, height above ground and angle with gravity from '
                               'depth', description=HHA)
     one.add_argument('folder', metavar='DEPTH_DIR', type=Path, help='depth images: PNG or TIFF of 16 bits, TIFF of '
-                     'floats, or .npy; 0 where depth is missing')
+                     'floats, or .npy; 0 or 65535 where depth is missing')
     one.add_argument('--camera', type=cli.numbers, required=True, metavar='FX,FY,CX,CY', help='focal lengths and '
                      'centre of the camera in pixels of these images, the first of which has its middle at 0,0')
     one.add_argument('--out', type=Path, metavar='DIR', help='gets a PNG for each (default: hha beside DEPTH_DIR)')

@@ -41,6 +41,7 @@ from workers import spread
 SUFFIXES = {'.png', '.tif', '.tiff', '.npy'}
 MODES = ('I', 'I;16', 'I;16B', 'I;16L', 'I;16N', 'F')     # of pictures that may hold depth
 UNITS = {'i': 0.001, 'u': 0.001, 'f': 1.0}      # metres a value, by kind of number: millimetres, or metres as floats
+SATURATED = 65535       # of 16 bits: no measurement either
 SANE = 0.05, 200.0      # metres: the median depth of a scene
 FINE, COARSE = 3, 10    # half the side of the window of a normal, in pixels: for the angle, and for gravity
 STEPS = ((45, 5), (15, 5))      # degrees within which normals are parallel or orthogonal to gravity, and how often
@@ -264,7 +265,7 @@ def read_depth(path: Path, unit: float | None = None) -> FLOATS:
     Returns
     -------
     array
-        H x W, metres.
+        H x W, metres; 0 where integers are `SATURATED`.
 
     Raises
     ------
@@ -278,6 +279,8 @@ def read_depth(path: Path, unit: float | None = None) -> FLOATS:
         check_mode(path, picture)
         values = np.asarray(picture)
     depth: FLOATS = values.astype(np.float64) * (UNITS[values.dtype.kind] if unit is None else unit)
+    if values.dtype.kind != 'f':
+        depth[values == SATURATED] = 0
     with np.errstate(invalid='ignore'):
         known = depth[np.isfinite(depth) & (depth > 0)]
     if len(known) and not SANE[0] <= (median := float(np.median(known))) <= SANE[1]:

@@ -156,6 +156,8 @@ def written_for(name: str) -> dict[str, Any]:
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         raise BadInput(f'{path}: VARIED is not a literal of variations; show others with --vary, or none with --plain'
                        ) from None
+    except BadInput as problem:
+        raise BadInput(f'{path}: VARIED: {problem}') from None
     return dict(value)
 
 

@@ -202,6 +202,15 @@ def test_every_kind_of_file_gives_the_same(tmp_path, capsys, millimetres):
         np.testing.assert_array_equal(one, made[0])
 
 
+def test_the_largest_value_of_16_bits_is_no_depth(tmp_path, capsys, millimetres):
+    places = np.random.default_rng(0).random(millimetres.shape) < 0.05
+    for name, value in (('a.png', 0), ('b.png', 65535)):
+        save(tmp_path / 'depth' / name, np.where(places, np.uint16(value), millimetres))
+    assert f'{100 * places.mean():.1f} % of the depths' in run(capsys, tmp_path / 'depth', *OPTION)[1]
+    one, two = (np.asarray(Image.open(tmp_path / f'hha/{name}.png')) for name in 'ab')
+    np.testing.assert_array_equal(one, two)
+
+
 def test_units_and_heights(tmp_path, capsys, millimetres):
     save(tmp_path / 'mm/a.png', millimetres)
     save(tmp_path / 'fifths/a.png', (millimetres * 5).astype(np.uint16))

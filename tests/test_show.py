@@ -136,6 +136,8 @@ def test_own_variations_are_those_of_the_nets(roads, nets, capsys):
 def test_variations_that_are_no_literal_are_refused(line, roads, nets, capsys):
     (nets / 'roads.py').write_text(f'{line}\n')
     assert 'roads.py: VARIED is not a literal' in fails(capsys, 'roads')
+    (nets / 'roads.py').write_text("VARIED = {'rotate': 900}")
+    assert 'roads.py: VARIED: rotate is 900; give the largest angle' in fails(capsys, 'roads')
     assert run(capsys, 'roads', '--plain')[0] == 0
 
 
