@@ -13,7 +13,7 @@ from data_layers.dataset import Dataset
 from data_layers.reading import VOID
 
 DEFAULTS: dict[str, Any] = {'mirror': True, 'scale': (0.5, 2), 'crop': 400, 'rotate': 10, 'colour': 0.2}
-OPTIONS = tuple(DEFAULTS)
+OPTIONS = (*DEFAULTS,)
 STREAM = 1      # apart from the draws of samples, which come from (seed, position)
 FORMS = {'mirror': 'mirror', 'scale': 'scale=SMALLEST-LARGEST', 'crop': 'crop=PIXELS', 'rotate': 'rotate=DEGREES',
          'colour': 'colour=STRENGTH'}       # of what `parse` reads
@@ -27,7 +27,7 @@ def parse(text: str, longest: int | None = None) -> dict[str, Any]:
     Parameters
     ----------
     text : str
-        Names of `OPTIONS` with commas between them, each perhaps with = and its value.
+        Names of `DEFAULTS` with commas between them, each perhaps with = and its value.
     longest : int, optional
         Side of the largest image in pixels: a crop without its value is no larger.
 
@@ -51,7 +51,7 @@ def parse(text: str, longest: int | None = None) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for word in text.split(','):
         name, given, value = word.strip().partition('=')
-        if name not in OPTIONS or name in options:
+        if name not in DEFAULTS or name in options:
             raise BadInput(f'variation {name!r} is {"given twice" if name in options else "unknown"}: choose from '
                            f'{", ".join(FORMS.values())}, with commas between them')
         options[name] = DEFAULTS[name]

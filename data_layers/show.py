@@ -258,7 +258,7 @@ def cell(dataset: Dataset, title: str, sample: Sequence[np.ndarray]) -> Image.Im
     size = shown_size(*sample[0].shape[1:])
     images = [fit(visible(dataset, top, array), size) for top, array in arrays.items() if top in dataset.means]
     under = images[0] if images else np.full((*size, 3), 255, np.uint8)
-    over = [paint(under, fit_label(array, size), dataset.overlapping, bare(dataset, top))
+    over = [paint(under, fit_label(array, size), dataset.overlapping, bare(dataset, top), palette(dataset, top))
             for top, array in arrays.items() if top in dataset.classes]
     pictures = [*images, *over]
     result = Image.new('RGB', (max(len(pictures) * (size[1] + SEAM) - SEAM, NARROW), size[0]), 'white')
@@ -308,12 +308,17 @@ def fit_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
                      for plane in label])
 
 
+def palette(dataset: Dataset, top: str) -> Picture:
+    """The colours of the classes of a label top, 256 x 3."""
+    return PALETTE
+
+
 def bare(dataset: Dataset, top: str) -> bool:
     """Whether class 0 stays uncoloured over pictures: where it is the background."""
     return not dataset.overlapping and dataset.classes[top][0].lower() in ('background', 'bg', '__background__')
 
 
-def paint(photo: Picture, label: np.ndarray, planes: bool, bare: bool) -> Picture:
+def paint(photo: Picture, label: np.ndarray, planes: bool, bare: bool, palette: Picture = PALETTE) -> Picture:
     """Lay labels over a photograph: classes in their colours with a line between them, void hatched.
 
     Parameters
@@ -326,6 +331,8 @@ def paint(photo: Picture, label: np.ndarray, planes: bool, bare: bool) -> Pictur
         Which of the two.
     bare : bool
         Whether class 0 stays uncoloured.
+    palette : array
+        256 x 3, uint8: the colours of class indices.
 
     Returns
     -------
@@ -336,10 +343,10 @@ def paint(photo: Picture, label: np.ndarray, planes: bool, bare: bool) -> Pictur
     if planes:
         there = (label == 1).astype(np.float64)
         count = there.sum(0)
-        colours = np.tensordot(there, PALETTE[:len(label)].astype(float), (0, 0)) / np.maximum(count, 1)[..., None]
+        colours = np.tensordot(there, palette[:len(label)].astype(float), (0, 0)) / np.maximum(count, 1)[..., None]
         shown = count > 0
     else:
-        colours = PALETTE[label[0]].astype(float)
+        colours = palette[label[0]].astype(float)
         shown = ~void & ~((label[0] == 0) & bare)
     mixed = np.where(shown[..., None], (1 - OPACITY) * photo + OPACITY * colours, photo)
     mixed = np.where(void[..., None], hatch(photo), mixed)
@@ -377,7 +384,7 @@ def legend(dataset: Dataset, top: str, values: set[int], width: int) -> Image.Im
         elif value == 0 and bare(dataset, top):
             entries.append((f'{cli.printable(names[0])} (bare)', np.full_like(patch, 255)))
         else:
-            entries.append((cli.printable(names[value]), np.full_like(patch, PALETTE[value])))
+            entries.append((cli.printable(names[value]), np.full_like(patch, palette(dataset, top)[value])))
     return strip(entries, width)
 
 
