@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import files
 
@@ -90,3 +91,20 @@ def save(path: str | Path, picture: Image.Image, format: str, **options: Any) ->
     content = io.BytesIO()      # Pillow does not say why it cannot write into a file
     picture.save(content, format, **options)
     files.write(path, [content.getvalue()])
+
+
+def stamp(**entries: str) -> PngInfo:
+    """Text to go into a PNG file, which tells what made it: for `save`, as its `pnginfo`."""
+    info = PngInfo()
+    for key, value in entries.items():
+        info.add_text(key, value)
+    return info
+
+
+def stamped(path: Path) -> dict[str, str]:
+    """The text in a regular PNG file; none where it is missing, or another kind of file."""
+    try:
+        with files.open_regular(path) as file, Image.open(file, formats=['PNG']) as picture:
+            return {str(key): value for key, value in picture.info.items() if isinstance(value, str)}
+    except Exception:       # whatever Pillow makes of another's file
+        return {}

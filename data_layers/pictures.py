@@ -58,21 +58,41 @@ def legend(labels: np.ndarray, classes: Sequence[str], width: int) -> Image.Imag
     Image
         RGB, on white.
     """
-    font = ImageFont.load_default(13)
     found = [int(k) for k in np.unique(labels) if k < len(classes)]
+    return strip([(classes[k], PALETTE[k]) for k in found], width)
+
+
+def strip(entries: Sequence[tuple[str, np.ndarray]], width: int) -> Image.Image:
+    """Names beside their colours, in lines.
+
+    Parameters
+    ----------
+    entries : sequence of (str, array)
+        Name, and colour: 3, or a pattern H x W x 3, uint8, RGB.
+    width : int
+        Of the strip, in pixels; it is as high as the names need.
+
+    Returns
+    -------
+    Image
+        RGB, on white.
+    """
+    font = ImageFont.load_default(13)
     places, x, y = [], MARGIN, MARGIN
-    for k in found:
-        wide = SWATCH + MARGIN + int(font.getlength(classes[k])) + 2 * MARGIN
+    for name, _ in entries:
+        wide = SWATCH + MARGIN + int(font.getlength(name)) + 2 * MARGIN
         if x > MARGIN and x + wide > width:
             x, y = MARGIN, y + SWATCH + MARGIN
         places.append((x, y))
         x += wide
-    strip = Image.new('RGB', (width, y + SWATCH + MARGIN), 'white')
-    draw = ImageDraw.Draw(strip)
-    for k, (x, y) in zip(found, places, strict=True):
-        draw.rectangle((x, y, x + SWATCH, y + SWATCH), fill=tuple(PALETTE[k].tolist()), outline='black')
-        draw.text((x + SWATCH + MARGIN, y + SWATCH / 2), classes[k], 'black', font, anchor='lm')
-    return strip
+    result = Image.new('RGB', (width, y + SWATCH + MARGIN), 'white')
+    draw = ImageDraw.Draw(result)
+    for (name, colour), (x, y) in zip(entries, places, strict=True):
+        result.paste(Image.fromarray(np.broadcast_to(colour, (SWATCH, SWATCH, 3)) if colour.ndim == 1 else
+                                     colour[:SWATCH, :SWATCH]), (x, y))
+        draw.rectangle((x, y, x + SWATCH, y + SWATCH), outline='black')
+        draw.text((x + SWATCH + MARGIN, y + SWATCH / 2), name, 'black', font, anchor='lm')
+    return result
 
 
 def overlay(image: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Image.Image:
