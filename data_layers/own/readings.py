@@ -193,9 +193,9 @@ def line(value: str, entry: Entry) -> str:
 def account(value: str, traits: Mapping[str, Trait], masks: int) -> str:
     """What the masks say of a value, in figures."""
     one, others = traits[value], len(traits) - 1
-    return (f'{value} has {percent(one.share)} of the pixels, in {round(one.images * masks)} of {masks} masks, '
-            f'{percent(one.seam)} of them in narrow seams between two others; it touches {round(one.met * others)} of '
-            f'{others} others and takes part in {percent(one.contact)} of all contacts')
+    return (f'{value}: {percent(one.share)} of the pixels, in {round(one.images * masks)} of {masks} masks, '
+            f'{percent(one.seam)} of it in narrow seams between two others, touches {round(one.met * others)} of '
+            f'{others} others, part of {percent(one.contact)} of all contacts')
 
 
 def percent(share: float) -> str:
@@ -244,7 +244,8 @@ def question(classes: ClassList, seen: Sequence[str], evidence: Evidence, exampl
         return None
     found = readings(entries, values, evidence, void)
     best = found[0]
-    other = next((reading for reading in found if numbering(reading) != numbering(best)), found[1])
+    others = [reading for reading in found if numbering(reading) != numbering(best)] or found[1:]
+    other = next((reading for reading in others if at_ends(reading, values)), others[0])
     same = next((reading for reading in found[1:] if numbering(reading) == numbering(best)), None)
     first = (f'the masks have the {len(values)} values {spelled(values)}, and {classes.path} {count} '
              f'{"name" if count == 1 else "names"} without numbers ({example(values[-1])} has {values[-1]})')
@@ -255,7 +256,17 @@ def question(classes: ClassList, seen: Sequence[str], evidence: Evidence, exampl
     line = (f'{first}: {sure}{best.title} ({figures}); then write into the list {abridged(best.lines)}{tail}; but if '
             f'{other.title}, write {abridged(other.lines)}')
     return Question(line, tuple(text for reading in (best, other)
-                                for text in (f'the list, if {reading.title}:', *(f'  {x}' for x in reading.lines))))
+                                for text in written(classes, f', if {reading.title}', reading.lines)))
+
+
+def written(classes: ClassList, clause: str, lines: Sequence[str]) -> list[str]:
+    """A list of classes, whole, under a line that says when and where to write it."""
+    return [f'{classes.path}{clause} (or another file, for --classes):', *(f'  {text}' for text in lines)]
+
+
+def at_ends(reading: Reading, values: Sequence[str]) -> bool:
+    """Whether what has no name is at the ends of the values."""
+    return all(value in (values[0], values[-1]) for value, _ in reading.odd)
 
 
 def counted_from_1(classes: ClassList, example: str) -> Question:
@@ -264,7 +275,7 @@ def counted_from_1(classes: ClassList, example: str) -> Question:
     lines = tuple(line(str(number), entry) for number, entry in enumerate(classes.entries, 1))
     return Question(f'the masks count the {count} classes of {classes.path} from 1, the list from 0 ({example} has '
                     f'{count}, none has 0): write the numbers into the list, {abridged(lines)}',
-                    ('the list with its numbers:', *(f'  {text}' for text in lines)))
+                    tuple(written(classes, '', lines)))
 
 
 def in_order(classes: ClassList, values: Sequence[str], evidence: Evidence, void: str | None, example: str) -> Question:
@@ -276,7 +287,7 @@ def in_order(classes: ClassList, values: Sequence[str], evidence: Evidence, void
     in_a_row = [str(number) for number in range(len(values))]
     if list(values[:-1]) != in_a_row[:-1]:
         return Question(f'{begun}: write the numbers into the list, {abridged(named)} (see that the names fit)',
-                        ('the list with its numbers:', *(f'  {text}' for text in named)))
+                        tuple(written(classes, '', named)))
     last = tuple(line(value, entry) for value, entry in zip(in_a_row, classes.entries, strict=True)
                  ) + (f'{values[-1]} void',)
     both = [(f'{values[-1]} is {classes.entries[-1].written}', named),
@@ -286,8 +297,7 @@ def in_order(classes: ClassList, values: Sequence[str], evidence: Evidence, void
     (likely, first), (else_, second) = both
     return Question(f'{begun}: most likely {likely} ({account(values[-1], traits, evidence.count)}); then write into '
                     f'the list {abridged(first)}; but if {else_}, write {abridged(second)}',
-                    tuple(text for title, lines in both for text in (f'the list, if {title}:',
-                                                                     *(f'  {x}' for x in lines))))
+                    tuple(text for clause, lines in both for text in written(classes, f', if {clause}', lines)))
 
 
 def numbering(reading: Reading) -> tuple[str, ...]:

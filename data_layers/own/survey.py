@@ -173,8 +173,8 @@ def survey(folder: Path, layout: Layout, workers: int | None = None) -> Survey:
     sums = np.sum([one.sums for one in found['train'].values()], axis=0)
     pixels = sum(one.size[0] * one.size[1] for one in found['train'].values())
     mean = tuple(round(float(value), 3) for value in sums / max(pixels, 1))
-    result = Survey(folder, layout, Card(folder, masks, classes, values, mean), found, wrong,
-                    list(asked.lists) if asked else [])
+    card = Card(folder, masks, classes, values, mean, colours_of(layout, classes))
+    result = Survey(folder, layout, card, found, wrong, list(asked.lists) if asked else [])
     for name in classes:
         if not any(one.get(name) for one in result.counts('train')):
             layout.notes.append(f'no training photograph shows {name}: it will not be learnt')
@@ -332,6 +332,13 @@ def meanings(layout: Layout, masks: str, found: list[Found]) -> tuple[tuple[str,
             values |= {key: None for key in seen if key not in values}
     classes = tuple(dict.fromkeys(name for name in values.values() if name is not None))
     return classes, values
+
+
+def colours_of(layout: Layout, classes: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+    """The colours that a list gives the classes, of each the first; empty where it gives none."""
+    listed = layout.classes.entries if layout.classes else []
+    first = {entry.name: entry.colour for entry in reversed(listed) if entry.colour}
+    return tuple(first[name] for name in classes) if all(name in first for name in classes) else ()
 
 
 def key_of(entry: Entry, masks: str) -> str:
