@@ -69,12 +69,15 @@ def readings(entries: Sequence[Entry], values: Sequence[str], evidence: Evidence
     known, found = [] if void is None else [void], []
     traits = evidence.traits(*known)
     voided = void is not None or any(entry.name is None for entry in entries)
+    jump = int(values[-1]) > int(values[-2]) + 1 and [*map(int, values[:-1])] == [*range(len(values) - 1)]
     for odd in roles(values, len(entries), any(map(is_ground, entries))):
         if not all(value in traits for value in odd):
             continue
         seen = evidence.traits(*known, *(value for value, word in odd.items() if word == 'void'))
         assigned = dict(zip([value for value in values if value not in odd], entries, strict=True))
         score = sum(place_odds(entry, value, seen) for value, entry in assigned.items())
+        score -= 4 * (jump and values[-1] not in odd)       # a number apart from the others is not like them
+        score += 1.5 * (values[0] in assigned and is_ground(assigned[values[0]]))       # as is usual
         for value, word in odd.items():
             score += (ONE_MORE if word == 'NAME' else
                       ground_odds(value, seen) - 3 * names_scenery(entries) if word == 'background' else
@@ -235,10 +238,9 @@ def question(classes: ClassList, seen: Sequence[str], evidence: Evidence, exampl
     numbers = {int(value) for value in values}
     if 0 not in numbers and numbers <= {*range(1, count + 1)}:
         return counted_from_1(classes, example(str(count)))
-    whole = next((len_ for len_ in (count + 1, count + 2) if numbers <= {*range(len_)} and len_ - 1 in numbers), None)
-    if whole:
-        values = [str(number) for number in range(whole)]       # one that does not occur may be rare
-    if len(values) == count:
+    if 0 in numbers and max(numbers) in (count, count + 1):
+        values = [str(number) for number in range(max(numbers) + 1)]        # one that does not occur may be rare
+    if len(values) == count or (void and len(values) == count - 1):
         return in_order(classes, values, evidence, void, example(values[-1]))
     if len(values) not in (count + 1, count + 2):
         return None
@@ -279,17 +281,29 @@ def counted_from_1(classes: ClassList, example: str) -> Question:
 
 
 def in_order(classes: ClassList, values: Sequence[str], evidence: Evidence, void: str | None, example: str) -> Question:
-    """As many values as names, which are not in a row from 0: the names in order, or the last one void."""
+    """As many values as names, which are not in a row from 0: the names in order, or the last one void.
+
+    Parameters
+    ----------
+    classes, evidence, void
+        As of `question` and `readings`.
+    values : sequence of str
+        As many as names; or one less, where `void` would be the last.
+    example : str
+        A mask that has the last value.
+    """
+    apart = len(values) < len(classes.entries)
+    values, void = ([*values, str(void)], None) if apart else (values, void)
     traits = evidence.traits(*([void] if void else []))
     named = tuple(line(value, entry) for value, entry in zip(values, classes.entries, strict=True))
     begun = (f'the masks have the values {spelled(values)}, as many as {classes.path} has names, but not those from 0 '
              f'on ({example} has {values[-1]})')
     in_a_row = [str(number) for number in range(len(values))]
-    if list(values[:-1]) != in_a_row[:-1]:
+    if list(values[:-1]) != in_a_row[:-1] and not apart:
         return Question(f'{begun}: write the numbers into the list, {abridged(named)} (see that the names fit)',
                         tuple(written(classes, '', named)))
-    last = tuple(line(value, entry) for value, entry in zip(in_a_row, classes.entries, strict=True)
-                 ) + (f'{values[-1]} void',)
+    others = values[:-1] if apart else in_a_row
+    last = (*(line(value, entry) for value, entry in zip(others, classes.entries, strict=False)), f'{values[-1]} void')
     both = [(f'{values[-1]} is {classes.entries[-1].written}', named),
             (f'{values[-1]} is void and no mask shows {classes.entries[-1].written}', last)]
     if void_odds(values[-1], traits) > ONE_MORE:

@@ -428,8 +428,8 @@ def no_and_yes(folder: Path, path: Path, classes: ClassList | None, found: list[
     if str(VOID) not in seen or not seen <= {'0', str(VOID)} or (
             classes and any(entry.number == VOID for entry in classes.entries)):
         return None
-    names = [entry.written for entry in classes.entries] if classes and len(classes.entries) == 2 else ['background',
-                                                                                                       'NAME']
+    listed = [entry.written for entry in classes.entries] if classes else []
+    names = listed if len(listed) == 2 else ['background', listed[0] if len(listed) == 1 else 'NAME']
     return (f'the masks have the values 0 and 255 alone ({folder / found[0].label}), as pictures in black and '
             f'white have; 255 would be void, and one class would be left: write the lines "0 {names[0]}" and '
             f'"255 {names[1]}" into {path}')
