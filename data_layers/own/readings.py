@@ -9,6 +9,7 @@ A score is the logarithm of odds, by weights set by hand: of a value being void 
 its being a background (`ground_odds`), and of names that have their place in pictures, such as sky, being in it.
 """
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import mean, median
 from typing import NamedTuple
@@ -21,8 +22,10 @@ GROUNDS = {'background', 'bg', 'back ground', 'ground', 'none', 'nothing', 'othe
 ABOVE = {'sky', 'ceiling'}                              # what is at the top of photographs
 BELOW = {'road', 'street', 'floor', 'pavement', 'sidewalk'}     # and at the bottom
 SCENERY = ABOVE | BELOW | {'building', 'wall', 'tree', 'vegetation', 'grass', 'water', 'terrain', 'sea', 'forest'}
+EDGES = {'edge', 'edges', 'border', 'borders', 'boundary', 'boundaries', 'contour', 'contours', 'outline', 'membrane'}
 SEAM = 0.4      # share of a value's pixels in seams, from which on it is taken for one
 ONE_MORE = 1.0  # score of a value being one more class: by so much it must look like void to be taken for that
+SURE = 2.5      # odds of a background, from which on it is worth a note
 CLOSE = 1.0     # readings closer than this are not told apart by the masks alone
 
 
@@ -312,6 +315,46 @@ def in_order(classes: ClassList, values: Sequence[str], evidence: Evidence, void
     return Question(f'{begun}: most likely {likely} ({account(values[-1], traits, evidence.count)}); then write into '
                     f'the list {abridged(first)}; but if {else_}, write {abridged(second)}',
                     tuple(text for clause, lines in both for text in written(classes, f', if {clause}', lines)))
+
+
+def looks_void(value: str, evidence: Evidence) -> str:
+    """What makes a value look like void, in figures; empty where it does not, or has not been measured."""
+    traits = evidence.traits()
+    looks = value in traits and len(traits) > 2 and void_odds(value, traits) > ONE_MORE
+    return account(value, traits, evidence.count) if looks else ''
+
+
+def doubts(values: Mapping[str, str | None], evidence: Evidence, classes: ClassList | None) -> list[str]:
+    """Notes about values that have a name and look like void, or the first like a background that the list lacks.
+
+    Parameters
+    ----------
+    values : mapping of str to str or None
+        Value -> class, or None for void.
+    evidence : Evidence
+        Of the masks.
+    classes : ClassList, optional
+        The list; without one, a class is called by its value.
+    """
+    void = [value for value, name in values.items() if name is None and value in evidence.sums['stored']]
+    traits = evidence.traits(*void)
+    result = []
+    for value, one in traits.items():
+        name = values.get(value)
+        drawn = EDGES & {*re.split('[^a-z]+', (name or '').lower())}
+        if name is not None and one.seam > SEAM and len(traits) > 2 and not drawn:
+            result.append(f'{name}, stored as {value}, looks like void ({account(value, traits, evidence.count)}); if '
+                          f'it is, write "{value} void" into the list, and see that the other names have their numbers')
+    if classes and not classes.numbered and '0' in traits and not names_scenery(classes.entries) and not any(
+            map(is_ground, classes.entries)) and ground_odds('0', traits) >= SURE and len(traits) > 2:
+        result.append(f'{values["0"]}, stored as 0, looks like a background ({account("0", traits, evidence.count)}); '
+                      f'if it is, write {abridged(_shifted(classes))} into the list')
+    return result
+
+
+def _shifted(classes: ClassList) -> list[str]:
+    """The lines of a list that lacks its background."""
+    return ['0 background', *(line(str(number), entry) for number, entry in enumerate(classes.entries, 1))]
 
 
 def numbering(reading: Reading) -> tuple[str, ...]:

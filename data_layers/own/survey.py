@@ -17,7 +17,7 @@ from data_layers.own.evidence import Evidence, measure_masks
 from data_layers.own.folder import Card
 from data_layers.own.layouts import Layout
 from data_layers.own.masks import GROUND, Colourful, read_stored, stored_size
-from data_layers.own.readings import Question, question
+from data_layers.own.readings import Question, doubts, looks_void, question
 from data_layers.reading import LARGE, VOID, open_picture, picture_size, read_rgb
 from workers import spread
 
@@ -168,13 +168,16 @@ def survey(folder: Path, layout: Layout, workers: int | None = None) -> Survey:
         found[split][id] = one
     every = [one for split in found.values() for one in split.values()]
     classes, values = meanings(layout, masks, every)
-    asked = open_question(folder, layout, masks, values, every, workers)
-    wrong = mistakes(folder, layout, masks, values, classes, every, asked)
+    evidence = gather(folder, layout, masks, values, every, workers)
+    asked = open_question(folder, layout, masks, values, every, evidence)
+    wrong = mistakes(folder, layout, masks, values, classes, every, asked, evidence)
     sums = np.sum([one.sums for one in found['train'].values()], axis=0)
     pixels = sum(one.size[0] * one.size[1] for one in found['train'].values())
     mean = tuple(round(float(value), 3) for value in sums / max(pixels, 1))
     card = Card(folder, masks, classes, values, mean, colours_of(layout, classes))
     result = Survey(folder, layout, card, found, wrong, list(asked.lists) if asked else [])
+    if not wrong:
+        layout.notes += doubts(values, evidence, layout.classes)
     for name in classes:
         if not any(one.get(name) for one in result.counts('train')):
             layout.notes.append(f'no training photograph shows {name}: it will not be learnt')
@@ -354,7 +357,7 @@ def natural(key: str) -> tuple[int, int, str]:
 
 
 def mistakes(folder: Path, layout: Layout, masks: str, values: dict[str, str | None], classes: tuple[str, ...],
-             found: list[Found], asked: Question | None) -> list[str]:
+             found: list[Found], asked: Question | None, evidence: Evidence) -> list[str]:
     """What is wrong with the masks.
 
     Parameters
@@ -371,6 +374,8 @@ def mistakes(folder: Path, layout: Layout, masks: str, values: dict[str, str | N
         Of all masks.
     asked : Question, optional
         As of `open_question`.
+    evidence : Evidence
+        As of `gather`.
 
     Returns
     -------
@@ -384,7 +389,8 @@ def mistakes(folder: Path, layout: Layout, masks: str, values: dict[str, str | N
     strange = Counter(key for one in found for key in one.values if key not in values)
     listed = layout.classes.path if layout.classes else folder / 'classes.txt'
     if strange:
-        lines.append(asked.line if asked else missing_class(folder, layout.classes, listed, masks, strange, found))
+        lines.append(asked.line if asked else
+                     missing_class(folder, layout.classes, listed, masks, strange, found, evidence))
     elif masks == 'index' and (two := no_and_yes(folder, listed, layout.classes, found)):
         lines.append(two)
     elif not lines and not 2 <= len(classes) <= VOID:
@@ -436,8 +442,31 @@ def no_and_yes(folder: Path, path: Path, classes: ClassList | None, found: list[
 
 
 def open_question(folder: Path, layout: Layout, masks: str, values: dict[str, str | None], found: list[Found],
-                  workers: int | None) -> Question | None:
+                  evidence: Evidence) -> Question | None:
     """How masks are read that have other values than a list without numbers; None where the values fit or never could.
+
+    Parameters
+    ----------
+    folder, layout, masks, values, found, evidence
+        As of `mistakes`.
+    """
+    seen = Counter(key for one in whole(found) for key in one.values)
+    strange = seen.keys() - values.keys()
+    if masks != 'index' or not strange or layout.classes is None or layout.classes.numbered or (
+            len(strange) > BLURRED or any(one.colourful for one in found)):
+        return None
+    return question(layout.classes, sorted(seen, key=natural), evidence,
+                    lambda key: str(folder / next(one.label for one in found if key in one.values)))
+
+
+def whole(found: list[Found]) -> list[Found]:
+    """Those whose photograph and mask can be read and are of one size."""
+    return [one for one in found if one.values and not one.problem and one.size == one.masked]
+
+
+def gather(folder: Path, layout: Layout, masks: str, values: dict[str, str | None], found: list[Found],
+           workers: int | None) -> Evidence:
+    """What masks say of their values: measured on `MEASURED` that have strange ones, and as many of all.
 
     Parameters
     ----------
@@ -445,32 +474,28 @@ def open_question(folder: Path, layout: Layout, masks: str, values: dict[str, st
         As of `mistakes`.
     workers : int, optional
         Processes.
+
+    Returns
+    -------
+    Evidence
+        Empty where nothing is to be decided: of polygons, of known layouts, of colours or values without end.
     """
-    whole = [one for one in found if one.values and not one.problem and one.size == one.masked]
-    strange = {key for one in whole for key in one.values if key not in values}
-    if masks != 'index' or not strange or layout.classes is None or layout.classes.numbered or (
-            len(strange) > BLURRED or any(one.colourful for one in found)):
-        return None
-    seen = Counter(key for one in whole for key in one.values)
-    return question(layout.classes, sorted(seen, key=natural), gather(folder, masks, whole, strange, workers),
-                    lambda key: str(folder / next(one.label for one in whole if key in one.values)))
-
-
-def gather(folder: Path, masks: str, found: list[Found], strange: set[str], workers: int | None) -> Evidence:
-    """What masks say of their values, measured on `MEASURED` with strange ones and as many of all."""
-    odd = [one.label for one in found if strange & one.values.keys()]
-    every = [one.label for one in found]
+    used = whole(found)
+    strange = {key for one in used for key in one.values if key not in values}
+    evidence = Evidence(len(used))
+    if masks == 'polygons' or layout.closed or len(strange) > BLURRED or any(one.colourful for one in found):
+        return evidence
+    odd, every = [one.label for one in used if strange & one.values.keys()], [one.label for one in used]
     chosen = {labels[at * len(labels) // MEASURED] for labels in (odd, every) for at in range(MEASURED) if labels}
-    evidence = measure_masks(folder, masks, sorted(chosen), workers)
-    evidence.count = len(found)
-    for one in found:
+    evidence += measure_masks(folder, masks, sorted(chosen), workers)
+    for one in used:
         evidence.sums['stored'].update(one.values)
         evidence.sums['images'].update(one.values.keys())
     return evidence
 
 
 def missing_class(folder: Path, classes: ClassList | None, path: Path, masks: str, strange: Counter[str],
-                  found: list[Found]) -> str:
+                  found: list[Found], evidence: Evidence) -> str:
     """The line about values that no class of the list has; `strange` is how many masks have each."""
     key, count = strange.most_common(1)[0]
     one = next(one for one in found if key in one.values)
@@ -483,6 +508,9 @@ def missing_class(folder: Path, classes: ClassList | None, path: Path, masks: st
                 'resizing; save the masks as PNG, resize them with nearest neighbours')
     example = key if masks == 'polygons' else f'{key} NAME'
     unnumbered = masks == 'index' and classes and not classes.numbered
+    if len(strange) == 1 and masks != 'polygons' and (figures := looks_void(key, evidence)):
+        return (f'{begin}: {names} ({where}); it looks like void ({figures}): add the line "{key} void", or '
+                f'"{example}" if it is a class' + ', and give the other lines their numbers too' * bool(unnumbered))
     return (f'{begin}: {names} ({key} {where}); add a line for each, such as "{example}", or '
             + ('name them like a class that is there' if masks == 'polygons' else f'"{key} void" to leave it out')
             + (', and give the other lines their numbers too' if unnumbered else ''))

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from tests.helpers import own
-from tests.helpers.datasets import save_lines
+from tests.helpers.datasets import save_lines, save_png
 
 NOTHING = -1        # what nobody has labelled
 STREET = ('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence', 'car', 'pedestrian', 'bicyclist')
@@ -29,13 +29,15 @@ def disc(label, rng, value, radius, centre=None):
     """An ellipse of about a radius, with a rough outline."""
     height, width = label.shape
     y, x = centre or (rng.uniform(0, height), rng.uniform(0, width))
-    rows, columns = np.mgrid[:height, :width]
+    top, left = max(int(y - 2 * radius), 0), max(int(x - 2 * radius), 0)
+    part = label[top:int(y + 2 * radius) + 2, left:int(x + 2 * radius) + 2]
+    rows, columns = np.mgrid[top:top + part.shape[0], left:left + part.shape[1]]
     stretch, turn = rng.uniform(0.6, 1.6), rng.uniform(0, np.pi)
     across = (columns - x) * np.cos(turn) + (rows - y) * np.sin(turn)
     along = (rows - y) * np.cos(turn) - (columns - x) * np.sin(turn)
     angle = np.arctan2(along, across)
     rough = 1 + 0.12 * np.sin(3 * angle + rng.uniform(0, 6)) + 0.08 * np.sin(5 * angle + rng.uniform(0, 6))
-    label[np.hypot(across / stretch, along * stretch) < radius * rough] = value
+    part[np.hypot(across / stretch, along * stretch) < radius * rough] = value
 
 
 def street(rng, size, classes):
@@ -235,7 +237,9 @@ class Case:
                     disc(label, rng, value, 5) if not (label == value).any() else None
             if self.unlabelled is not None:
                 label = np.where(self.unlabelled(label, rng, at), NOTHING, label)
-            made.append(np.vectorize(self.number)(label).astype(np.uint8))
+            occurring, positions = np.unique(label, return_inverse=True)
+            numbers = np.array([self.number(k) for k in occurring.tolist()], np.uint8)
+            made.append(numbers[positions].reshape(label.shape))
         return made
 
     def words(self) -> list[str]:
@@ -248,7 +252,7 @@ class Case:
     def write(self, root: Path, seed: int) -> None:
         """Write images/, masks/ and classes.txt."""
         for at, label in enumerate(self.labels(seed)):
-            own.photo(root / f'images/p{at:02}.png', label.shape, at)
+            save_png(root / f'images/p{at:02}.png', np.full((*label.shape, 3), at, np.uint8))
             own.grey(root / f'masks/p{at:02}.png', label)
         save_lines(root / 'classes.txt', self.names(self.words()))
 
