@@ -251,15 +251,13 @@ def question(classes: ClassList, seen: Sequence[str], evidence: Evidence, exampl
     best = found[0]
     others = [reading for reading in found if numbering(reading) != numbering(best)] or found[1:]
     other = next((reading for reading in others if at_ends(reading, values)), others[0])
-    same = next((reading for reading in found[1:] if numbering(reading) == numbering(best)), None)
     first = (f'the masks have the {len(values)} values {spelled(values)}, and {classes.path} {count} '
              f'{"name" if count == 1 else "names"} without numbers ({example(values[-1])} has {values[-1]})')
     sure = 'most likely ' if best.score - other.score > CLOSE else 'the masks hardly tell, perhaps '
     judged = dict.fromkeys(value for reading in (best, other) for value, _ in reading.odd)
     figures = '; '.join(account(value, evidence.traits(*([void] if void else [])), evidence.count) for value in judged)
-    tail = f', or {differing(best, same)} in it if {same.title}' if same else ''
-    line = (f'{first}: {sure}{best.title} ({figures}); then write into the list {abridged(best.lines)}{tail}; but if '
-            f'{other.title}, write {abridged(other.lines)}')
+    line = (f'{first}: {sure}{best.title} ({figures}); then write into the list {abridged(best.lines)}'
+            f'{variants(best, found)}; but if {other.title}, write {abridged(other.lines)}{variants(other, found)}')
     return Question(line, tuple(text for reading in (best, other)
                                 for text in written(classes, f', if {reading.title}', reading.lines)))
 
@@ -363,9 +361,11 @@ def numbering(reading: Reading) -> tuple[str, ...]:
     return tuple(text for text in reading.lines if text not in odd)
 
 
-def differing(reading: Reading, other: Reading) -> str:
-    """The lines of another reading that the first has not, in quotes."""
-    return ' and '.join(f'"{text}"' for text in other.lines if text not in reading.lines)
+def variants(reading: Reading, found: Sequence[Reading]) -> str:
+    """How readings of the same numbers differ from one, in brackets; empty where there are none."""
+    same = [other for other in found if numbering(other) == numbering(reading) and other != reading]
+    lines = [' and '.join(f'"{text}"' for text in other.lines if text not in reading.lines) for other in same]
+    return f' (or {" or ".join(lines)})' if lines else ''
 
 
 def spelled(values: Sequence[str]) -> str:
