@@ -24,7 +24,9 @@ BELOW = {'road', 'street', 'floor', 'pavement', 'sidewalk'}     # and at the bot
 SCENERY = ABOVE | BELOW | {'building', 'wall', 'tree', 'vegetation', 'grass', 'water', 'terrain', 'sea', 'forest'}
 EDGES = {'edge', 'edges', 'border', 'borders', 'boundary', 'boundaries', 'contour', 'contours', 'outline', 'membrane'}
 SEAM = 0.4      # share of a value's pixels in seams, from which on it is taken for one
+SLIGHT = 0.05   # of all contacts: a value with less is small things, whose being narrow says less
 ONE_MORE = 1.0  # score of a value being one more class: by so much it must look like void to be taken for that
+UNLIKELY = -0.5     # the same where neither a background nor void is known, and every pixel would be of some class
 SURE = 2.5      # odds of a background, from which on it is worth a note
 CLOSE = 1.0     # readings closer than this are not told apart by the masks alone
 
@@ -73,7 +75,8 @@ def readings(entries: Sequence[Entry], values: Sequence[str], evidence: Evidence
     traits = evidence.traits(*known)
     voided = void is not None or any(entry.name is None for entry in entries)
     jump = int(values[-1]) > int(values[-2]) + 1 and [*map(int, values[:-1])] == [*range(len(values) - 1)]
-    for odd in roles(values, len(entries), any(map(is_ground, entries))):
+    grounded = any(map(is_ground, entries))
+    for odd in roles(values, len(entries), grounded):
         if not all(value in traits for value in odd):
             continue
         seen = evidence.traits(*known, *(value for value, word in odd.items() if word == 'void'))
@@ -81,8 +84,9 @@ def readings(entries: Sequence[Entry], values: Sequence[str], evidence: Evidence
         score = sum(place_odds(entry, value, seen) for value, entry in assigned.items())
         score -= 4 * (jump and values[-1] not in odd)       # a number apart from the others is not like them
         score += 1.5 * (values[0] in assigned and is_ground(assigned[values[0]]))       # as is usual
+        more = ONE_MORE if voided or grounded or 'background' in odd.values() else UNLIKELY
         for value, word in odd.items():
-            score += (ONE_MORE if word == 'NAME' else
+            score += (more if word == 'NAME' else
                       ground_odds(value, seen) - 3 * names_scenery(entries) if word == 'background' else
                       void_odds(value, traits) - 2.5 * voided - 3 * (value not in (values[0], values[-1])))
         lines = tuple(line(value, assigned[value]) if value in assigned else f'{value} {odd[value]}'
@@ -132,7 +136,7 @@ def void_odds(value: str, traits: Mapping[str, Trait]) -> float:
     others = [trait for trait in others if trait.contact < 0.8] or others       # without what all others lie on
     if not others:
         return 0.0
-    seam = 7 * (one.seam - median(other.seam for other in others))
+    seam = 7 * (one.seam - median(other.seam for other in others)) * min(1, one.contact / SLIGHT)
     met = 2 * (one.met - mean(other.met for other in others))
     contact = 4 * (excess(one) - median(map(excess, others)))
     narrow = clip(0.4 * math.log2((1 + median(other.width for other in others)) / (1 + one.width)), 1)
