@@ -18,6 +18,7 @@ from workers import spread
 
 BAND = 0.06             # of the shorter side: what is narrower is a seam, where it is between two values
 NARROW = 5              # pixels: always narrow
+LARGEST = 4096          # pixels a side, of what is measured of a mask
 FEW = 0.01              # of all contacts of a value: what it touches less, it does not touch
 
 
@@ -238,5 +239,7 @@ def measure_masks(folder: Path, masks: str, labels: Sequence[str], workers: int 
 
 
 def measure_file(folder: Path, masks: str, label: str) -> Evidence:
-    """Measure the mask in a file; raises BadInput as of `read_stored`."""
-    return measure(*read_stored(folder / label, masks))
+    """Measure the mask in a file, the middle of it where it is larger than `LARGEST`; raises as of `read_stored`."""
+    positions, keys = read_stored(folder / label, masks)
+    tops = [max((side - LARGEST) // 2, 0) for side in positions.shape]
+    return measure(positions[tops[0]:tops[0] + LARGEST, tops[1]:tops[1] + LARGEST], keys)

@@ -77,7 +77,8 @@ def readings(entries: Sequence[Entry], values: Sequence[str], evidence: Evidence
     jump = int(values[-1]) > int(values[-2]) + 1 and [*map(int, values[:-1])] == [*range(len(values) - 1)]
     grounded = any(map(is_ground, entries))
     for odd in roles(values, len(entries), grounded):
-        if not all(value in traits for value in odd):
+        inside = [value for value in odd if value not in (values[0], *values[len(entries):])]
+        if not all(value in traits for value in odd) or any(void_odds(value, traits) < 3 for value in inside):
             continue
         seen = evidence.traits(*known, *(value for value, word in odd.items() if word == 'void'))
         assigned = dict(zip([value for value in values if value not in odd], entries, strict=True))

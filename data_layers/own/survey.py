@@ -483,7 +483,9 @@ def gather(folder: Path, layout: Layout, masks: str, values: dict[str, str | Non
     used = whole(found)
     strange = {key for one in used for key in one.values if key not in values}
     evidence = Evidence(len(used))
-    if masks == 'polygons' or layout.closed or len(strange) > BLURRED or any(one.colourful for one in found):
+    seen = {key for one in used for key in one.values}
+    if masks == 'polygons' or layout.closed or len(strange) > BLURRED or len(seen) > VOID + 1 or any(
+            one.colourful for one in found):
         return evidence
     odd, every = [one.label for one in used if strange & one.values.keys()], [one.label for one in used]
     chosen = {labels[at * len(labels) // MEASURED] for labels in (odd, every) for at in range(MEASURED) if labels}
