@@ -115,6 +115,8 @@ class Dataset:
     marker: str                         # the folder by which it is recognised
     means: dict[str, tuple[float, ...]]
     classes: dict[str, tuple[str, ...]]
+    colours: dict[str, tuple[tuple[int, ...], ...]] = {}    # label top -> R, G and B of its classes; else VOC's
+    values: dict[str, tuple[str, ...]] = {}     # label top -> what stands for its classes in the user's own masks
     unlabelled: tuple[str, ...] = ()    # splits whose labels are kept back
     default_tops: tuple[str, ...] = ('data', 'label')
     published: dict[str, int] = {}      # split -> number of ids the papers' authors had; empty: see `splits`

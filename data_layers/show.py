@@ -16,8 +16,8 @@ import files
 from cli import BadInput
 from data_layers import SEED, VOID, Dataset, augment, dataset_type, draw, is_training
 from data_layers.dataset import CHECKOUT, runs_home
-from data_layers.palette import PALETTE, save, stamp, stamped
-from data_layers.pictures import strip
+from data_layers.palette import PALETTE, palette_of, save, stamp, stamped
+from data_layers.pictures import is_bare, strip
 
 NETS = CHECKOUT / 'nets'
 MOST = 200              # samples of a sheet
@@ -310,12 +310,12 @@ def fit_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def palette(dataset: Dataset, top: str) -> Picture:
     """The colours of the classes of a label top, 256 x 3."""
-    return PALETTE
+    return palette_of(dataset.colours.get(top, ()))
 
 
 def bare(dataset: Dataset, top: str) -> bool:
     """Whether class 0 stays uncoloured over pictures: where it is the background."""
-    return not dataset.overlapping and dataset.classes[top][0].lower() in ('background', 'bg', '__background__')
+    return not dataset.overlapping and is_bare(0, dataset.classes[top])
 
 
 def paint(photo: Picture, label: np.ndarray, planes: bool, bare: bool, palette: Picture = PALETTE) -> Picture:

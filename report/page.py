@@ -19,7 +19,7 @@ import cli
 import files
 from cli import BadInput
 from data_layers import VOID, Dataset
-from data_layers.palette import PALETTE, colorize
+from data_layers.palette import Colours, colorize, palette_of
 from data_layers.reading import read_indices
 from report import charts, published
 from report.pictures import error_map
@@ -332,11 +332,14 @@ def card(dataset: Dataset | None, label: str, id: str, stages: list[Stage]) -> d
         A prediction is not of the size of its image.
     """
     last, photo = stages[-1].run, None
+    colours: Colours
     if isinstance(last, Scored):
         truth, _, classes = last.picture(label, id)
+        colours = last.colours
     else:
         assert dataset
         truth, photo, classes = dataset.read(label, id)[0], dataset.image(id), dataset.classes[label]
+        colours = dataset.colours.get(label, ())
     occurring, shown = {*np.unique(truth).tolist()}, []
     for stage in stages:
         if isinstance(stage.run, Scored):
@@ -350,18 +353,19 @@ def card(dataset: Dataset | None, label: str, id: str, stages: list[Stage]) -> d
         errors = np.mean((labels != truth)[truth != VOID])
         scores = stage.evaluation['images'][label].get(id)
         shown.append({'stage': stage.name, 'mean_iu': scores and scores['mean_iu'], 'errors': errors,
-                      'prediction': data_uri(Image.fromarray(colorize(labels)), 'PNG'),
+                      'prediction': data_uri(Image.fromarray(colorize(labels, colours)), 'PNG'),
                       'says': contents(labels, classes),
                       'wrong': data_uri(Image.fromarray(error_map(truth, labels, VOID)), 'PNG')})
     return {'id': id, 'width': truth.shape[1], 'height': truth.shape[0],
             'photo': None if photo is None else data_uri(Image.fromarray(photo), 'JPEG'),
-            'truth': data_uri(Image.fromarray(colorize(truth)), 'PNG'), 'says': contents(truth, classes),
-            'stages': shown, 'legend': legend(sorted(occurring), classes)}
+            'truth': data_uri(Image.fromarray(colorize(truth, colours)), 'PNG'), 'says': contents(truth, classes),
+            'stages': shown, 'legend': legend(sorted(occurring), classes, colours)}
 
 
-def legend(values: Iterable[int], classes: Sequence[str]) -> list[tuple[str, str]]:
+def legend(values: Iterable[int], classes: Sequence[str], colours: Colours = ()) -> list[tuple[str, str]]:
     """Names of label values and their colours, as #rrggbb; void is named too."""
-    return [(classes[k] if k < len(classes) else 'void', f'#{bytes(PALETTE[k]).hex()}') for k in values]
+    palette = palette_of(colours)
+    return [(classes[k] if k < len(classes) else 'void', f'#{bytes(palette[k]).hex()}') for k in values]
 
 
 def contents(labels: npt.NDArray[np.uint8], classes: Sequence[str]) -> str:

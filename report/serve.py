@@ -140,11 +140,11 @@ class Segmenter:
                                'and try again') from None
 
     def _show(self, photo: npt.NDArray[np.uint8], name: str, labels: npt.NDArray[np.uint8]) -> dict[str, Any]:
-        classes = self.source.classes(name)
+        classes, colours = self.source.classes(name), self.source.colours.get(name, ())
         return {'name': self.source.tasks[name], 'says': contents(labels, classes),
-                'overlay': data_uri(Image.fromarray(blend(photo, labels)), 'JPEG'),
+                'overlay': data_uri(Image.fromarray(blend(photo, labels, classes, colours)), 'JPEG'),
                 'legend': [{'name': name, 'colour': colour, 'percent': 100 * float(np.mean(labels == k))}
-                           for k in np.unique(labels).tolist() for name, colour in legend([k], classes)]}
+                           for k in np.unique(labels).tolist() for name, colour in legend([k], classes, colours)]}
 
 
 def too_large(what: str) -> str:

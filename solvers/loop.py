@@ -232,7 +232,7 @@ class Loop:
         layers.rewind()
         mine = self.ranks.share(self.scored.ids)
         part = evaluate(self.test_net, tasks(self.tested), self.scored.classes, mine,
-                        evaluation_of(self.run) if keep else None)
+                        evaluation_of(self.run) if keep else None, colours=self.scored.colours)
         total = Evaluation({label: type(matrix)(matrix.classes) for label, matrix in part.matrices.items()},
                            images={label: {} for label in part.matrices})
         for one in self.ranks.gather(part):
