@@ -12,10 +12,12 @@ from statistics import median
 import numpy as np
 
 from cli import BadInput, printable, progress
-from data_layers.own.classlist import ClassList, Entry
+from data_layers.own import annotations
+from data_layers.own.classlist import VOID_NAMES, ClassList, Entry
 from data_layers.own.folder import Card
 from data_layers.own.layouts import Layout
-from data_layers.own.masks import GROUND, Colourful, read_stored, stored_size
+from data_layers.own.masks import Colourful, read_stored, stored_size
+from data_layers.own.shapes import GROUND, IGNORED
 from data_layers.reading import LARGE, VOID, open_picture, picture_size, read_rgb
 from workers import spread
 
@@ -194,7 +196,7 @@ def mask_kind(folder: Path, layout: Layout) -> str:
         The masks are of two kinds.
     """
     paths = [folder / pair[1] for pairs in layout.splits.values() for pair in pairs.values()]
-    drawn = [path for path in paths if path.suffix.lower() == '.json']
+    drawn = [path for path in paths if annotations.is_drawn(path)]
     if drawn:
         if len(drawn) < len(paths):
             other = next(path for path in paths if path not in drawn)
@@ -313,11 +315,13 @@ def meanings(layout: Layout, masks: str, found: list[Found]) -> tuple[tuple[str,
     if layout.classes:
         values = {key_of(entry, masks): entry.name for entry in layout.classes.entries}
     elif masks == 'polygons':
-        values = {key: key for key in seen if key != GROUND}
+        values = {key: None if key.lower() in VOID_NAMES else key for key in seen if key != GROUND}
     else:
         values = {key: f'class {key}' for key in seen if key != str(VOID)}
     if masks == 'polygons' and GROUND not in values:
         values = {GROUND: 'background', **values}
+    if masks == 'polygons' and IGNORED in seen:
+        values.setdefault(IGNORED, None)
     if masks == 'index':
         values.setdefault(str(VOID), None)
         if layout.closed:
