@@ -42,44 +42,48 @@ def draw(known: Any) -> Canvas:
     """
     canvas = Canvas(size(known))
     for shape in known['shapes']:
-        canvas.paint(shape['label'], patch(canvas.size, shape))
+        add(canvas, shape)
     return canvas
 
 
-def patch(size: Size, shape: dict[str, Any]) -> Patch:
-    """The pixels of one shape.
+def add(canvas: Canvas, shape: dict[str, Any]) -> None:
+    """Draw one shape.
 
     Parameters
     ----------
-    size : (int, int)
-        Height and width of the picture.
+    canvas : Canvas
+        To draw on.
     shape : dict
-        With `shape_type`, one of `LEAST`; `points`, whose meaning depends on it; and `mask`.
+        With `label`; `shape_type`, one of `LEAST`; `points`, whose meaning depends on it; and perhaps `mask`.
 
     Raises
     ------
     ValueError, KeyError, TypeError, OverflowError
         It cannot be drawn.
     """
-    kind = shape.get('shape_type') or 'polygon'
+    kind, name, pen = shape.get('shape_type') or 'polygon', shape['label'], canvas.pen
     if kind not in LEAST:
-        raise ValueError(f'a {str(kind)[:40]} of {str(shape["label"])[:40]} is unknown; draw {", ".join(LEAST)}')
-    points = checked_points(shape['points'], LEAST[kind], f'a {kind} of {str(shape["label"])[:40]}')
+        raise ValueError(f'a {str(kind)[:40]} of {str(name)[:40]} is unknown; draw {", ".join(LEAST)}')
+    points, value = checked_points(shape['points'], LEAST[kind], f'a {kind} of {str(name)[:40]}'), canvas.number(name)
     if kind in ('polygon', 'oriented_rectangle'):
-        return shapes.polygon(size, points)
-    if kind == 'mask':      # the box of its pixels, both corners within
-        left, top = points.min(0).astype(int)
-        mask = shapes.embedded(shape.get('mask'), size)
-        if mask.shape != tuple((np.ptp(points.astype(int), 0) + 1)[::-1]):
-            raise ValueError(f'a mask of {mask.shape[1]}x{mask.shape[0]} pixels does not fill its box')
-        return Patch(mask, int(left), int(top))
-    if kind in ('line', 'linestrip'):
-        return shapes.pen(size, points, lambda pen, corners: pen.line(corners, fill=1, width=LINE), LINE)
-    if kind == 'rectangle':
-        corners = np.array([points.min(0), points.max(0)])
-        return shapes.pen(size, corners, lambda pen, corners: pen.rectangle(corners, fill=1, outline=1))
-    radius = POINT if kind == 'point' else np.hypot(*(points[1] - points[0]))
-    if radius > WIDEST:
-        raise ValueError(f'a circle has a radius of {radius:.0f} pixels')
-    corners = np.array([points[0] - radius, points[0] + radius])
-    return shapes.pen(size, corners, lambda pen, corners: pen.ellipse(corners, fill=1, outline=1))
+        pen.polygon([*map(tuple, points)], fill=value, outline=value)
+    elif kind == 'rectangle':
+        pen.rectangle([*points.min(0), *points.max(0)], fill=value, outline=value)
+    elif kind in ('line', 'linestrip'):
+        pen.line([*map(tuple, points)], fill=value, width=LINE)
+    elif kind == 'mask':
+        canvas.paint(name, boxed(canvas.size, points, shape.get('mask')))
+    else:
+        radius = POINT if kind == 'point' else np.hypot(*(points[1] - points[0]))
+        if radius > WIDEST:
+            raise ValueError(f'a circle has a radius of {radius:.0f} pixels')
+        pen.ellipse([*(points[0] - radius), *(points[0] + radius)], fill=value, outline=value)
+
+
+def boxed(size: Size, points: np.ndarray, mask: Any) -> Patch:
+    """The pixels of a mask in base64 that fills the box between two points, those of both included."""
+    corners = points.astype(int)
+    plane = shapes.embedded(mask, size)
+    if plane.shape != tuple((np.ptp(corners, 0) + 1)[::-1]):
+        raise ValueError(f'a mask of {plane.shape[1]}x{plane.shape[0]} pixels does not fill its box')
+    return Patch(plane, *corners.min(0).tolist())

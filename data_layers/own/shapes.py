@@ -2,14 +2,14 @@
 
 Coordinates are x and y in pixels from the upper left corner. `fill` decides as pycocotools does (its frPyObjects):
 corners are rounded to a fifth of a pixel, and a pixel belongs to a polygon when the centre of its area does, by the
-even-odd rule. `pen` draws as labelme and Supervisely do: coordinates are those of pixels, and the outline belongs to
-the shape.
+even-odd rule. The pen of a canvas draws as labelme does, and `outlined` as Supervisely: coordinates are those of
+pixels, and the outline belongs to the shape.
 """
 import base64
 import binascii
 import io
 import zlib
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,8 +56,13 @@ class Canvas:
 
     def __init__(self, size: Size) -> None:
         self.size = size
-        self.plane = np.zeros(size, np.int32)
+        self.picture = Image.new('I', size[::-1])
+        self.pen = ImageDraw.Draw(self.picture)     # draws in the colour `number(name)`
         self.numbers = {GROUND: 0}
+
+    def number(self, name: Any) -> int:
+        """What stands for a name in the picture; raises ValueError for none."""
+        return self.numbers.setdefault(checked_name(name), len(self.numbers))
 
     def paint(self, name: Any, patch: Patch) -> None:
         """Give the pixels of a patch a name; what lies beyond the picture is left out.
@@ -67,13 +72,10 @@ class Canvas:
         ValueError
             The name is none.
         """
-        name = checked_name(name)
-        number = self.numbers.setdefault(name, len(self.numbers))
-        mask, left, top = patch
-        inside = self.plane[max(top, 0):max(top + mask.shape[0], 0), max(left, 0):max(left + mask.shape[1], 0)]
-        rows, columns = inside.shape
-        mask = mask[max(-top, 0):, max(-left, 0):][:rows, :columns]
-        inside[mask] = number
+        number, (mask, left, top) = self.number(name), patch
+        mask = mask[max(-top, 0):max(self.size[0] - top, 0), max(-left, 0):max(self.size[1] - left, 0)]
+        if mask.size:
+            self.picture.paste(number, (max(left, 0), max(top, 0)), Image.fromarray(np.ascontiguousarray(mask)))
 
     def read(self) -> tuple[np.ndarray, list[str]]:
         """What was painted.
@@ -87,8 +89,9 @@ class Canvas:
         """
         names = list(self.numbers)
         shown = np.zeros(len(names), bool)      # a shape that others hide does not occur
-        shown[self.plane] = True
-        positions: np.ndarray = (np.cumsum(shown, dtype=np.int32) - 1)[self.plane]
+        plane = np.asarray(self.picture)
+        shown[plane] = True
+        positions: np.ndarray = (np.cumsum(shown, dtype=np.int32) - 1)[plane]
         return positions, [name for name, seen in zip(names, shown, strict=True) if seen]
 
 
@@ -250,36 +253,27 @@ def ellipse(size: Size, centre: np.ndarray, radii: np.ndarray, degrees: float = 
     return fill(size, checked_points(turned_about(rim, centre, degrees), 3, 'an ellipse'))
 
 
-# Drawn with a pen.
-
-def pen(size: Size, points: np.ndarray, draw: Callable[[ImageDraw.ImageDraw, list[tuple[float, float]]], None],
-        margin: int = 0) -> Patch:
-    """The pixels that a drawing of Pillow covers.
+def outlined(size: Size, points: np.ndarray, holes: Sequence[np.ndarray] = ()) -> Patch:
+    """The pixels of a polygon and of its outline, less those of holes and of their outlines.
 
     Parameters
     ----------
     size : (int, int)
         Height and width of the picture.
     points : array
-        N x 2: corners that all of the shape lies between.
-    draw : callable
-        Gets a pen and the points, and draws in the colour 1.
-    margin : int
-        How far the pen goes beyond the points, in pixels.
+        N x 2, as of `checked_points`.
+    holes : sequence of array
+        Alike.
     """
-    (left, top), (right, bottom) = (np.floor(points.min(0)).astype(int) - margin - 1,
-                                    np.ceil(points.max(0)).astype(int) + margin + 2)
-    left, top, right, bottom = max(left, 0), max(top, 0), min(right, size[1]), min(bottom, size[0])
+    left, top = np.maximum(np.floor(points.min(0)).astype(int) - 1, 0).tolist()
+    right, bottom = np.minimum(np.ceil(points.max(0)).astype(int) + 2, size[::-1]).tolist()
     if right <= left or bottom <= top:
         return NOTHING
-    picture = Image.new('L', (int(right - left), int(bottom - top)))
-    draw(ImageDraw.Draw(picture), [(x, y) for x, y in (points - (left, top)).tolist()])
-    return Patch(np.asarray(picture).view(bool), int(left), int(top))
-
-
-def polygon(size: Size, points: np.ndarray) -> Patch:
-    """The pixels of a polygon and of its outline."""
-    return pen(size, points, lambda pen, corners: pen.polygon(corners, fill=1, outline=1))
+    picture = Image.new('L', (right - left, bottom - top))
+    pen = ImageDraw.Draw(picture)
+    for value, corners in (1, points), *((0, hole) for hole in holes):
+        pen.polygon([*map(tuple, corners - (left, top))], fill=value, outline=value)
+    return Patch(np.asarray(picture).view(bool), left, top)
 
 
 # Pictures within a file.

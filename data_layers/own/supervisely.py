@@ -61,13 +61,7 @@ def patch(size: Size, one: dict[str, Any]) -> Patch:
                          'bitmap, polygon or rectangle')
     points = checked_points(one['points']['exterior'], 3 if kind == 'polygon' else 2, f'a {kind}')
     if kind == 'rectangle':
-        corners = np.array([points.min(0), points.max(0)])
-        return shapes.pen(size, corners, lambda pen, corners: pen.rectangle(corners, fill=1))
-    holes = [checked_points(hole, 3, 'a hole') for hole in one['points'].get('interior') or ()]
-
-    def cut(pen: Any, corners: list[tuple[float, float]]) -> None:
-        pen.polygon(corners, fill=1, outline=1)
-        for hole in holes:
-            pen.polygon([(x, y) for x, y in (hole + (np.array(corners[0]) - points[0])).tolist()], fill=0, outline=0)
-
-    return shapes.pen(size, points, cut)
+        low, high = points.min(0), points.max(0)
+        return shapes.outlined(size, np.array([low, (high[0], low[1]), high, (low[0], high[1])]))
+    return shapes.outlined(size, points, [checked_points(hole, 3, 'a hole')
+                                          for hole in one['points'].get('interior') or ()])
