@@ -26,6 +26,7 @@ import numpy as np
 import files
 from cli import BadInput
 from data_layers.dataset import VOC_MEAN, Dataset
+from data_layers.own import turned
 from data_layers.own.masks import KINDS, index_values, read_stored, stored_size
 from data_layers.reading import VOID, read_json, read_lines, read_pixels
 
@@ -200,6 +201,15 @@ class Folder(Dataset):
         if top == 'data':
             return super().size_of(top, path)
         return stored_size(next(iter(self.planes(path)), path) if self.overlapping else path)
+
+    def check_heads(self, id: str, tops: Sequence[str]) -> None:
+        super().check_heads(id, tops)
+        if len(tops) > 1:
+            photo, mask = self.paths[id]
+            try:
+                turned.check(photo, next(iter(self.planes(mask)), mask) if self.overlapping else mask)
+            except BadInput as problem:
+                raise BadInput(f'{self.name} {id}: {problem}') from None
 
     def planes(self, path: Path) -> dict[Path, str | None]:
         """The masks of the classes that a photograph shows: file -> class, or None for void."""
