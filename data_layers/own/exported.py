@@ -155,7 +155,8 @@ def match(folder: Path, place: PurePosixPath, photo: Photo, split: str, pictures
             continue
         best = [path for path, length in agreement.items() if length == max(agreement.values())]
         if len(best) > 1:
-            best = ([path for path in best if split and split_of(path) == split] or
+            best = ([path for path in best if path.parts in (parts, (place.parent / name).parts)] or
+                    [path for path in best if split and split_of(path) == split] or
                     [path for path in best if path.is_relative_to(place.parent)] or best)
         if len(best) > 1:
             raise BadInput(f'{folder / place} names {name[:200]!r}, which may be {best[0]} or {best[1]}; give them '

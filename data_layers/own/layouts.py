@@ -31,7 +31,7 @@ MASK_NAME = re.compile(r'[-_. ]((gt(fine|coarse)[-_])?(label|labeltrain)ids|l|p|
                        re.I)
 IMAGE_NAME = re.compile(r'[-_](leftimg8bit|image|img|rgb|photo)$', re.I)
 OTHER_NAME = re.compile(r'[-_](colou?r|instance(train)?ids|polygons|vis|viz|overlay)$', re.I)
-SPLIT_FOLDER = re.compile(r'(training|train|validation|valid|val|testing|test)($|[-_ ]|annot|label|mask|image)', re.I)
+SPLIT_FOLDER = re.compile(r'(training|train|validation|valid|val|testing|test)($|[-_ \d]|annot|label|mask|image)', re.I)
 SPLITS = {'train': ('train', 'training'), 'val': ('val', 'valid', 'validation'), 'test': ('test', 'testing')}
 LISTS = ('', 'splits', 'lists', 'ImageSets/Segmentation', 'ImageSets')
 
@@ -128,11 +128,11 @@ def find_pairs(folder: Path, paths: list[PurePosixPath]) -> tuple[dict[tuple[str
     pictures = [path for path in paths if path.suffix.lower() in IMAGES]
     masks = find_masks(pictures)
     photos: dict[tuple[str, str], PurePosixPath] = {}
+    twice = []
     for path in (path for path in pictures if path not in masks):
         place = split_of(path), IMAGE_NAME.sub('', path.stem)
         if place in photos:
-            raise BadInput(f'{folder} has two photographs called {place[1]}, {photos[place]} and {path}; give them '
-                           'different names')
+            twice.append(f'{place[1]}, {photos[place]} and {path}')
         photos[place] = path
     found = defaultdict(list)
     for path in (path for path in paths if path in masks or path.suffix.lower() == '.json'):
@@ -140,6 +140,8 @@ def find_pairs(folder: Path, paths: list[PurePosixPath]) -> tuple[dict[tuple[str
         found[next((place for place in places if place in photos), places[-1])].append(path)
     pairs = {place: (str(photos[place]), str(min(found[place], key=preference)))
              for place in photos if place in found}
+    if pairs and twice:
+        raise BadInput(f'{folder} has two photographs called {twice[0]}; give them different names')
     bare = sorted(str(path) for place, path in photos.items() if place not in found)
     lost = sorted(str(paths[0]) for place, paths in found.items() if place not in photos and paths[0] in masks)
     notes = [f'left out, without a {what}: {names[0]}{f" and {len(names) - 1} more" if len(names) > 1 else ""}'

@@ -45,7 +45,7 @@ def lengths(text: str) -> np.ndarray:
     except UnicodeEncodeError:
         codes = np.array([-1])
     ends = np.flatnonzero((codes & 32) == 0)
-    if not len(codes) or codes.min() < 0 or codes.max() > 63 or len(codes) != ends[-1:].sum() + 1:
+    if not len(ends) or codes.min() < 0 or codes.max() > 63 or ends[-1] != len(codes) - 1:
         raise ValueError('the text of a run-length mask is damaged')
     begins = np.append(0, ends[:-1] + 1)
     if (ends - begins).max() >= MOST_GROUPS:
