@@ -64,7 +64,7 @@ def test_labels_come_out_of_every_format(kind, tmp_path, monkeypatch, capsys):
     written.write(kind, tmp_path / 'photos')
     found = look(tmp_path / 'photos')
     assert not found.mistakes and found.card.masks == 'polygons'
-    order = ('background', 'door', 'lamp', 'wall') if kind in ('label studio', 'labelme') else \
+    order = ('background', 'door', 'lamp', 'wall') if kind in ('label-studio', 'labelme') else \
         ('background', 'wall', 'door', 'lamp')      # by name where the file does not list them
     assert found.card.classes == order
     describe(found, tmp_path / 'data/rooms')

@@ -121,7 +121,7 @@ def test_a_mask_that_may_or_may_not_be_turned_is_refused(note, size, turned_mask
         dataset.load('turned')
 
 
-@pytest.mark.parametrize('kind', ['labelme', 'cvat', 'label studio'])
+@pytest.mark.parametrize('kind', ['labelme', 'cvat', 'label-studio'])
 def test_programs_that_show_photographs_turned(kind, tmp_path):
     """Their shapes are of the turned photograph, whatever its note."""
     written.write(kind, tmp_path)

@@ -174,7 +174,7 @@ def build_pictures(world):
 
 # ------------------------------------------------------------------------------------------------------------- data
 
-ANNOTATED = {'coco': '.json', 'coco runs': '.json', 'coco text': '.json', 'cvat': '.xml', 'label studio': '.json',
+ANNOTATED = {'coco': '.json', 'coco-runs': '.json', 'coco-text': '.json', 'cvat': '.xml', 'label-studio': '.json',
              'supervisely': '.json', 'labelme': '.json'}     # annotation files, by how their names end
 LAYOUTS = {'voc': datasets.write_voc, 'sbd': datasets.write_sbd, 'nyud': datasets.write_nyud,
            'siftflow': datasets.write_siftflow, 'pascalcontext': datasets.write_pascalcontext}

@@ -205,10 +205,10 @@ KINDS = {
     'coco': _coco(None),
     # Down the columns: 32 pixels before row 2 of column 5, then 3 of the lamp, then 13; as text 32 is 0 with more to
     # come and 1, P1; 3 is 3; 13 is =.
-    'coco runs': _coco({'counts': [32, 3, 13], 'size': [6, 8]}),
-    'coco text': _coco({'counts': 'P13=', 'size': [6, 8]}),
+    'coco-runs': _coco({'counts': [32, 3, 13], 'size': [6, 8]}),
+    'coco-text': _coco({'counts': 'P13=', 'size': [6, 8]}),
     'cvat': _beside(cvat, 'annotations.xml'),
-    'label studio': _beside(label_studio, 'project-1-at-2026-01-01.json'),
+    'label-studio': _beside(label_studio, 'project-1-at-2026-01-01.json'),
     'supervisely': supervisely,
     'labelme': _labelme,
 }
