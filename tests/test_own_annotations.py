@@ -273,6 +273,13 @@ def test_files_that_are_not_as_coco_says(changes, complaint, tmp_path):
     assert complaint in refusal(tmp_path / 'x.json/139')
 
 
+def test_photographs_without_shapes_are_background_and_told(tmp_path):
+    written.photos(tmp_path)
+    written.coco(tmp_path / 'x.json', annotations=[])
+    assert '3 of the photographs of x.json have no shape: all of them is background' in look(tmp_path).layout.notes
+    assert plan(tmp_path / 'x.json/139') == 6 * ('........',)
+
+
 def test_a_file_without_photographs(tmp_path):
     written.photos(tmp_path)
     written.coco(tmp_path / 'x.json', images=[], annotations=[])

@@ -25,7 +25,7 @@ from data_layers.own.shapes import Canvas, Size
 from data_layers.reading import IMAGES, read_json, regular
 
 SUFFIXES = {'.json', '.xml'}
-KEPT = 4        # files of many photographs that a process keeps in memory
+KEPT = 256      # files of many photographs that a process keeps in memory
 # What a file of another form causes.
 WRONG = KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError
 

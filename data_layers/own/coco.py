@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from data_layers.own import runs, shapes
-from data_layers.own.exports import Photo, key_of, unique
+from data_layers.own.exports import Photo, bare, key_of, unique
 from data_layers.own.shapes import IGNORED, Canvas, Patch, Size, checked_points, checked_size
 from data_layers.reading import picture_size, read_pixels
 
@@ -36,7 +36,6 @@ class Coco:
         It has not the form that COCO describes.
     """
     upright = False     # programs of many kinds write it
-    notes: list[str] = []
 
     def __init__(self, path: Path, known: dict[str, Any]) -> None:
         self.path = path
@@ -60,6 +59,7 @@ class Coco:
             found[by_id[one['image_id']]].append(one)
         if self.panoptic:
             self.photos = {key: photo for key, photo in self.photos.items() if key in found}
+        self.notes = bare(path, len(self.photos.keys() - found.keys()))
         self.found = {key: json.dumps(some).encode() for key, some in found.items()}    # a tenth of the memory
 
     def size(self, key: str) -> Size:

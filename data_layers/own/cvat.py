@@ -11,7 +11,7 @@ from xml.parsers import expat
 import numpy as np
 
 from data_layers.own import runs, shapes
-from data_layers.own.exports import Photo, key_of, unique
+from data_layers.own.exports import Photo, bare, key_of, unique
 from data_layers.own.shapes import Canvas, Patch, Size, checked_points, checked_size
 
 BEGIN = re.compile(rb'<annotations[\s>]')
@@ -49,7 +49,6 @@ class Cvat:
     def __init__(self, path: Path, data: bytes) -> None:
         self.images: list[tuple[dict[str, str], list[Shape]]] = []
         self.classes: list[tuple[str, Any]] = []
-        self.notes: list[str] = []
         self.within: list[str] = []     # the elements around what is read
         self.text = ''
         parse(data, self.start, self.end, self.characters)
@@ -58,6 +57,7 @@ class Cvat:
         unique(keys, 'images')
         self.photos = {key: Photo((about['name'],), about.get('subset', '').lower())
                        for key, (about, _) in zip(keys, self.images, strict=True)}
+        self.notes = bare(path, sum(not some for _, some in self.images))
         self.by_key = dict(zip(keys, self.images, strict=True))
 
     def start(self, name: str, attributes: dict[str, str]) -> None:

@@ -4,6 +4,7 @@ A list of a split names the annotations of one photograph as if the file were a 
 """
 import re
 from collections import Counter
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from data_layers.own.shapes import Canvas, Size
@@ -41,7 +42,7 @@ class Export(Protocol):
     ground : bool
         Whether what no shape covers is a class; else it is void.
     notes : list of str
-        What is left out.
+        What should be known, a line each.
     """
     title: str
     upright: bool
@@ -67,3 +68,8 @@ def unique(keys: list[str], what: str) -> None:
     """Refuse a file in which two photographs have one id, with a ValueError."""
     if twice := [key for key, count in Counter(keys).items() if count > 1]:
         raise ValueError(f'two {what} have the id {twice[0]}')
+
+
+def bare(path: Path, count: int) -> list[str]:
+    """The note, if any, on photographs of a file that have no shape."""
+    return [f'{count} of the photographs of {path.name} have no shape: all of them is background'] if count else []

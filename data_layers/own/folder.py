@@ -3,14 +3,15 @@
 `$FCN_DATA/roads` describes the data set `roads`. It holds `dataset.json`, for example
 
     {"folder": "/home/me/roads",                    where the pictures are
-     "masks": "index",                              or "colour", or "polygons"
+     "masks": "index",                              or "colour", or "polygons" for all shapes
      "classes": ["road", "car"],                    in the order of the net's output
      "values": {"0": null, "1": "road", "2": "car", "3": "car"},
      "mean": [104.0, 116.7, 122.7]}                 BGR, of the training photographs
 
 and a list for each split, `train.tsv` and `val.tsv`: lines of id, photograph and mask, separated by tabs, paths below
 `folder`. `values` says what each value stored in a mask means: a class, or null for void. Several values may mean one
-class. The values of index masks are numbers, those of colour masks look like "128 64 128", those of polygons are names.
+class. The values of index masks are numbers, those of colour masks look like "128 64 128", those of shapes are names.
+Of an annotation file for many photographs, a list names one as if the file were a folder: annotations.xml/17.
 
 With "masks": "planes" classes may overlap: each has masks of its own, where every pixel that is not 0 shows it. A list
 then names a mask with a star, such as masks/*/photo1.png, in whose place `values` are put: "values": {"road": "road",

@@ -151,8 +151,8 @@ def find_pairs(folder: Path, paths: list[PurePosixPath]) -> tuple[dict[tuple[str
 
 def stems(path: PurePosixPath) -> list[str]:
     """What the photograph of a mask may be called, the likeliest first."""
-    if path.suffix.lower() == '.json':      # a.json, a.jpg.json
-        stem = PurePosixPath(path.stem).stem if PurePosixPath(path.stem).suffix.lower() in IMAGES else path.stem
+    if path.suffix.lower() == '.json':
+        stem = PurePosixPath(path.stem).stem if path.parent.name == supervisely.FOLDER else path.stem    # a.jpg.json
         return [stem, IMAGE_NAME.sub('', stem), MASK_NAME.sub('', stem)]
     return [path.stem, MASK_NAME.sub('', path.stem)]
 

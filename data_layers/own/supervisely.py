@@ -9,6 +9,7 @@ from data_layers.own.shapes import Canvas, Patch, Size, checked_points, checked_
 TITLE = 'Supervisely'
 UPRIGHT = False     # whether it turns photographs is an option of its import
 META = 'meta.json'
+FOLDER = 'ann'      # of the files
 
 
 def recognised(known: Any) -> bool:
