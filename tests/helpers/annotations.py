@@ -120,8 +120,9 @@ def stream(count, blocks):
     return [int(bits[at:at + 8], 2) for at in range(0, len(bits), 8)]
 
 
-# Of 48 pixels the 22nd, 30th and 38th: rows 2 to 4 of column 5; red, green, blue and opacity of each.
-BRUSH = stream(192, [(0, 84), [9, 8, 7, 255], (0, 28), (255, 4), (0, 28), [1, 2, 3, 128], (0, 40)])
+# Of 48 pixels the 22nd, 30th and 38th: rows 2 to 4 of column 5; red, green, blue and opacity of each. The 21st has a
+# colour and no opacity.
+BRUSH = stream(192, [(0, 80), [5, 5, 5, 0], [9, 8, 7, 255], (0, 28), (255, 4), (0, 28), [0, 0, 3, 128], (0, 40)])
 
 
 def label_studio(path, images=None, regions=None):
