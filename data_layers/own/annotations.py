@@ -26,6 +26,7 @@ from data_layers.reading import IMAGES, read_json, regular
 
 SUFFIXES = {'.json', '.xml'}
 KEPT = 256      # files of many photographs that a process keeps in memory
+EXPORT_AGAIN = 'correct it, export it again, or remove it'
 # What a file of another form causes.
 WRONG = KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError
 
@@ -65,9 +66,9 @@ def drawing(path: Path) -> Canvas:
     if key is None:
         known = read_json(path)
         kind = format_of(known)
-        with of_form(path, kind.TITLE, 'or remove it'):
+        with of_form(path, kind.TITLE, f'save it again in {program(kind.TITLE)}, or remove it'):
             return canvas_of(kind, known)
-    with of_form(path, opened.title, 'or take the photograph out'):
+    with of_form(path, opened.title, 'correct it, export it again, or remove the photograph'):
         canvas: Canvas = opened.draw(key)
     return canvas
 
@@ -149,14 +150,14 @@ def read_export(path: Path, changed: int, length: int) -> Export | None:
     if path.suffix.lower() == '.xml':
         if not cvat.recognised(beginning(path)):
             return None
-        with of_form(path, Cvat.title, 'or remove it'):
+        with of_form(path, Cvat.title, EXPORT_AGAIN):
             return Cvat(path, files.read_text(path).encode())
     known = read_json(path)
     if is_label_studio(known):
-        with of_form(path, LabelStudio.title, 'or remove it'):
+        with of_form(path, LabelStudio.title, EXPORT_AGAIN):
             return LabelStudio(path, known)
     if is_coco(known):
-        with of_form(path, 'COCO', 'or remove it'):
+        with of_form(path, 'COCO', EXPORT_AGAIN):
             return Coco(path, known)
     return None
 
@@ -168,12 +169,15 @@ def beginning(path: Path) -> bytes:
 
 
 @contextmanager
-def of_form(path: Path, title: str, otherwise: str) -> Iterator[None]:
+def of_form(path: Path, title: str, remedy: str) -> Iterator[None]:
     """Tell by one line what in an annotation file has not the form of its format, and what to do."""
     try:
         yield
     except WRONG as problem:
         reason = ' '.join((f'{problem} is missing' if isinstance(problem, KeyError) else str(problem)).split())[:300]
-        program = title.partition("'")[0]
-        raise BadInput(f'{path} is not a {program} file that can be drawn ({reason}); save it again in {program}, '
-                       f'{otherwise}') from None
+        raise BadInput(f'{path} is not a {program(title)} file that can be drawn ({reason}); {remedy}') from None
+
+
+def program(title: str) -> str:
+    """The name of the program in the title of a format, such as labelme's."""
+    return title.partition("'")[0]
