@@ -93,8 +93,8 @@ def find(folder: Path, seed: int, classes: ClassList | None = None) -> Layout:
         pairs, notes = found.pairs, found.notes
     if not pairs:
         raise BadInput(f'{folder} has no photograph with a mask; put them into images/ and masks/ under the same names '
-                       'or side by side as a.jpg with a.png, a_mask.png, or a.json of labelme, or add an annotation file '
-                       'of COCO, CVAT or Label Studio')
+                       'or side by side as a.jpg with a.png, a_mask.png, or a.json of labelme, or add an annotation '
+                       'file of COCO, CVAT or Label Studio')
     splits, made = find_splits(folder, pairs, seed)
     result = Layout('', splits, classes or classlist.find(folder), notes=notes + made)
     if found:
