@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 
 import cli
 import files
@@ -27,7 +27,7 @@ import nets
 from accel import device
 from cli import BadInput
 from data_layers.pictures import blend
-from data_layers.reading import FORMATS
+from data_layers.reading import FORMATS, upright
 from report.page import contents, data_uri, fill_template, legend
 from solvers import deploy_options
 from solvers.deploy import Deploy
@@ -182,12 +182,13 @@ def decode(data: bytes) -> Image.Image:
     if photo.mode[0] in 'IF':
         raise Refused(415, 'this picture has more than 8 bits a channel: save it with 8')
     try:
-        upright = ImageOps.exif_transpose(photo).convert('RGB')
+        photo.load()
+        turned = upright(photo).convert('RGB')
     except Exception:
         raise Refused(415, 'this picture is damaged: it begins well but cannot be decoded to its end') from None
-    upright.info.clear()    # what was said of the file's colours, such as which is transparent, is not of these
-    upright.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
-    return upright
+    turned.info.clear()    # what was said of the file's colours, such as which is transparent, is not of these
+    turned.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
+    return turned
 
 
 class Handler(BaseHTTPRequestHandler):

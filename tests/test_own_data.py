@@ -13,8 +13,9 @@ from data_layers.__main__ import main as data_layers_main
 from data_layers.augment import augment
 from data_layers.dataset import CHECKOUT
 from data_layers.own import classlist, layouts
+from data_layers.own.annotations import draw as draw_polygons
 from data_layers.own.folder import Card
-from data_layers.own.masks import draw_polygons, read_stored
+from data_layers.own.masks import read_stored
 from data_layers.own.survey import survey
 from data_layers.palette import PALETTE, save_indexed
 from tests.helpers import own
@@ -188,9 +189,10 @@ def test_polygons_are_drawn_in_their_order(tmp_path):
      'has points that are not two numbers'),
     ('{"imageWidth": 3, "imageHeight": 3, "shapes": [{"label": "a", "points": [[1, NaN]]}]}',
      'points that are not two numbers'),
-    ('{"imageWidth": 3, "imageHeight": 3, "shapes": [{"label": "a", "points": [[1, 2]], "shape_type": "point"}]}',
-     'a point has no area; draw polygon'),
-    ('{"imageWidth": 3, "imageHeight": 3, "shapes": [{"label": "a", "points": [[1, 2]]}]}', 'a polygon has 1 points')])
+    ('{"imageWidth": 3, "imageHeight": 3, "shapes": [{"label": "a", "points": [[1, 2]], "shape_type": "cube"}]}',
+     'a cube of a is unknown; draw polygon'),
+    ('{"imageWidth": 3, "imageHeight": 3, "shapes": [{"label": "a", "points": [[1, 2]]}]}',
+     'a polygon of a has 1 points')])
 def test_corrupt_polygons_are_refused(text, complaint, tmp_path):
     (tmp_path / 'a.json').write_text(text)
     with pytest.raises(BadInput, match=rf'a.json .*{complaint}'):
@@ -426,7 +428,8 @@ def test_mistake_of_size(tmp_path):
     exif = Image.Exif()
     exif[274] = 6
     Image.fromarray(np.zeros((8, 20, 3), np.uint8)).save(tmp_path / 'images/photo1.jpg', exif=exif)
-    own.grey(tmp_path / 'masks/photo1.png', np.zeros((20, 8)))
+    assert 'photo1.png is 10x10 pixels, the photograph 8x20' in mistake(tmp_path)
+    own.grey(tmp_path / 'masks/photo1.png', np.zeros((8, 20)))
     assert 'EXIF' in mistake(tmp_path)
 
 

@@ -3,7 +3,7 @@
 `$FCN_DATA/roads` describes the data set `roads`. It holds `dataset.json`, for example
 
     {"folder": "/home/me/roads",                    where the pictures are
-     "masks": "index",                              or "colour", or "polygons"
+     "masks": "index",                              or "colour", or "polygons" for all shapes
      "classes": ["road", "car"],                    in the order of the net's output
      "values": {"0": null, "1": "road", "2": "car", "3": "car"},
      "mean": [104.0, 116.7, 122.7],                 BGR, of the training photographs
@@ -11,7 +11,8 @@
 
 and a list for each split, `train.tsv` and `val.tsv`: lines of id, photograph and mask, separated by tabs, paths below
 `folder`. `values` says what each value stored in a mask means: a class, or null for void. Several values may mean one
-class. The values of index masks are numbers, those of colour masks look like "128 64 128", those of polygons are names.
+class. The values of index masks are numbers, those of colour masks look like "128 64 128", those of shapes are names.
+Of an annotation file for many photographs, a list names one as if the file were a folder: annotations.xml/17.
 
 With "masks": "planes" classes may overlap: each has masks of its own, where every pixel that is not 0 shows it. A list
 then names a mask with a star, such as masks/*/photo1.png, in whose place `values` are put: "values": {"road": "road",
@@ -27,6 +28,7 @@ import numpy as np
 import files
 from cli import BadInput
 from data_layers.dataset import VOC_MEAN, Dataset
+from data_layers.own import turned
 from data_layers.own.masks import KINDS, index_values, read_stored, stored_size
 from data_layers.palette import are_colours
 from data_layers.reading import VOID, read_json, read_lines, read_pixels
@@ -217,6 +219,15 @@ class Folder(Dataset):
         if top == 'data':
             return super().size_of(top, path)
         return stored_size(next(iter(self.planes(path)), path) if self.overlapping else path)
+
+    def check_heads(self, id: str, tops: Sequence[str]) -> None:
+        super().check_heads(id, tops)
+        if len(tops) > 1:
+            photo, mask = self.paths[id]
+            try:
+                turned.check(photo, next(iter(self.planes(mask)), mask) if self.overlapping else mask)
+            except BadInput as problem:
+                raise BadInput(f'{self.name} {id}: {problem}') from None
 
     def planes(self, path: Path) -> dict[Path, str | None]:
         """The masks of the classes that a photograph shows: file -> class, or None for void."""

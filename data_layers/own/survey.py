@@ -12,19 +12,20 @@ from statistics import median
 import numpy as np
 
 from cli import BadInput, printable, progress
-from data_layers.own.classlist import ClassList, Entry
+from data_layers.own import annotations, turned
+from data_layers.own.classlist import VOID_NAMES, ClassList, Entry
 from data_layers.own.evidence import Evidence, measure_masks
 from data_layers.own.folder import Card
 from data_layers.own.layouts import Layout
-from data_layers.own.masks import GROUND, Colourful, read_stored, stored_size
+from data_layers.own.masks import Colourful, read_stored, stored_size
 from data_layers.own.readings import Question, doubts, looks_void, question
+from data_layers.own.shapes import GROUND, IGNORED
 from data_layers.reading import LARGE, VOID, open_picture, picture_size, read_rgb
 from workers import spread
 
 Job = tuple[str, str, str, str]     # split, id, photograph and mask
 MEASURED = 32       # masks, evenly spaced, by which it is decided what their values are
 BLURRED = 20        # values that no class has, from which on they are taken for the traces of a lossy format
-ORIENTATION = 274   # the tag of EXIF
 
 
 @dataclass
@@ -38,7 +39,9 @@ class Found:
     size, masked : (int, int)
         Width and height of the photograph and of the mask, in pixels.
     turned : bool
-        Whether EXIF says that the photograph is to be turned.
+        Whether EXIF says that the photograph is to be turned, so that height and width change places.
+    uncertain : bool
+        Whether it has such a note, and nothing tells whether the mask was drawn before it is turned or after.
     sums : array
         3, float64: the sums of B, G and R.
     values : dict
@@ -52,6 +55,7 @@ class Found:
     size: tuple[int, int] = (0, 0)
     masked: tuple[int, int] = (0, 0)
     turned: bool = False
+    uncertain: bool = False
     sums: np.ndarray = field(default_factory=lambda: np.zeros(3))
     values: dict[str, int] = field(default_factory=dict)
     colourful: bool = False
@@ -205,7 +209,7 @@ def mask_kind(folder: Path, layout: Layout) -> str:
         The masks are of two kinds.
     """
     paths = [folder / pair[1] for pairs in layout.splits.values() for pair in pairs.values()]
-    drawn = [path for path in paths if path.suffix.lower() == '.json']
+    drawn = [path for path in paths if annotations.is_drawn(path)]
     if drawn:
         if len(drawn) < len(paths):
             other = next(path for path in paths if path not in drawn)
@@ -256,7 +260,7 @@ def inspect(folder: Path, masks: str, job: Job) -> tuple[str, str, Found]:
     found = Found(label)
     try:
         if unequal(found, picture_size(folder / photo), stored_size(folder / label)):
-            found.turned = is_turned(folder / photo)
+            found.turned = turned.note_of(folder / photo) > 4
             return split, id, found
         image = read_rgb(folder / photo)
         found.size = image.shape[1], image.shape[0]
@@ -267,7 +271,8 @@ def inspect(folder: Path, masks: str, job: Job) -> tuple[str, str, Found]:
             found.colourful = True
             positions, keys = read_stored(folder / label, 'colour')
         found.masked = positions.shape[1], positions.shape[0]
-        found.turned = found.masked != found.size and is_turned(folder / photo)
+        found.turned = found.masked != found.size and turned.note_of(folder / photo) > 4
+        found.uncertain = found.masked == found.size and turned.uncertain(folder / photo, folder / label)
         found.values = dict(zip(keys, np.bincount(positions.ravel(), minlength=len(keys)).tolist(), strict=True))
     except BadInput as problem:
         found.problem = str(problem)
@@ -288,16 +293,6 @@ def unequal(found: Found, photo: tuple[int, int] | None, mask: tuple[int, int] |
         return False
     found.size, found.masked = photo[::-1], mask[::-1]
     return True
-
-
-def is_turned(photo: Path) -> bool:
-    """Whether EXIF says that a photograph is to be turned; raises BadInput if it cannot be read."""
-    with open_picture(photo) as picture:
-        try:
-            orientation = picture.getexif().get(ORIENTATION, 1)
-        except Exception:   # damaged EXIF, of which Pillow raises almost anything
-            return False
-        return isinstance(orientation, int) and orientation > 4
 
 
 def meanings(layout: Layout, masks: str, found: list[Found]) -> tuple[tuple[str, ...], dict[str, str | None]]:
@@ -324,11 +319,13 @@ def meanings(layout: Layout, masks: str, found: list[Found]) -> tuple[tuple[str,
     if layout.classes:
         values = {key_of(entry, masks): entry.name for entry in layout.classes.entries}
     elif masks == 'polygons':
-        values = {key: key for key in seen if key != GROUND}
+        values = {key: None if key.lower() in VOID_NAMES else key for key in seen if key != GROUND}
     else:
         values = {key: f'class {key}' for key in seen if key != str(VOID)}
     if masks == 'polygons' and GROUND not in values:
         values = {GROUND: 'background', **values}
+    if masks == 'polygons' and IGNORED in seen:
+        values.setdefault(IGNORED, None)
     if masks == 'index':
         values.setdefault(str(VOID), None)
         if layout.closed:
@@ -384,6 +381,10 @@ def mistakes(folder: Path, layout: Layout, masks: str, values: dict[str, str | N
     """
     lines = [one.problem for one in found if one.problem]
     lines += different_sizes(folder, found)
+    if unsure := [one for one in found if one.uncertain]:
+        lines.append(f'{some(len(unsure), "photograph has", "photographs have")} a note (EXIF) to turn them, which is '
+                     f'followed here, and nothing shows whether {folder / unsure[0].label} was drawn before or after; '
+                     f'{turned.REMEDY}')
     if any(one.colourful for one in found):
         return [*lines, colours_for_numbers(folder, layout, found)]
     strange = Counter(key for one in found for key in one.values if key not in values)
@@ -405,8 +406,9 @@ def different_sizes(folder: Path, found: list[Found]) -> list[str]:
     if not wrong:
         return []
     one = wrong[0]
-    remedy = ('the photograph is stored on its side with a note (EXIF) to turn it: save it turned, as '
-              "Pillow's ImageOps.exif_transpose does" if one.turned and one.size == one.masked[::-1] else
+    remedy = ('the photograph has a note (EXIF) to turn it, which is followed here, and the mask is of the pixels as '
+              'they are stored: turn the mask alike, or save the photograph without the note'
+              if one.turned and one.size == one.masked[::-1] else
               'make both of one size; masks may only be resized with nearest neighbours, else new values appear')
     return [f'{some(len(wrong), "mask has", "masks have")} another size than the photograph: {folder / one.label} is '
             f'{one.masked[0]}x{one.masked[1]} pixels, the photograph {one.size[0]}x{one.size[1]}; {remedy}']
