@@ -11,16 +11,17 @@ from PIL import Image
 from cli import BadInput
 from data_layers.reading import VOID
 
-OPTIONS = ('mirror', 'scale', 'crop')
+OPTIONS = ('mirror', 'scale', 'crop', 'max_size')
 STREAM = 1      # apart from the draws of samples, which come from (seed, position)
 
 
-def check(mirror: bool = False, scale: Sequence[float] | None = None, crop: int | None = None) -> None:
+def check(mirror: bool = False, scale: Sequence[float] | None = None, crop: int | None = None,
+          max_size: int | None = None) -> None:
     """Refuse options of the wrong kind.
 
     Parameters
     ----------
-    mirror, scale, crop
+    mirror, scale, crop, max_size
         As for `augment`.
 
     Raises
@@ -35,10 +36,13 @@ def check(mirror: bool = False, scale: Sequence[float] | None = None, crop: int 
         raise BadInput(f'scale is {scale!r}; give the smallest and the largest factor, such as (0.5, 2)')
     if crop is not None and (isinstance(crop, bool) or not isinstance(crop, int) or crop < 1):
         raise BadInput(f'crop is {crop!r}; give the side of the square in pixels')
+    if max_size is not None and (isinstance(max_size, bool) or not isinstance(max_size, int) or max_size < 1):
+        raise BadInput(f'max_size is {max_size!r}; give the longest side that an image may have, in pixels')
 
 
 def augment(sample: Sequence[np.ndarray], seed: int, position: int, mirror: bool = False,
-            scale: Sequence[float] | None = None, crop: int | None = None) -> tuple[np.ndarray, ...]:
+            scale: Sequence[float] | None = None, crop: int | None = None,
+            max_size: int | None = None) -> tuple[np.ndarray, ...]:
     """Vary a sample, all its tops alike.
 
     Parameters
@@ -54,6 +58,8 @@ def augment(sample: Sequence[np.ndarray], seed: int, position: int, mirror: bool
         to the nearest pixel.
     crop : int, optional
         Cut out a square of so many pixels. What lies beyond the image is the mean, and void.
+    max_size : int, optional
+        Before all else, shrink a sample whose longer side has more pixels to that many.
 
     Returns
     -------
@@ -62,6 +68,7 @@ def augment(sample: Sequence[np.ndarray], seed: int, position: int, mirror: bool
     """
     rng = np.random.default_rng((seed, position, STREAM))
     factor, down, across, flip = rng.random(4)      # always all, so that one option leaves the others as they are
+    sample = [limit(array, max_size) for array in sample]
     if scale is not None:
         sample = [resize(array, scale[0] * (scale[1] / scale[0]) ** factor) for array in sample]
     if crop is not None:
@@ -72,11 +79,30 @@ def augment(sample: Sequence[np.ndarray], seed: int, position: int, mirror: bool
 
 
 def size_of(height: int, width: int, scale: Sequence[float] | None = None, crop: int | None = None,
-            **_: Any) -> tuple[int, int]:
+            max_size: int | None = None, **_: Any) -> tuple[int, int]:
     """The largest height and width, in pixels, that `augment` with these options makes of a sample of a size."""
     if crop is not None:
         return crop, crop
+    height, width = limited(height, width, max_size)
     return (height, width) if scale is None else (max(1, round(scale[1] * height)), max(1, round(scale[1] * width)))
+
+
+def limited(height: int, width: int, max_size: int | None) -> tuple[int, int]:
+    """Height and width of an image whose longer side may have so many pixels.
+
+    >>> limited(300, 400, 200), limited(300, 400, 500), limited(1, 4000, 2)
+    ((150, 200), (300, 400), (1, 2))
+    """
+    if max_size is None or max(height, width) <= max_size:
+        return height, width
+    factor = max_size / max(height, width)
+    return max(1, round(factor * height)), max(1, round(factor * width))
+
+
+def limit(array: np.ndarray, max_size: int | None) -> np.ndarray:
+    """An array, C x H x W, whose longer side may have so many pixels, as `resize` makes it smaller."""
+    size = limited(*array.shape[1:], max_size)
+    return array if size == array.shape[1:] else resized(array, *size)
 
 
 def resize(array: np.ndarray, factor: float) -> np.ndarray:
@@ -95,9 +121,13 @@ def resize(array: np.ndarray, factor: float) -> np.ndarray:
         C x H' x W', of the same type.
     """
     _, height, width = array.shape
-    size = max(1, round(factor * width)), max(1, round(factor * height))
+    return resized(array, max(1, round(factor * height)), max(1, round(factor * width)))
+
+
+def resized(array: np.ndarray, height: int, width: int) -> np.ndarray:
+    """An array, C x H x W, at another height and width, as of `resize`."""
     how = Image.Resampling.NEAREST if array.dtype == np.uint8 else Image.Resampling.BILINEAR
-    return np.stack([np.asarray(Image.fromarray(channel).resize(size, how)) for channel in array])
+    return np.stack([np.asarray(Image.fromarray(channel).resize((width, height), how)) for channel in array])
 
 
 def window(array: np.ndarray, side: int, down: float, across: float) -> np.ndarray:

@@ -72,7 +72,8 @@ def advise(options: Mapping[str, Any], side: int) -> str:
     """What to do about a data set's image that is too large, where one of `side` x `side` pixels fits."""
     if 'crop' in options:
         return f'set crop to {side} or less in the data layer'
-    return f'make it and its labels smaller ({side}x{side} pixels fit), or in training set crop in the data layer'
+    return (f'make it and its labels smaller ({side}x{side} pixels fit), or in training set crop in the data layer or '
+            f'give --max-size {side}')
 
 
 def largest(dataset: Dataset, top: str) -> dict[str, tuple[int, int]]:

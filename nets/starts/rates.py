@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cli import BadInput
-from data_layers.augment import resize
+from data_layers.augment import limit
 from data_layers.own.survey import Survey
 from data_layers.reading import read_photo
 from nets.edits import narrow
@@ -153,7 +153,7 @@ def measure(weights: Weights, width: int | None, images: Sequence[np.ndarray]) -
         raise BadInput(f'there are no weights for {bare[0]}')
     sums = dict.fromkeys(NEW.values(), 0.0)
     for image in images:
-        image = resize(image, min(1.0, SIDE / max(image.shape[1:])))
+        image = limit(image, SIDE)
         segment(net, {'data': image})
         for feature in sums:
             sums[feature] += square(net.blobs[feature].data[0], *image.shape[1:], STRIDES[feature])

@@ -22,6 +22,7 @@ from nets.edits import narrow, slow
 from nets.starts import INDENT, INIT, NORMALIZE, Content, Names, net_files, plain, solve_files, title
 from nets.starts.classifier import chain, paper_net, recipe
 from nets.starts.rates import NEW, Rates, rates
+from solvers import best
 from solvers import weights as places
 from solvers.deploy_options import read_described
 from solvers.foreign import rehearse
@@ -342,7 +343,7 @@ def _weights_file(folder: Path) -> Path:
     path = weights_of(folder)
     if path.exists():
         return path
-    found = sorted(path for path in folder.glob('*.caffemodel') if path.name != INIT)
+    found = sorted(path for path in folder.glob('*.caffemodel') if path.name not in (INIT, best.WEIGHTS))
     if len(found) != 1:
         raise BadInput(f'{folder} has ' + (
             f'{len(found)} caffemodels; call the one to start from weights.caffemodel' if found else
