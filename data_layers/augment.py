@@ -101,8 +101,9 @@ def limited(height: int, width: int, max_size: int | None) -> tuple[int, int]:
 
 def limit(array: np.ndarray, max_size: int | None) -> np.ndarray:
     """An array, C x H x W, whose longer side may have so many pixels, as `resize` makes it smaller."""
-    size = limited(*array.shape[1:], max_size)
-    return array if size == array.shape[1:] else resized(array, *size)
+    _, height, width = array.shape
+    size = limited(height, width, max_size)
+    return array if size == (height, width) else resized(array, *size)
 
 
 def resize(array: np.ndarray, factor: float) -> np.ndarray:

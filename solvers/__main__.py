@@ -65,7 +65,8 @@ def _describe(run: Path) -> tuple[str, ...]:
     ended = iteration >= iterations or top.since >= patience
     kept = (best.read(run) or {}).get('iteration') == top.iteration
     return (str(run), str(known['net']), state(run, ended), f'{iteration}/{iterations}',
-            f'{monitor.smooth(losses)[-1]:.4g}' if losses else '', f'{monitor.smooth(pixels)[-1]:.3g}' if pixels else '',
+            f'{monitor.smooth(losses)[-1]:.4g}' if losses else '',
+            f'{monitor.smooth(pixels)[-1]:.3g}' if pixels else '',
             f'{100 * top.mean_iu:.1f}' if top.iteration else '',
             f'{top.iteration}{f" ({best.WEIGHTS})" if kept else ""}' if top.iteration else '')
 
@@ -75,7 +76,8 @@ def table(folder: Path) -> str:
     runs = sorted(folder.rglob('run.json'), key=lambda path: path.stat().st_mtime)
     if not runs:
         raise cli.BadInput(f'{folder}: no run is in there; runs are written to $FCN_RUNS or runs/ by solve.py')
-    rows = [('run', 'net', 'state', 'step', 'loss', 'a pixel', 'best mIU', 'at step'), *(describe(path.parent) for path in runs)]
+    rows = [('run', 'net', 'state', 'step', 'loss', 'a pixel', 'best mIU', 'at step'),
+            *(describe(path.parent) for path in runs)]
     return cli.table(rows)
 
 

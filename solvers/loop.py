@@ -225,14 +225,16 @@ class Loop:
             self.save()
         self._keep_best()
         if self.impatient and self.log:
-            cli.say(f'{self.best.since} scorings were no better than that after step {self.best.iteration}: ended after '
-                    f'step {self.iteration} of {self.recipe.iterations}, as --patience {self.options.patience} asks')
+            cli.say(f'{self.best.since} scorings were no better than that after step {self.best.iteration}: ended '
+                    f'after step {self.iteration} of {self.recipe.iterations}, as --patience {self.options.patience} '
+                    'asks')
 
     def describe(self) -> str:
         """Smoothed loss and last scores, for the bar."""
         scores = [f'{label} mIU {100 * matrix.compute().mean_iu:.1f}' for label, matrix in self.matrices.items()]
         losses = [f'{name} {value:.4g}' for name, value in self.passes.losses.items()]
-        return cli.printable(', '.join([f'loss {self.loss:.4g}, {self.pixel_loss:.3g} a pixel', *(losses if len(losses) > 1 else ()), *scores]))
+        return cli.printable(', '.join([f'loss {self.loss:.4g}, {self.pixel_loss:.3g} a pixel',
+                                        *(losses if len(losses) > 1 else ()), *scores]))
 
     def evaluate(self, keep: bool = False) -> Evaluation:
         """Score the test split, each rank its part of it.

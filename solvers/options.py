@@ -1,7 +1,6 @@
 """What a command line changes about a training; `run.json` notes it, and a resumed run takes it from there."""
 import argparse
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -114,10 +113,10 @@ def resumed(options: Options, training: Training, run: Path) -> Options:
     about = Run(run).about
     known = about.get('options', {})
     recipe, read = about.get('recipe'), facts(training.fcn(training.phases[0]))
-    if not isinstance(known, Mapping) or not isinstance(recipe, Mapping) or not all(
+    if not isinstance(known, dict) or not isinstance(recipe, dict) or not all(
             type(value) in (int, float) and value >= 0 for value in known.values()):
         raise BadInput(f'{run / "run.json"} is damaged (its recipe or its options are none)')
-    begun = {'base_lr': recipe.get('base_lr'), 'iter_size': recipe.get('iter_size', 1),
+    begun: dict[str, Any] = {'base_lr': recipe.get('base_lr'), 'iter_size': recipe.get('iter_size', 1),
              'batch': read.get('batch_size', 1), 'max_size': read.get('max_size')} | known
     for name, value in options.known().items():
         if name != 'patience' and (begun[name] is None or not math.isclose(value, begun[name], rel_tol=1e-6)):

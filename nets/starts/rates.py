@@ -1,13 +1,12 @@
 """Learning rates of the papers' nets on your own data, by the magnitude of what a stage begins to score.
 
-A loss that is summed over the pixels changes a score, in one step of gradient descent, by up to the rate times the number
-of pixels times the squared length of the feature that is scored. All stages take the rate at which that product is
-`STEP`. The published rates, for photographs of VOC, are near that for FCN-32s and 16s; the 1e-14 of FCN-8s, made for
+A loss that is summed over the pixels changes a score, in one step of gradient descent, by up to the rate times the
+number of pixels times the squared length of the feature that is scored. All stages take the rate at which that product
+is `STEP`. The published rates, for photographs of VOC, are near that for FCN-32s and 16s; the 1e-14 of FCN-8s, made for
 100,000 steps, is below it.
 """
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -29,17 +28,17 @@ PIXELS = 500 * 375          # of a photograph of VOC, for which the published ra
 PUBLISHED = {'fcn32s': 1e-10, 'fcn16s': 1e-12, 'fcn8s': 1e-14}
 NEW = {'fcn32s': 'fc7', 'fcn16s': 'pool4', 'fcn8s': 'pool3'}    # what each net scores that the one before does not
 STRIDES = {'fc7': 32, 'pool4': 16, 'pool3': 8}
-# Squared lengths of VGG-16's features over photographs of VOC, as python -m experiments.rates measures them. That of the
-# classifier's own fc7 is what the published rate of FCN-32s stands for; a narrower one starts with a share of pool5's.
+# Squared lengths of VGG-16's features over photographs of VOC, as python -m experiments.rates measures them. That of
+# the classifier's own fc7 is what the published rate of FCN-32s stands for; a narrower one starts with a share of pool5's.
 VOC = {'pool3': 1.5e8, 'pool4': 1.0e7, 'fc7': STEP / (PIXELS * PUBLISHED['fcn32s'])}
 POOL5, CHANNELS = 5.6e4, 512
 CONVOLUTIONS = 'vgg16-convolutions.caffemodel'
 PHOTOGRAPHS = 4             # that are measured
 REASON = '''
 # The rate by the magnitude of the layers. In one step, a loss that is summed over the pixels moves a score by up to
-# rate x pixels x squared length of the feature that is scored; this rate makes that {step:g}. There are {pixels:,} pixels,
-# and the squared length of {feature} is {square:.1e}, {origin}. The published {published:g}, for
-# photographs of VOC and 100,000 steps, would be {voc} at this size.
+# rate x pixels x squared length of the feature that is scored, and this rate makes that {step:g}: there are {pixels:,}
+# pixels, and the squared length of {feature} is {square:.1e}, {origin}.
+# The published {published:g}, for photographs of VOC and 100,000 steps, would be {voc} at this size.
 '''
 SIDE = 500                  # pixels: the long side that they are measured at, at most
 
@@ -77,12 +76,13 @@ class Rates(NamedTuple):
     def reason(self, kind: str) -> str:
         """Comments for a `solve.py` that say where its rate comes from."""
         feature = NEW[kind]
-        origin = ('which the published rate stands for' if feature == 'fc7' and self.squares[feature] == VOC[feature] else
+        published = feature == 'fc7' and self.squares[feature] == VOC[feature]
+        origin = ('which the published rate stands for' if published else
                   f'measured on {self.photographs} of the photographs' if self.photographs else
                   'as on photographs of VOC')
         voc = f'{PUBLISHED[kind] * PIXELS / self.pixels:.1e}'.replace('e-0', 'e-')
-        return REASON.format(step=STEP, pixels=self.pixels, feature=feature, square=self.squares[feature], origin=origin,
-                             published=PUBLISHED[kind], voc=voc)
+        return REASON.format(step=STEP, pixels=self.pixels, feature=feature, square=self.squares[feature],
+                             origin=origin, published=PUBLISHED[kind], voc=voc)
 
 
 def rates(found: Survey, width: int | None, weights: Weights | None = None) -> Rates:
@@ -155,8 +155,9 @@ def measure(weights: Weights, width: int | None, images: Sequence[np.ndarray]) -
     for image in images:
         image = limit(image, SIDE)
         segment(net, {'data': image})
+        _, height, columns = image.shape
         for feature in sums:
-            sums[feature] += square(net.blobs[feature].data[0], *image.shape[1:], STRIDES[feature])
+            sums[feature] += square(net.blobs[feature].data[0], height, columns, STRIDES[feature])
     return {feature: value / len(images) for feature, value in sums.items()}
 
 
