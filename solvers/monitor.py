@@ -122,8 +122,8 @@ class Splits:
         rising = len(held) > over and all(a < b for a, b in zip(held, held[1:], strict=False))
         if not rising or held[-1] < (1 + rise) * held[0] or not trained[-1] < trained[0]:
             return None
-        return (f'the scored split parts from training: over {over} scorings its loss a pixel rose from {held[0]:.3g} '
-                f'to {held[-1]:.3g} while that of training fell from {trained[0]:.3g} to {trained[-1]:.3g}; more images, '
+        return (f'the scored split parts from training: over {over} scorings its loss a pixel rose from '
+                f'{held[0]:.3g} to {held[-1]:.3g} while that of training fell from {trained[0]:.3g} to {trained[-1]:.3g}; more images, '
                 'or varied ones, would help, fewer steps too: --patience N ends in time, best.caffemodel is kept')
 
 

@@ -7,7 +7,7 @@ is `STEP`. The published rates, for photographs of VOC, are near that for FCN-32
 """
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,8 +36,8 @@ CONVOLUTIONS = 'vgg16-convolutions.caffemodel'
 PHOTOGRAPHS = 4             # that are measured
 REASON = '''
 # The rate by the magnitude of the layers. In one step, a loss that is summed over the pixels moves a score by up to
-# rate x pixels x squared length of the feature that is scored, and this rate makes that {step:g}: there are {pixels:,}
-# pixels, and the squared length of {feature} is {square:.1e}, {origin}.
+# rate x pixels x squared length of the feature that is scored, and this rate makes that {step:g}: there are
+# {pixels:,} pixels, and the squared length of {feature} is {square:.1e}, {origin}.
 # The published {published:g}, for photographs of VOC and 100,000 steps, would be {voc} at this size.
 '''
 SIDE = 500                  # pixels: the long side that they are measured at, at most
@@ -151,10 +151,16 @@ def measure(weights: Weights, width: int | None, images: Sequence[np.ndarray]) -
     report = transplant(net, weights)
     if bare := [entry.target for entry in report.untouched if trained or not str(entry.target).startswith('fc')]:
         raise BadInput(f'there are no weights for {bare[0]}')
-    sums = dict.fromkeys(NEW.values(), 0.0)
+    return lengths(net, images)
+
+
+def lengths(net: Any, images: Sequence[np.ndarray]) -> dict[str, float]:
+    """As `measure`, of a net that has its weights, and one input."""
+    (blob,) = net.inputs
+    sums = dict.fromkeys((feature for feature in NEW.values() if feature in net.blobs), 0.0)
     for image in images:
         image = limit(image, SIDE)
-        segment(net, {'data': image})
+        segment(net, {blob: image})
         _, height, columns = image.shape
         for feature in sums:
             sums[feature] += square(net.blobs[feature].data[0], height, columns, STRIDES[feature])

@@ -135,7 +135,7 @@ class Trained:
             result |= paper_net(names, first, found, balanced, self.narrow, SLOWER.get(first))
         else:
             result |= self._net_beside(names, first, found, balanced)
-        known = rates(found, self.narrow, self.source.weights) if self.kinds[-1] in NEW else None
+        known = rates(found, self.narrow, self.source.weights) if self.paper in NEW else None
         result |= self._solve(names, first, found, known)
         for before, kind in zip(self.kinds, self.kinds[1:], strict=False):
             assert known
