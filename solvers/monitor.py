@@ -123,8 +123,9 @@ class Splits:
         if not rising or held[-1] < (1 + rise) * held[0] or not trained[-1] < trained[0]:
             return None
         return (f'the scored split parts from training: over {over} scorings its loss a pixel rose from '
-                f'{held[0]:.3g} to {held[-1]:.3g} while that of training fell from {trained[0]:.3g} to {trained[-1]:.3g}; more images, '
-                'or varied ones, would help, fewer steps too: --patience N ends in time, best.caffemodel is kept')
+                f'{held[0]:.3g} to {held[-1]:.3g} while that of training fell from {trained[0]:.3g} to '
+                f'{trained[-1]:.3g}; more images, or varied ones, would help, fewer steps too: --patience N ends in '
+                'time, and best.caffemodel is kept')
 
 
 def chance(classes: int) -> float:

@@ -1,4 +1,4 @@
-"""The rates of new nets: inverse to pixels and to the squared length of what is scored, and such that all stages learn."""
+"""The rates of new nets: inverse to pixels and to the squared length of what is scored; and all stages learn."""
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +11,6 @@ from data_layers import open_dataset  # noqa: E402
 from nets.edits import narrow  # noqa: E402
 from nets.starts.rates import NEW, PIXELS, PUBLISHED, STRIDES, VOC, Rates, lengths, measure, square  # noqa: E402
 from nets.voc_fcn8s.net import fcn  # noqa: E402
-from solvers import monitor  # noqa: E402
 from solvers.instance import instantiate, load, segment  # noqa: E402
 from solvers.loop import solve  # noqa: E402
 from surgery import read_weights, transplant, write_weights  # noqa: E402
@@ -100,13 +99,13 @@ def test_positions_on_the_image_are_those_whose_fields_are_centred_on_it():
         for axis, side in enumerate(image.shape[1:]):
             field = seen[feature][axis]
             centre = (field.first + field.last) / 2
-            at = [i for i in range(blob.shape[1 + axis]) if -stride / 2 <= centre + i * field.stride <= side + stride / 2]
-            kept.append(at)
+            kept.append([i for i in range(blob.shape[1 + axis])
+                         if -stride / 2 <= centre + i * field.stride <= side + stride / 2])
         theirs = (blob[:, kept[0]][:, :, kept[1]] ** 2).sum(0).mean()
         assert square(blob, 70, 104, stride) == pytest.approx(theirs, rel=0.35)
     
 
-def patches(root, count=5, size=(96, 128), side=24):
+def patches(root, count=5, size=(96, 144), side=48):
     """Squares of three colours, each a class, with noise."""
     rng = np.random.default_rng(3)
     (root / 'masks').mkdir(parents=True)
@@ -139,7 +138,7 @@ def learn(training, kind, steps, start, run, rate):
 
 
 def test_all_three_stages_learn_in_dozens_of_steps(checkout, tmp_path):
-    """Each stage at its rate takes a share off the loss of the one before, on three colours that 8 pixels tell apart."""
+    """Each stage at its rate takes a share off the loss of the one before: three colours that 8 pixels tell apart."""
     patches(tmp_path / 'photos')
     write('small', tmp_path / 'photos', checkout)
     start, dataset = tmp_path / 'narrow.caffemodel', open_dataset('small', 'train')
@@ -151,7 +150,7 @@ def test_all_three_stages_learn_in_dozens_of_steps(checkout, tmp_path):
         caffe.set_random_seed(1)
         net = instantiate(narrow(narrow(training.fcn('deploy'), 64), 16, ('conv',)))
         transplant(net, read_weights(start))
-        rate = Rates(96 * 128, lengths(net, images)).of(kind)
+        rate = Rates(96 * 144, lengths(net, images)).of(kind)
         losses.append(learn(training, kind, steps, start, tmp_path / kind, rate))
         start = tmp_path / kind / 'weights.caffemodel'
     print(losses)

@@ -29,7 +29,7 @@ PUBLISHED = {'fcn32s': 1e-10, 'fcn16s': 1e-12, 'fcn8s': 1e-14}
 NEW = {'fcn32s': 'fc7', 'fcn16s': 'pool4', 'fcn8s': 'pool3'}    # what each net scores that the one before does not
 STRIDES = {'fc7': 32, 'pool4': 16, 'pool3': 8}
 # Squared lengths of VGG-16's features over photographs of VOC, as python -m experiments.rates measures them. That of
-# the classifier's own fc7 is what the published rate of FCN-32s stands for; a narrower one starts with a share of pool5's.
+# the classifier's own fc7 is what the published rate of FCN-32s stands for; a narrower one has a share of pool5's.
 VOC = {'pool3': 1.5e8, 'pool4': 1.0e7, 'fc7': STEP / (PIXELS * PUBLISHED['fcn32s'])}
 POOL5, CHANNELS = 5.6e4, 512
 CONVOLUTIONS = 'vgg16-convolutions.caffemodel'
