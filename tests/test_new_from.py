@@ -18,6 +18,7 @@ from data_layers import open_dataset  # noqa: E402
 from data_layers.voc import CLASSES as VOC  # noqa: E402
 from nets import voc  # noqa: E402
 from nets.edits import freeze, learn_upsampling, narrow, slow  # noqa: E402
+from nets.starts.rates import STEP  # noqa: E402
 from nets.starts.trained import PAPER, SLOWER, recognised, width_of  # noqa: E402
 from solvers.instance import instantiate  # noqa: E402
 from solvers.loop import solve  # noqa: E402
@@ -120,8 +121,9 @@ def test_from_a_net_of_nets(photos, checkout, capsys):
     assert not capsys.readouterr().err
     training = nets.load('more-fcn8s')
     assert training.init == ('cats-fcn8s',)
-    moved = training.recipe.base_lr * (24 * 32 + 33 * 20) / 2 * square_of_fc7(nets.load('cats-fcn8s'), source)
-    assert moved == pytest.approx(1, rel=0.06)
+    sizes = [image[0].size for image, _ in map(open_dataset('more', 'train').load, open_dataset('more', 'train').ids)]
+    moved = training.recipe.base_lr * np.median(sizes) * square_of_fc7(nets.load('cats-fcn8s'), source)
+    assert moved == pytest.approx(STEP, rel=0.06)
     assert training.recipe.momentum == 0.99
     made, cats = training.fcn('train'), nets.load('cats-fcn8s').fcn('train')
     rates = {x.name: [p.lr_mult for p in x.param] for x in made.layer}

@@ -2,8 +2,8 @@
 
 A loss that is summed over the pixels changes a score, in one step of gradient descent, by up to the rate times the
 number of pixels times the squared length of the feature that is scored. All stages take the rate at which that product
-is `STEP`. The published rates, for photographs of VOC, are near that for FCN-32s and 16s; the 1e-14 of FCN-8s, made for
-100,000 steps, is below it.
+is `STEP`. The published rates, for photographs of VOC and 100,000 steps, make it 2 for FCN-16s and 0.3 for FCN-8s, and
+less on darker pictures, whose features are shorter.
 """
 import math
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,9 @@ from surgery import read_weights, transplant
 from surgery.caffemodel import Weights
 from surgery.graph import prune
 
-STEP = 1.0
+# With momentum 0.99, ten times this overshoots for the first hundreds of steps. STEP x 4,000 steps is what the study of
+# docs/results.md (500, 250 and 250 steps at rates found by hand) gives each stage, more than twice.
+STEP = 0.5
 PIXELS = 500 * 375          # of a photograph of VOC, for which the published rates are
 PUBLISHED = {'fcn32s': 1e-10, 'fcn16s': 1e-12, 'fcn8s': 1e-14}
 NEW = {'fcn32s': 'fc7', 'fcn16s': 'pool4', 'fcn8s': 'pool3'}    # what each net scores that the one before does not
