@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import files
+from cli import BadInput
 from solvers import snapshot
 
 WEIGHTS, RECORD = 'best.caffemodel', 'best.json'
@@ -103,9 +104,9 @@ def read(run: Path) -> dict[str, Any] | None:
     """Step and mean IU of the best weights in a run's folder; None where there are none, or it is not known."""
     try:
         known = json.loads(files.read_text(run / RECORD))
-        whole = isinstance(known['iteration'], int) and isinstance(known['mean_iu'], float)
+        whole = type(known['iteration']) is int and type(known['mean_iu']) is float and 0 <= known['mean_iu'] <= 1
         return dict(known) if whole and (run / WEIGHTS).is_file() else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (BadInput, OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

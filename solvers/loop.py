@@ -175,6 +175,8 @@ class Loop:
             plain = self.type in ('SGD', 'Nesterov')        # others find the size of a step themselves
             warn(f'no weights for {", ".join(zero)}, which stay at zero: nothing passes them (see init.txt of the run)'
                  if zero else None, preflight.rate(self.trained, self.recipe.base_lr) if plain else None,
+                 preflight.shrunk(self.trained, open_source(self.trained), self.recipe.base_lr)
+                 if plain and self.options.base_lr is None else None,
                  preflight.accumulation(self.trained, self.recipe.iter_size),
                  preflight.disk(net, self.run, kept, self.type))
         return 0

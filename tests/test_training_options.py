@@ -331,6 +331,17 @@ def test_smaller_images_stay_and_the_scored_ones_too(voc, quiet):
     assert (voc / 'parts/weights.caffemodel').read_bytes() == (voc / 'whole/weights.caffemodel').read_bytes()
 
 
+def test_a_rate_for_larger_images_is_told(voc, quiet, capsys):
+    """Images of 24 x 32 and 33 x 20 pixels become 12 x 16 and 16 x 10: about a quarter of the pixels."""
+    assert command(tiny.training(1), '--run', voc / 'a', '--max-size', 16) == 0
+    told = capsys.readouterr().err
+    ratio = np.median([24 * 32, 33 * 20, 24 * 32]) / np.median([12 * 16, 16 * 10, 12 * 16])
+    assert f'{ratio:.2g} times fewer pixels' in told and f'--base-lr {1e-7 * ratio:.2g}' in told
+    for name, more in (('b', ('--max-size', 31)), ('c', ('--max-size', 16, '--base-lr', '1e-7')), ('d', ())):
+        assert command(tiny.training(1), '--run', voc / name, *more) == 0
+        assert 'fewer pixels' not in capsys.readouterr().err
+
+
 # --------------------------------------------------------------------------------------------------- splits that part
 
 @pytest.mark.parametrize('trained, held_out, said', [

@@ -109,8 +109,9 @@ def rates(found: Survey, width: int | None, weights: Weights | None = None) -> R
         measured = {}
     if 'fc6' not in (weights or ()) and not width:
         measured.pop('fc7', None)       # which starts from the classifier's own, perhaps not here
-    known = {feature: value for feature, value in measured.items() if math.isfinite(value) and value > 0}
-    return Rates(found.pixels, squares | known, len(chosen) if known else 0)
+    if not all(math.isfinite(value) and value > 0 for value in measured.values()):
+        measured = {}
+    return Rates(found.pixels, squares | measured, len(chosen) if measured else 0)
 
 
 def convolutions() -> Weights:
