@@ -23,7 +23,7 @@ from surgery import read_weights, transplant
 from surgery.caffemodel import Weights
 from surgery.graph import prune
 
-# With momentum 0.99, ten times this overshoots for the first hundreds of steps. STEP x 4,000 steps is what the study of
+# With momentum 0.99, longer steps overshoot for the first hundreds of them. STEP x 4,000 steps is what the study of
 # docs/results.md (500, 250 and 250 steps at rates found by hand) gives each stage, more than twice.
 STEP = 0.5
 PIXELS = 500 * 375          # of a photograph of VOC, for which the published rates are
