@@ -13,7 +13,7 @@ from data_layers.dataset import Dataset
 from data_layers.reading import VOID
 
 DEFAULTS: dict[str, Any] = {'mirror': True, 'scale': (0.5, 2), 'crop': 400, 'rotate': 10, 'colour': 0.2}
-OPTIONS = (*DEFAULTS,)
+OPTIONS = (*DEFAULTS, 'max_size')
 STREAM = 1      # apart from the draws of samples, which come from (seed, position)
 FORMS = {'mirror': 'mirror', 'scale': 'scale=SMALLEST-LARGEST', 'crop': 'crop=PIXELS', 'rotate': 'rotate=DEGREES',
          'colour': 'colour=STRENGTH'}       # of what `parse` reads
@@ -91,12 +91,12 @@ def describe(options: Mapping[str, Any]) -> str:
 
 
 def check(mirror: bool = False, scale: Sequence[float] | None = None, crop: int | None = None,
-          rotate: float | None = None, colour: float | None = None) -> None:
+          rotate: float | None = None, colour: float | None = None, max_size: int | None = None) -> None:
     """Refuse options of the wrong kind.
 
     Parameters
     ----------
-    mirror, scale, crop, rotate, colour
+    mirror, scale, crop, rotate, colour, max_size
         As for `augment`.
 
     Raises
@@ -115,6 +115,8 @@ def check(mirror: bool = False, scale: Sequence[float] | None = None, crop: int 
         raise BadInput(f'rotate is {rotate!r}; give the largest angle in degrees, such as 10')
     if colour is not None and not (is_number(colour) and 0 < colour <= 1):
         raise BadInput(f'colour is {colour!r}; give the strength, above 0 and at most 1, such as 0.2')
+    if max_size is not None and (isinstance(max_size, bool) or not isinstance(max_size, int) or max_size < 1):
+        raise BadInput(f'max_size is {max_size!r}; give the longest side that an image may have, in pixels')
 
 
 def is_number(value: Any) -> bool:
@@ -153,7 +155,7 @@ def photographs(dataset: Dataset, colour: float | None = None, **_: Any) -> dict
 def augment(sample: Sequence[np.ndarray], seed: int, position: int, mirror: bool = False,
             scale: Sequence[float] | None = None, crop: int | None = None, rotate: float | None = None,
             colour: float | None = None, photos: Mapping[int, Sequence[float]] | None = None,
-            ) -> tuple[np.ndarray, ...]:
+            max_size: int | None = None) -> tuple[np.ndarray, ...]:
     """Vary a sample: its photographs in colour, and then all its tops alike in size, angle, place and side.
 
     Parameters
@@ -175,6 +177,8 @@ def augment(sample: Sequence[np.ndarray], seed: int, position: int, mirror: bool
         Strength, up to 1, by which the `photos` vary in brightness, contrast, saturation and hue: see `recolour`.
     photos : mapping of int to sequence of float, optional
         Number of a top that is a photograph -> its mean, as of `photographs`.
+    max_size : int, optional
+        Before all else, shrink a sample whose longer side has more pixels to that many.
 
     Returns
     -------
@@ -184,6 +188,7 @@ def augment(sample: Sequence[np.ndarray], seed: int, position: int, mirror: bool
     rng = np.random.default_rng((seed, position, STREAM))
     # Always all, so that one option leaves the others as they are; what is new comes last, for the same reason.
     factor, down, across, flip, angle, *tints = rng.random(9)
+    sample = [limit(array, max_size) for array in sample]
     if colour is not None:
         strengths = [colour * (2 * tint - 1) for tint in tints]
         sample = [recolour(array, photos[number], *strengths) if photos and number in photos else array
@@ -200,11 +205,31 @@ def augment(sample: Sequence[np.ndarray], seed: int, position: int, mirror: bool
 
 
 def size_of(height: int, width: int, scale: Sequence[float] | None = None, crop: int | None = None,
-            **_: Any) -> tuple[int, int]:
+            max_size: int | None = None, **_: Any) -> tuple[int, int]:
     """The largest height and width, in pixels, that `augment` with these options makes of a sample of a size."""
     if crop is not None:
         return crop, crop
+    height, width = limited(height, width, max_size)
     return (height, width) if scale is None else (max(1, round(scale[1] * height)), max(1, round(scale[1] * width)))
+
+
+def limited(height: int, width: int, max_size: int | None) -> tuple[int, int]:
+    """Height and width of an image whose longer side may have so many pixels.
+
+    >>> limited(300, 400, 200), limited(300, 400, 500), limited(1, 4000, 2)
+    ((150, 200), (300, 400), (1, 2))
+    """
+    if max_size is None or max(height, width) <= max_size:
+        return height, width
+    factor = max_size / max(height, width)
+    return max(1, round(factor * height)), max(1, round(factor * width))
+
+
+def limit(array: np.ndarray, max_size: int | None) -> np.ndarray:
+    """An array, C x H x W, whose longer side may have so many pixels, as `resize` makes it smaller."""
+    _, height, width = array.shape
+    size = limited(height, width, max_size)
+    return array if size == (height, width) else resized(array, *size)
 
 
 def resize(array: np.ndarray, factor: float) -> np.ndarray:
@@ -223,9 +248,13 @@ def resize(array: np.ndarray, factor: float) -> np.ndarray:
         C x H' x W', of the same type.
     """
     _, height, width = array.shape
-    size = max(1, round(factor * width)), max(1, round(factor * height))
+    return resized(array, max(1, round(factor * height)), max(1, round(factor * width)))
+
+
+def resized(array: np.ndarray, height: int, width: int) -> np.ndarray:
+    """An array, C x H x W, at another height and width, as of `resize`."""
     how = Image.Resampling.NEAREST if array.dtype == np.uint8 else Image.Resampling.BILINEAR
-    return np.stack([np.asarray(Image.fromarray(channel).resize(size, how)) for channel in array])
+    return np.stack([np.asarray(Image.fromarray(channel).resize((width, height), how)) for channel in array])
 
 
 def turn(array: np.ndarray, angle: float) -> np.ndarray:

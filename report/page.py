@@ -26,7 +26,7 @@ from report.pictures import error_map
 from report.scored import Scored
 from solvers.evaluation import evaluate_run
 from solvers.metrics import METRICS
-from solvers.monitor import smooth
+from solvers.monitor import guess_name, smooth
 from solvers.run import Run
 from solvers.source import open_source
 
@@ -261,11 +261,7 @@ def confusion(result: dict[str, Any]) -> dict[str, Any]:
 def curves(stages: list[Stage]) -> list[dict[str, Any]]:
     """The charts of loss and mean IU, each with the names of its lines."""
     window = max(20, max(len(stage.run.losses) for stage in stages) // 100)
-    losses = []
-    for stage in stages:
-        values = smooth([loss for _, loss in stage.run.losses], window)
-        picked = {*np.linspace(0, len(values) - 1, POINTS).astype(int).tolist()} if len(values) else ()
-        losses.append(charts.Series(stage.name, [(stage.run.losses[i][0], float(values[i])) for i in sorted(picked)]))
+    losses = [charts.Series(stage.name, smoothed(stage.run.losses, window)) for stage in stages]
     labels = list(dict.fromkeys(label for stage in stages for _, tasks in stage.run.scores for label in tasks))
     scores = [charts.Series(stage.name if len(labels) == 1 else f'{stage.name}, {label}',
                             [(iteration, 100 * tasks[label]['mean_iu']) for iteration, tasks in stage.run.scores
@@ -275,7 +271,34 @@ def curves(stages: list[Stage]) -> list[dict[str, Any]]:
              'svg': charts.line_chart(series, f'{title}; {endings(series, unit)}', axis, ends)}
             for title, axis, ends, unit, series in
             ((f'Training loss of an image, running mean of {window} steps', 'loss', None, '', losses),
+             *((title, 'loss a pixel', None, '', series) for title, series in pixel_charts(stages, window)),
              ('Mean IU on the scored split', 'mean IU, %', (0, 100), ' %', scores)) if any(s.points for s in series)]
+
+
+def pixel_charts(stages: list[Stage], window: int) -> list[tuple[str, list[charts.Series]]]:
+    """Titles and lines of the loss a pixel, in training and on the scored split, beside that of guessing.
+
+    Together for one run or two, and each in its own chart for more, whose lines would be too many.
+    """
+    trained = [charts.Series(stage.name, smoothed(stage.run.pixel_losses, window)) for stage in stages]
+    held_out = [charts.Series(f'{stage.name}, scored split', stage.run.held_out_losses) for stage in stages]
+    title = f'Loss of a labelled pixel, in training the running mean of {window} steps'
+    found = [(title, trained + held_out)] if len(stages) < 3 else [
+        (title, trained), ('Loss of a labelled pixel on the scored split', held_out)]
+    guessing = sorted({stage.run.chance for stage in stages if stage.run.chance})
+    result = []
+    for title, lines in found:
+        last = max((points[-1][0] for _, points in lines if points), default=0)
+        result.append((title, lines + [charts.Series(guess_name(value), [(0, value), (last, value)])
+                                       for value in guessing if last]))
+    return result
+
+
+def smoothed(points: Sequence[tuple[int, float]], window: int) -> list[tuple[float, float]]:
+    """The running mean of a curve, at `POINTS` of its points at most."""
+    values = smooth([value for _, value in points], window)
+    picked = {*np.linspace(0, len(values) - 1, POINTS).astype(int).tolist()} if len(values) else ()
+    return [(points[i][0], float(values[i])) for i in sorted(picked)]
 
 
 def endings(series: Iterable[charts.Series], unit: str) -> str:

@@ -41,6 +41,10 @@ class Scored:
     """
     losses: tuple[()] = ()
     scores: tuple[()] = ()
+    pixel_losses: tuple[()] = ()
+    held_out_losses: tuple[()] = ()
+    warnings: tuple[()] = ()
+    chance = best = None
     diverged = None
 
     def __init__(self, path: Path) -> None:
