@@ -90,7 +90,12 @@ def chosen(args: argparse.Namespace, load: Callable[[str], Training], names: Col
     weights = args.weights or (weights_of(folder) if folder else None)
     if weights is None:
         raise BadInput(f'--weights FILE is missing: the caffemodel of {args.net}')
-    return of_training(training, weights, f'{folder / PROTOTXT}' if folder else '')
+    try:
+        return of_training(training, weights, f'{folder / PROTOTXT}' if folder else '')
+    except BadInput:
+        if folder is None or not (folder / preparation.NAME).is_file():
+            raise
+        return _foreign(args, folder)       # which knows from net.json what a data set that is not here would tell
 
 
 def _foreign(args: argparse.Namespace, folder: Path | None) -> Deploy:
@@ -147,7 +152,7 @@ def read_preparation(args: argparse.Namespace, prototxt: Path) -> Preparation:
             takes = preparation.checked(f'--{option}', **asdict(takes) | {option: value})
     if args.classes is None:
         return takes
-    return Preparation(**asdict(takes) | {'classes': preparation.class_names(args.classes)})
+    return preparation.with_class_list(takes, args.classes)
 
 
 def way(args: argparse.Namespace, deploy: Deploy) -> Way:

@@ -139,6 +139,11 @@ def offset(setup, name, value):
         layer.crop_param.offset[:] = [value]
 
 
+def drop(s: SetUp, name: str, ratio: float) -> None:
+    for one in s.layer(name):
+        one.dropout_param.dropout_ratio = ratio
+
+
 def offset_of_scored(setup):
     next(layer for layer in setup.nets['val'].layer if layer.name == 'score').crop_param.offset[:] = [9]
 
@@ -226,8 +231,7 @@ BREAKAGES = [
                                   for name in s.weights], 'activations'),
     ('a layer has lr_mult -1', lambda s: rates(s, ['conv3'], -1), 'lr_mult'),
     ('a layer has lr_mult 1e5', lambda s: rates(s, ['conv3'], 1e5), 'lr_mult'),
-    ('dropout takes all', lambda s: [setattr(one.dropout_param, 'dropout_ratio', 0.99) for one in s.layer('drop4')],
-     'dropout'),
+    ('dropout takes all', lambda s: drop(s, 'drop4', 0.99), 'dropout'),
     ('a run has 3 steps', lambda s: solver(s, max_iter=3), 'steps'),
     ('the scored net has a Crop elsewhere', lambda s: offset_of_scored(s), 'crop'),
     ('momentum is 1', lambda s: solver(s, momentum=1), 'set-up'),

@@ -3,14 +3,16 @@
 `$FCN_DATA/roads` describes the data set `roads`. It holds `dataset.json`, for example
 
     {"folder": "/home/me/roads",                    where the pictures are
-     "masks": "index",                              or "colour", or "polygons"
+     "masks": "index",                              or "colour", or "polygons" for all shapes
      "classes": ["road", "car"],                    in the order of the net's output
      "values": {"0": null, "1": "road", "2": "car", "3": "car"},
-     "mean": [104.0, 116.7, 122.7]}                 BGR, of the training photographs
+     "mean": [104.0, 116.7, 122.7],                 BGR, of the training photographs
+     "colours": [[128, 64, 128], [64, 0, 128]]}     RGB, in the order of the classes; may be left out: VOC's then
 
 and a list for each split, `train.tsv` and `val.tsv`: lines of id, photograph and mask, separated by tabs, paths below
 `folder`. `values` says what each value stored in a mask means: a class, or null for void. Several values may mean one
-class. The values of index masks are numbers, those of colour masks look like "128 64 128", those of polygons are names.
+class. The values of index masks are numbers, those of colour masks look like "128 64 128", those of shapes are names.
+Of an annotation file for many photographs, a list names one as if the file were a folder: annotations.xml/17.
 
 With "masks": "planes" classes may overlap: each has masks of its own, where every pixel that is not 0 shows it. A list
 then names a mask with a star, such as masks/*/photo1.png, in whose place `values` are put: "values": {"road": "road",
@@ -26,7 +28,9 @@ import numpy as np
 import files
 from cli import BadInput
 from data_layers.dataset import VOC_MEAN, Dataset
+from data_layers.own import turned
 from data_layers.own.masks import KINDS, index_values, read_stored, stored_size
+from data_layers.palette import are_colours
 from data_layers.reading import VOID, read_json, read_lines, read_pixels
 
 CARD = 'dataset.json'
@@ -49,12 +53,22 @@ class Card:
         Value stored in a mask -> its class, or None for void.
     mean : tuple of float
         B, G and R, on the scale 0 ... 255.
+    colours : tuple of (int, int, int)
+        R, G and B of each class; empty where none are stated.
     """
     folder: Path
     masks: str
     classes: tuple[str, ...]
     values: dict[str, str | None]
     mean: tuple[float, ...]
+    colours: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """What stands for each class in index and colour masks, the first value where there are several; else empty."""
+        first = {name: value for value, name in reversed(self.values.items())}
+        known = self.masks in ('index', 'colour') and all(name in first for name in self.classes)
+        return tuple(first[name] for name in self.classes) if known else ()
 
     def write(self, path: Path) -> None:
         """Write dataset.json.
@@ -65,6 +79,8 @@ class Card:
             The file cannot be written.
         """
         known = {**asdict(self), 'folder': str(self.folder)}
+        if not self.colours:
+            del known['colours']
         files.write(path, json.dumps(known, indent=1, ensure_ascii=False) + '\n')
 
 
@@ -79,9 +95,10 @@ def read_card(root: Path) -> Card:
     path = root / CARD
     known = read_json(path)
     keys = ('folder', 'masks', 'classes', 'values', 'mean')
-    if not isinstance(known, dict) or set(known) != set(keys):
-        raise BadInput(f'{path} must have the keys {", ".join(keys)} and no others; correct it, or remove it and run '
-                       'python -m nets new again')
+    if not isinstance(known, dict) or {*known} - {'colours'} != {*keys}:
+        raise BadInput(f'{path} must have the keys {", ".join(keys)}, perhaps colours, and no others; correct it, or '
+                       'remove it and run python -m nets new again')
+    colours = known.get('colours', [])
     folder, masks, classes, values, mean = (known[key] for key in keys)
     fit = {
         'folder': isinstance(folder, str) and folder != '',
@@ -92,11 +109,12 @@ def read_card(root: Path) -> Card:
         all(name is None or name in classes for name in values.values()),
         'mean': (isinstance(mean, list) and len(mean) == 3 and
                  all(isinstance(value, int | float) and 0 <= value <= 255 for value in mean)),
+        'colours': are_colours(colours) and isinstance(classes, list) and len(colours) in (0, len(classes)),
     }
-    if wrong := [key for key in keys if not fit[key]]:
+    if wrong := [key for key in fit if not fit[key]]:
         raise BadInput(f'{path} has a {wrong[0]} of the wrong kind, {str(known[wrong[0]])[:80]!r}; correct it as the '
                        'beginning of data_layers/own/folder.py tells')
-    return Card(root / folder, masks, tuple(classes), values, tuple(mean))
+    return Card(root / folder, masks, tuple(classes), values, tuple(mean), tuple(map(tuple, colours)))
 
 
 class Folder(Dataset):
@@ -134,7 +152,8 @@ class Folder(Dataset):
         place = cls.locate(root)
         card = read_card(place)
         about = dict(name=name or cls.name, place=place, card=card, means={'data': card.mean},
-                     classes={'label': card.classes}, overlapping=card.masks == PLANES)
+                     classes={'label': card.classes}, overlapping=card.masks == PLANES,
+                     colours={'label': card.colours}, values={'label': card.stored})
         return type('Folder', (cls,), about)
 
     @classmethod
@@ -200,6 +219,15 @@ class Folder(Dataset):
         if top == 'data':
             return super().size_of(top, path)
         return stored_size(next(iter(self.planes(path)), path) if self.overlapping else path)
+
+    def check_heads(self, id: str, tops: Sequence[str]) -> None:
+        super().check_heads(id, tops)
+        if len(tops) > 1:
+            photo, mask = self.paths[id]
+            try:
+                turned.check(photo, next(iter(self.planes(mask)), mask) if self.overlapping else mask)
+            except BadInput as problem:
+                raise BadInput(f'{self.name} {id}: {problem}') from None
 
     def planes(self, path: Path) -> dict[Path, str | None]:
         """The masks of the classes that a photograph shows: file -> class, or None for void."""

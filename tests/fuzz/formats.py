@@ -407,7 +407,7 @@ def in_png(data, rng):
 
 DAMAGES = {'.onnx': in_onnx, '.caffemodel': in_wire, '.solverstate': in_wire, '.safetensors': in_safetensors,
            '.prototxt': in_prototxt, '.json': in_json, '.jsonl': in_json, '.tar': in_tar, '.zip': in_zip,
-           '.txt': in_text, '.tsv': in_text, '.mat': in_mat,
+           '.txt': in_text, '.tsv': in_text, '.xml': in_text, '.mat': in_mat,
            **dict.fromkeys(('.jpg', '.png', '.bmp', '.tif', '.webp'), in_picture)}
 
 
