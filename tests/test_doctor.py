@@ -139,8 +139,8 @@ def offset(setup, name, value):
         layer.crop_param.offset[:] = [value]
 
 
-def drop(s: SetUp, name: str, ratio: float) -> None:
-    for one in s.layer(name):
+def drop(setup, name, ratio):
+    for one in setup.layer(name):
         one.dropout_param.dropout_ratio = ratio
 
 
