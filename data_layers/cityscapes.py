@@ -18,6 +18,10 @@ NUMBERS = {7: 'road', 8: 'sidewalk', 11: 'building', 12: 'wall', 13: 'fence', 17
 SCORED = tuple(NUMBERS.values())
 UNUSED = 'unused'               # the net's 20th output, which no label has
 CLASSES = (*SCORED, UNUSED)
+# The data set's own, red, green and blue, of SCORED, and black for what is not used.
+COLOURS = ((128, 64, 128), (244, 35, 232), (70, 70, 70), (102, 102, 156), (190, 153, 153), (153, 153, 153),
+           (250, 170, 30), (220, 220, 0), (107, 142, 35), (152, 251, 152), (70, 130, 180), (220, 20, 60),
+           (255, 0, 0), (0, 0, 142), (0, 0, 70), (0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 32), (0, 0, 0))
 KINDS = 34                      # numbers in the label files, from 0; 255 is what -1, a licence plate, becomes in a byte
 PHOTOGRAPHS, LABELS = 'leftImg8bit', 'gtFine'       # the folders, and parts of the files' names
 LABEL_ENDING = f'_{LABELS}_labelIds.png'
@@ -42,6 +46,7 @@ class Cityscapes(Dataset):
     marker = PHOTOGRAPHS
     means = {'data': (72.78044, 83.21195, 73.45286)}
     classes = {'label': CLASSES}
+    colours = {'label': COLOURS}
     unlabelled = ('test',)
     published = {'train': 2975, 'val': 500, 'test': 1525}
 
