@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 import files
 from cli import BadInput
 from data_layers.palette import PALETTE, colorize, save, save_indexed
-from data_layers.reading import IMAGES, VOID, read_rgb
+from data_layers.reading import IMAGES, VOID
 
 OPACITY = 0.6
 MARGIN, SWATCH = 6, 16  # pixels
@@ -139,7 +139,7 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     return probabilities
 
 
-def write_segmentation(stem: Path, photo: Path, labels: np.ndarray, classes: Sequence[str],
+def write_segmentation(stem: Path, photo: np.ndarray, labels: np.ndarray, classes: Sequence[str],
                        probabilities: np.ndarray | None = None) -> None:
     """Write the segmentation of a photograph.
 
@@ -148,22 +148,17 @@ def write_segmentation(stem: Path, photo: Path, labels: np.ndarray, classes: Seq
     stem : path
         What the names of the files begin with: `.png` has the classes, `_overlay.jpg` the photograph under their
         colours, `.npz` the probabilities.
-    photo : path
-        The photograph, H x W.
+    photo : array
+        The photograph, H x W x 3, uint8, RGB.
     labels : array
         H x W, uint8: the class of every pixel.
     classes : sequence of str
         Names of the K classes.
     probabilities : array, optional
         K x H x W, float32, for the `.npz`.
-
-    Raises
-    ------
-    BadInput
-        As of `read_rgb`.
     """
     save_indexed(f'{stem}.png', labels)
-    save(f'{stem}_overlay.jpg', overlay(read_rgb(photo), labels, classes), 'JPEG', quality=92)
+    save(f'{stem}_overlay.jpg', overlay(photo, labels, classes), 'JPEG', quality=92)
     if probabilities is not None:
         content = io.BytesIO()      # numpy hides why a file cannot be written
         np.savez_compressed(content, probabilities=probabilities)

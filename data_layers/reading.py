@@ -11,7 +11,7 @@ from PIL import Image
 
 import files
 from cli import BadInput
-from data_layers import mat
+from data_layers import mat, tiff
 
 VOID = 255
 IMAGES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp'}    # how the names of photographs end
@@ -123,7 +123,17 @@ def picture_size(path: Path) -> tuple[int, int] | None:
         with open_picture(path) as picture:
             return picture.height, picture.width
     except BadInput:
+        return tiff_size(path)
+
+
+def tiff_size(path: Path) -> tuple[int, int] | None:
+    """Height and width of a TIFF that Pillow does not know, such as one of many bands; None where it cannot be read."""
+    try:
+        with files.open_regular(path) as file:
+            page = tiff.pages(file)[0] if tiff.is_tiff(file.read(4)) else None
+    except (OSError, ValueError, NotImplementedError):
         return None
+    return (page.height, page.width) if page and page.height * page.width <= MOST_PIXELS else None
 
 
 def read_rgb(path: Path) -> np.ndarray:

@@ -14,7 +14,7 @@ import math
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import IO, NamedTuple
+from typing import IO, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -31,7 +31,7 @@ TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_BYTES, EXTRA, FORMAT, NODATA = 322, 
 KNOWN = {SUBFILE, WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, STRIP_OFFSETS, SAMPLES, ROWS, STRIP_BYTES,
          PLANAR, PREDICTOR, TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_BYTES, EXTRA, FORMAT, NODATA}
 
-MAGIC = {b'II*\0': '<', b'MM\0*': '>', b'II+\0': '<', b'MM\0+': '>'}
+MAGIC: dict[bytes, Literal['<', '>']] = {b'II*\0': '<', b'MM\0*': '>', b'II+\0': '<', b'MM\0+': '>'}
 TYPES = {1: 'B', 2: 'B', 3: 'H', 4: 'I', 6: 'b', 8: 'h', 9: 'i', 13: 'I', 16: 'Q', 17: 'q', 18: 'Q'}
 DTYPES = {(1, 8): 'u1', (1, 16): 'u2', (1, 32): 'u4', (2, 8): 'i1', (2, 16): 'i2', (2, 32): 'i4',
           (3, 16): 'f2', (3, 32): 'f4', (3, 64): 'f8'}
@@ -271,21 +271,20 @@ def _read_page(file: IO[bytes], page: Page) -> np.ndarray:
     down, across = page.block
     columns = -(-page.width // across)
     per_plane = columns * -(-page.height // down)
-    tiled = page.block[1] != page.width or down > page.height
     for number, (offset, count) in enumerate(page.chunks):
         plane, place = divmod(number, per_plane)
         top, left = place // columns * down, place % columns * across
         rows = min(down, page.height - top)
         bands = slice(plane, plane + 1) if page.planar else slice(None)
-        shape = (down if tiled else rows), across, 1 if page.planar else page.bands
+        shape = rows, across, 1 if page.planar else page.bands     # of a tile, rows beyond the page are left
         values = _chunk(_at(file, offset, count), page, shape, order)
-        result[top:top + rows, left:left + across, bands] = values[:rows, :page.width - left]
+        result[top:top + rows, left:left + across, bands] = values[:, :page.width - left]
     if page.photometric == WHITE_IS_ZERO and page.dtype.kind == 'u':
         np.subtract(np.iinfo(page.dtype).max, result, out=result)
     return result
 
 
-def _chunk(data: bytes, page: Page, shape: tuple[int, int, int], order: str) -> np.ndarray:
+def _chunk(data: bytes, page: Page, shape: tuple[int, int, int], order: Literal['<', '>']) -> np.ndarray:
     """The numbers of a strip or tile of a shape: rows, columns, bands."""
     rows, columns, bands = shape
     wanted = rows * columns * bands * page.dtype.itemsize

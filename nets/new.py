@@ -17,6 +17,7 @@ import cli
 import files
 from cli import BadInput
 from data_layers import DATASETS, data_home
+from data_layers.bands import COLOURS, is_folder_name
 from data_layers.own import classlist, layouts
 from data_layers.own.folder import CARD, Card
 from data_layers.own.survey import Survey, survey
@@ -41,11 +42,11 @@ from solvers.recipe import Recipe
 NUM_CLASSES = {classes}
 PHASES = ('train', 'val')
 VARIED: dict = {{}}       # training images, such as {{'mirror': True, 'scale': (0.5, 2), 'crop': 400}}
-{weights}
+{weights}{channels}
 
 def feed(split):
     """A net that begins with `data` and `label`."""
-    return blocks.feed('{name}', split, {{'data': 'data'}}, **(VARIED if split == 'train' else {{}}))
+    return blocks.feed('{name}', split, {{'data': 'data'}}, {counted}**(VARIED if split == 'train' else {{}}))
 
 
 def recipe(base_lr, **changes):
@@ -58,6 +59,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `python -m nets new`."""
     parser.add_argument('name', metavar='NAME', help='of the data set; its nets will be NAME-fcn32s, ...')
     parser.add_argument('--data', type=Path, required=True, metavar='DIR', help='folder of photographs and masks')
+    parser.add_argument('--and', dest='also', action='append', default=[], metavar='FOLDER', help='a folder beside '
+                        'that of the photographs, such as depth, whose pictures of the same names are further '
+                        'channels; again for each further one')
+    parser.add_argument('--alpha', action='store_true', help='what pictures call transparency is a channel, such as '
+                        'near infrared (default: it is left out)')
     parser.add_argument('--head', type=int, metavar='STRIDE', help='of the finest net: 32, 16 or 8 (default: 8, or '
                         'that of the net that it starts from)')
     parser.add_argument('--trunk', metavar='TRUNK', help='the classifier it starts from: vgg16 (the default), alexnet, '
@@ -95,8 +101,8 @@ def new(args: argparse.Namespace, nets: Path) -> str:
     check_name(names)
     start = open_start(args)
     check_taken(names, start)
-    found = survey(args.data.resolve(), layouts.find(args.data.resolve(), args.seed,
-                                                     args.classes and classlist.read(args.classes)), args.workers)
+    found = survey(args.data.resolve(), layouts.find(args.data.resolve(), args.seed, args.classes and classlist.read(
+        args.classes), args.also), args.workers, args.also, args.alpha)
     if found.mistakes:
         more = len(found.mistakes) - 1
         cli.show(*str(found).split('\n'))
@@ -129,6 +135,9 @@ def check_call(args: argparse.Namespace) -> None:
         raise BadInput(f'--width {args.width}: fc7 would have more weights than Caffe can count; take at most {WIDEST}')
     if args.width is not None and (args.width < 1 or trunk not in ('vgg16', 'alexnet')):
         raise BadInput(f'--width {args.width}: a number above 0, and for a trunk with fc6 and fc7; leave it out')
+    if wrong := [name for name in args.also if not is_folder_name(name) or args.also.count(name) > 1]:
+        raise BadInput(f'--and {wrong[0]}: give the name of a folder beside that of the photographs, such as depth, '
+                       'each once')
     if args.seed < 0 or (args.workers is not None and args.workers < 1):
         raise BadInput('--seed must be at least 0, --workers at least 1')
 
@@ -210,6 +219,11 @@ def common(names: Names, found: Survey, balanced: bool) -> str:
     steps = min(max(PASSES * train, STEPS[0]), STEPS[1])
     weights = '' if not balanced else textwrap.fill(
         f'WEIGHTS = ({", ".join(map(str, found.balance()))})', 110, subsequent_indent=11 * ' ') + '     # in the loss\n'
+    channels, counted = '', ''
+    if found.card.channels != COLOURS:
+        channels = f'CHANNELS = {found.card.channels!r}     # of the input, in its order\n'
+        counted = 'channels=len(CHANNELS), '
     return COMMON.format(
+        channels=channels, counted=counted,
         name=names.data, classes=len(found.card.classes), train=train, val=val, card=f'{names.data}/{CARD}',
         weights=weights, steps=steps, every=steps // SCORED, passes=PASSES, least=STEPS[0], most=STEPS[1])

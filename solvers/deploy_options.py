@@ -1,7 +1,7 @@
 """Which net a command line names, and how it lets images go through: shared by all commands that segment."""
 import argparse
 from collections.abc import Callable, Collection
-from dataclasses import asdict
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -144,10 +144,10 @@ def read_preparation(args: argparse.Namespace, prototxt: Path) -> Preparation:
         takes = known and preparation_of(known) or Preparation()
     for option in ('mean', 'scale', 'order', 'multiple'):
         if (value := getattr(args, option)) is not None:
-            takes = preparation.checked(f'--{option}', **asdict(takes) | {option: value})
+            takes = preparation.checked(f'--{option}', **takes.facts() | {option: value})
     if args.classes is None:
         return takes
-    return Preparation(**asdict(takes) | {'classes': preparation.class_names(args.classes)})
+    return replace(takes, classes=preparation.class_names(args.classes))
 
 
 def way(args: argparse.Namespace, deploy: Deploy) -> Way:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from cli import BadInput
 from data_layers import Dataset, dataset_type, open_dataset, param_str
+from data_layers.bands import Bands
 from data_layers.reading import read_rgb
 from solvers.losses import losses_of
 from surgery.preparation import Preparation, of_dataset
@@ -115,6 +116,8 @@ class Source:
         What it is scored on.
     sees_photograph : bool
         Whether a photograph is all that it sees.
+    pictures : Bands, optional
+        What that is where it is not colours of 8 bits.
     """
     tops: Mapping[str, str]
     tasks: Mapping[str, str]
@@ -122,6 +125,11 @@ class Source:
     read_image: Callable[[str, Path], npt.NDArray[np.float32]]
     dataset: type[Dataset] | None = None
     sees_photograph: bool = True
+    pictures: Bands | None = None
+
+    def show(self, path: Path) -> npt.NDArray[np.uint8]:
+        """A photograph to look at, H x W x 3, RGB."""
+        return self.pictures.rgb(path) if self.pictures else read_rgb(path)
 
     def classes(self, score: str) -> tuple[str, ...]:
         """Names of the classes of a score blob, in the order of its channels."""
@@ -154,7 +162,7 @@ def source_of(training: Any) -> Source:
     inputs = [layer.top[0] for layer in training.fcn('deploy').layer if layer.type == 'Input']
     tops = dict(zip(inputs, read.get('tops') or dataset.default_tops, strict=False))
     return Source(tops, compared, {score: dataset.classes[label] for score, label in compared.items()},
-                  dataset.read_image, dataset, list(tops.values()) == [next(iter(dataset.means))])
+                  dataset.read_image, dataset, list(tops.values()) == [next(iter(dataset.means))], dataset.pictures)
 
 
 def source_of_photographs(preparation: Preparation, image: str, scores: Mapping[str, int]) -> Source:
@@ -182,7 +190,7 @@ def source_of_photographs(preparation: Preparation, image: str, scores: Mapping[
             raise BadInput(f'{len(names[score])} names of classes for the {count} scores of {score}'
                            + ('; name one of its outputs with --score' if len(scores) > 1 else ''))
     return Source({image: image}, {score: score for score in scores}, names,
-                  lambda _, path: preparation.planes(read_rgb(path)))
+                  lambda _, path: preparation.read(path), pictures=preparation.pictures)
 
 
 def preparation_of(training: Any) -> Preparation | None:

@@ -8,7 +8,9 @@ For example
      "multiple": 1,                     height and width are multiples of so many pixels
      "classes": ["sky", "sea"]}         in the order of the scores' channels
 
-Every key may be left out; the numbers above, a mean of 0 and no names are then meant.
+Every key may be left out; the numbers above, a mean of 0 and no names are then meant. Of pictures that are not colours
+of 8 bits, "pictures" says how they become the channels, as `data_layers.bands` describes it; `mean` is then that of
+each channel after the window, and `order` says nothing.
 """
 import math
 from collections.abc import Sequence
@@ -21,13 +23,14 @@ import numpy.typing as npt
 
 import files
 from cli import BadInput
-from data_layers import VOID, Dataset
+from data_layers import VOID, Dataset, bands
+from data_layers.bands import LUMA, Bands
 from data_layers.own import classlist
-from data_layers.reading import read_json
+from data_layers.reading import read_json, read_rgb
 
 NAME = 'net.json'
 ORDERS = {'bgr': 3, 'rgb': 3, 'grey': 1}    # channels
-GREY = (0.114, 0.587, 0.299)                # of blue, green and red
+GREY = LUMA[::-1]           # of blue, green and red
 MOST = 1024                                 # of `multiple`: larger than any net's stride
 
 
@@ -46,16 +49,42 @@ class Preparation:
         Images are enlarged to a multiple of so many pixels a side, with zeros; the scores are cut to the image.
     classes : tuple of str
         Names in the order of the scores' channels; empty where they are not known.
+    pictures : Bands, optional
+        What the pictures are where they are not colours of 8 bits.
     """
     mean: tuple[float, ...] = (0.0,)
     scale: float = 1.0
     order: str = 'bgr'
     multiple: int = 1
     classes: tuple[str, ...] = ()
+    pictures: Bands | None = None
+
+    @property
+    def channels(self) -> int:
+        """Of the net's input."""
+        return len(self.pictures.channels) if self.pictures else ORDERS[self.order]
+
+    def facts(self) -> dict[str, Any]:
+        """As net.json has it."""
+        known = asdict(self)
+        del known['pictures']
+        return known | ({'pictures': self.pictures.facts()} if self.pictures else {})
 
     def write(self, folder: Path) -> None:
         """Write net.json into a folder."""
-        files.write_json(folder / NAME, asdict(self))
+        files.write_json(folder / NAME, self.facts())
+
+    def read(self, path: Path) -> npt.NDArray[np.float32]:
+        """A picture file as the net takes it, C x H x W, but for `multiple`.
+
+        Raises
+        ------
+        BadInput
+            The file is missing, corrupt or of another kind.
+        """
+        if self.pictures:
+            return self.pictures.blob(path, self.mean, self.scale)
+        return self.planes(read_rgb(path))
 
     def planes(self, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """A photograph as the net takes it, but for `multiple`.
@@ -128,7 +157,8 @@ def of_dataset(dataset: type[Dataset], images: Sequence[str], labels: Sequence[s
     photograph = next(iter(dataset.means))
     if list(images) != [photograph] or len(labels) != 1 or labels[0] not in dataset.classes:
         return None
-    return Preparation(tuple(dataset.means[photograph]), classes=tuple(dataset.classes[labels[0]]))
+    return Preparation(tuple(dataset.means[photograph]), classes=tuple(dataset.classes[labels[0]]),
+                       pictures=dataset.pictures)
 
 
 def read(path: Path) -> Preparation:
@@ -161,11 +191,13 @@ def checked(what: object, **values: Any) -> Preparation:
     BadInput
         A value is of the wrong kind; names it.
     """
-    mean, scale, order, multiple, classes = (
+    mean, scale, order, multiple, classes, pictures = (
         values.get(name, field.default) for name, field in Preparation.__dataclass_fields__.items())
     mean = [mean] if _number(mean) else mean
+    pictures = None if pictures is None else bands.checked(what, pictures)
+    channels = len(pictures.channels) if pictures else 3
     fit = {
-        'mean': isinstance(mean, list | tuple) and len(mean) in (1, 3) and all(map(_number, mean)),
+        'mean': isinstance(mean, list | tuple) and len(mean) in (1, channels) and all(map(_number, mean)),
         'scale': _number(scale) and scale != 0,
         'order': isinstance(order, str) and order in ORDERS,
         'multiple': type(multiple) is int and 1 <= multiple <= MOST,
@@ -174,7 +206,7 @@ def checked(what: object, **values: Any) -> Preparation:
     }
     if wrong := [key for key, right in fit.items() if not right]:
         raise BadInput(f'{what}: the {wrong[0]} is of the wrong kind, {str(values[wrong[0]])[:80]!r}')
-    return Preparation(tuple(map(float, mean)), float(scale), order, multiple, tuple(classes))
+    return Preparation(tuple(map(float, mean)), float(scale), order, multiple, tuple(classes), pictures)
 
 
 def class_names(path: Path) -> tuple[str, ...]:

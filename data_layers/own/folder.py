@@ -15,6 +15,9 @@ class. The values of index masks are numbers, those of colour masks look like "1
 With "masks": "planes" classes may overlap: each has masks of its own, where every pixel that is not 0 shows it. A list
 then names a mask with a star, such as masks/*/photo1.png, in whose place `values` are put: "values": {"road": "road",
 "person": "person", "dirt": null}. A class without such a file is not in the photograph; null makes void of all classes.
+
+With "pictures" the photographs are others than of 8 bits and three colours: see `data_layers.bands`. "mean" then has a
+number for each channel, after the window.
 """
 import json
 from collections.abc import Sequence
@@ -25,6 +28,8 @@ import numpy as np
 
 import files
 from cli import BadInput
+from data_layers import bands
+from data_layers.bands import COLOURS, Bands
 from data_layers.dataset import VOC_MEAN, Dataset
 from data_layers.own.masks import KINDS, index_values, read_stored, stored_size
 from data_layers.reading import VOID, read_json, read_lines, read_pixels
@@ -48,13 +53,21 @@ class Card:
     values : dict
         Value stored in a mask -> its class, or None for void.
     mean : tuple of float
-        B, G and R, on the scale 0 ... 255.
+        B, G and R, or of each channel of `pictures`, on the scale 0 ... 255.
+    pictures : Bands, optional
+        What the pictures are where they are not colours of 8 bits.
     """
     folder: Path
     masks: str
     classes: tuple[str, ...]
     values: dict[str, str | None]
     mean: tuple[float, ...]
+    pictures: Bands | None = None
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels of a net's input, in its order."""
+        return self.pictures.channels if self.pictures else COLOURS
 
     def write(self, path: Path) -> None:
         """Write dataset.json.
@@ -65,6 +78,8 @@ class Card:
             The file cannot be written.
         """
         known = {**asdict(self), 'folder': str(self.folder)}
+        known |= {'pictures': self.pictures.facts()} if self.pictures else {}
+        known = {key: value for key, value in known.items() if value is not None or key != 'pictures'}
         files.write(path, json.dumps(known, indent=1, ensure_ascii=False) + '\n')
 
 
@@ -79,10 +94,12 @@ def read_card(root: Path) -> Card:
     path = root / CARD
     known = read_json(path)
     keys = ('folder', 'masks', 'classes', 'values', 'mean')
-    if not isinstance(known, dict) or set(known) != set(keys):
+    if not isinstance(known, dict) or set(known) - {'pictures'} != set(keys):
         raise BadInput(f'{path} must have the keys {", ".join(keys)} and no others; correct it, or remove it and run '
                        'python -m nets new again')
     folder, masks, classes, values, mean = (known[key] for key in keys)
+    pictures = bands.checked(path, known['pictures']) if 'pictures' in known else None
+    channels = len(pictures.channels) if pictures else 3
     fit = {
         'folder': isinstance(folder, str) and folder != '',
         'masks': masks in (*KINDS, PLANES),
@@ -90,13 +107,13 @@ def read_card(root: Path) -> Card:
                     and 1 <= len(classes) <= VOID and len({*classes}) == len(classes)),
         'values': isinstance(values, dict) and isinstance(classes, list) and
         all(name is None or name in classes for name in values.values()),
-        'mean': (isinstance(mean, list) and len(mean) == 3 and
+        'mean': (isinstance(mean, list) and len(mean) == channels and
                  all(isinstance(value, int | float) and 0 <= value <= 255 for value in mean)),
     }
     if wrong := [key for key in keys if not fit[key]]:
         raise BadInput(f'{path} has a {wrong[0]} of the wrong kind, {str(known[wrong[0]])[:80]!r}; correct it as the '
                        'beginning of data_layers/own/folder.py tells')
-    return Card(root / folder, masks, tuple(classes), values, tuple(mean))
+    return Card(root / folder, masks, tuple(classes), values, tuple(mean), pictures)
 
 
 class Folder(Dataset):
@@ -134,7 +151,7 @@ class Folder(Dataset):
         place = cls.locate(root)
         card = read_card(place)
         about = dict(name=name or cls.name, place=place, card=card, means={'data': card.mean},
-                     classes={'label': card.classes}, overlapping=card.masks == PLANES)
+                     classes={'label': card.classes}, overlapping=card.masks == PLANES, pictures=card.pictures)
         return type('Folder', (cls,), about)
 
     @classmethod
@@ -200,6 +217,10 @@ class Folder(Dataset):
         if top == 'data':
             return super().size_of(top, path)
         return stored_size(next(iter(self.planes(path)), path) if self.overlapping else path)
+
+    @classmethod
+    def read_image(cls, top: str, path: Path) -> np.ndarray:
+        return cls.pictures.blob(path, cls.means[top]) if cls.pictures else super().read_image(top, path)
 
     def planes(self, path: Path) -> dict[Path, str | None]:
         """The masks of the classes that a photograph shows: file -> class, or None for void."""

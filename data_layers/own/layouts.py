@@ -8,6 +8,7 @@ lists train.txt, val.txt; failing that, one is drawn.
 import os
 import re
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -62,7 +63,7 @@ class Layout:
     notes: list[str] = field(default_factory=list)
 
 
-def find(folder: Path, seed: int, classes: ClassList | None = None) -> Layout:
+def find(folder: Path, seed: int, classes: ClassList | None = None, apart: Sequence[str] = ()) -> Layout:
     """Look at the names in a folder.
 
     Parameters
@@ -73,6 +74,8 @@ def find(folder: Path, seed: int, classes: ClassList | None = None) -> Layout:
         Of the split, if one must be drawn.
     classes : ClassList, optional
         The classes; by default those of a list in `folder`.
+    apart : sequence of str
+        Names of folders whose pictures are neither photographs nor masks, but further channels of photographs.
 
     Returns
     -------
@@ -84,7 +87,7 @@ def find(folder: Path, seed: int, classes: ClassList | None = None) -> Layout:
     BadInput
         No photograph has a mask, or a list of a split does not fit.
     """
-    pairs, notes = find_pairs(folder)
+    pairs, notes = find_pairs(folder, apart)
     if not pairs:
         raise BadInput(f'{folder} has no photograph with a mask; put them into images/ and masks/ under the same names '
                        'or side by side as a.jpg with a.png, a_mask.png, or a.json of labelme')
@@ -94,13 +97,15 @@ def find(folder: Path, seed: int, classes: ClassList | None = None) -> Layout:
     return result
 
 
-def find_pairs(folder: Path) -> tuple[dict[tuple[str, str], Pair], list[str]]:
+def find_pairs(folder: Path, apart: Sequence[str] = ()) -> tuple[dict[tuple[str, str], Pair], list[str]]:
     """Find the mask of every photograph.
 
     Parameters
     ----------
     folder : path
         With photographs and masks, at any depth.
+    apart : sequence of str
+        As of `find`.
 
     Returns
     -------
@@ -114,15 +119,17 @@ def find_pairs(folder: Path) -> tuple[dict[tuple[str, str], Pair], list[str]]:
     BadInput
         Two photographs have one name.
     """
-    paths = list_files(folder)
+    paths = list_files(folder, apart)
     pictures = [path for path in paths if path.suffix.lower() in IMAGES]
     masks = find_masks(pictures)
     photos: dict[tuple[str, str], PurePosixPath] = {}
     for path in (path for path in pictures if path not in masks):
         place = split_of(path), IMAGE_NAME.sub('', path.stem)
         if place in photos:
+            other = next((one for one in (photos[place], path) if in_mask_folder(one) is None), path).parent.name
             raise BadInput(f'{folder} has two photographs called {place[1]}, {photos[place]} and {path}; give them '
-                           'different names')
+                           'different names' + (f'; or if {other} has further channels of the others, say --and {other}'
+                                                if photos[place].parent != path.parent and other else ''))
         photos[place] = path
     found = defaultdict(list)
     for path in (path for path in paths if path in masks or path.suffix.lower() == '.json'):
@@ -137,7 +144,7 @@ def find_pairs(folder: Path) -> tuple[dict[tuple[str, str], Pair], list[str]]:
     return pairs, notes
 
 
-def list_files(folder: Path) -> list[PurePosixPath]:
+def list_files(folder: Path, apart: Sequence[str] = ()) -> list[PurePosixPath]:
     """The pictures and JSON files below a folder, sorted, without hidden ones and those that are neither side.
 
     Raises
@@ -147,7 +154,8 @@ def list_files(folder: Path) -> list[PurePosixPath]:
     """
     found = []
     for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith('.') and not OTHER_FOLDER.search(name)]
+        folders[:] = [name for name in folders if not name.startswith('.') and not OTHER_FOLDER.search(name)
+                      and name not in apart]
         inside = PurePosixPath(Path(place).relative_to(folder).as_posix())
         found += [inside / name for name in names if not name.startswith('.')]
     paths = sorted(path for path in found if path.suffix.lower() in IMAGES | {'.json'}

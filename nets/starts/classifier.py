@@ -2,8 +2,9 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from data_layers.bands import COLOURS
 from data_layers.own.survey import Survey
-from nets.starts import Content, Names, module_of, net_files, solve_files, title
+from nets.starts import Content, Names, initialise, module_of, net_files, solve_files, title
 
 PIXELS = 500 * 375          # of a photograph of VOC, for which the published rates are
 STRIDES = (32, 16, 8)
@@ -31,11 +32,13 @@ class Classifier:
     def files(self, names: Names, found: Survey, balanced: bool) -> dict[Path, Content]:
         before, called = CLASSIFIERS[self.trunk]
         origin, result = f'the {called} classifier', dict[Path, Content]()
+        sees: Sequence[str] = COLOURS
         for kind in self.kinds:
             result |= paper_net(names, kind, found, balanced, self.width)
+            start = initialise(names, found, sees=sees)
             result |= solve_files(names, kind, f'Train {title(kind)} on {names.data} from {origin}.',
-                                  recipe(kind, found.pixels), f"init=('{before}',)")
-            before, origin = names.net(kind), title(kind)
+                                  recipe(kind, found.pixels), f"init=('{before}',){start.text}", start.imports)
+            before, origin, sees = names.net(kind), title(kind), found.card.channels
         return result
 
     def account(self, found: Survey) -> list[str]:
