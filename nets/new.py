@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -213,6 +213,16 @@ def card(found: Survey, root: Path) -> Card:
     return found.card
 
 
+def wrapped(items: Iterable[str], indent: str) -> str:
+    """Items with commas, as many in a line as it holds; unlike words in a text, none is broken."""
+    lines = ['']
+    for item in items:
+        if lines[-1] and len(lines[-1]) + len(item) > 80:
+            lines.append('')
+        lines[-1] += f'{lines[-1] and " " or indent}{item},'
+    return '\n'.join(lines)
+
+
 def common(names: Names, found: Survey, balanced: bool) -> str:
     """The module of what the nets share."""
     train, val = len(found.found['train']), len(found.found['val'])
@@ -221,8 +231,10 @@ def common(names: Names, found: Survey, balanced: bool) -> str:
         f'WEIGHTS = ({", ".join(map(str, found.balance()))})', 110, subsequent_indent=11 * ' ') + '     # in the loss\n'
     channels, counted = '', ''
     if found.card.channels != COLOURS:
-        channels = f'CHANNELS = {found.card.channels!r}     # of the input, in its order\n'
-        counted = 'channels=len(CHANNELS), '
+        listed = wrapped([repr(name) for name in found.card.channels], 12 * ' ')
+        listed = listed.strip() if len(found.card.channels) == 1 else listed.strip().rstrip(',')
+        channels = f'CHANNELS = ({listed})     # of the input, in its order\n'
+        counted = f'channels=len(CHANNELS),\n{" " * len("    return blocks.feed(")}'
     return COMMON.format(
         channels=channels, counted=counted,
         name=names.data, classes=len(found.card.classes), train=train, val=val, card=f'{names.data}/{CARD}',
