@@ -15,7 +15,6 @@ without a measurement, which are not a number or what a TIFF calls its nodata, b
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +29,7 @@ from data_layers.reading import IMAGES, MOST_PIXELS, open_picture, read_pixels, 
 COLOURS = ('blue', 'green', 'red')      # the order of a net's input
 LUMA = (0.299, 0.587, 0.114)            # of red, green and blue: a grey of colours (ITU-R BT.601)
 FULL = (0.0, 255.0)
+BLOCK = 256         # rows that go through a window at once
 DEEP = 3            # so many folders up, files of the same name are looked for
 MODES = {'1': ('L', 1, 'u1'), 'L': ('', 1, 'u1'), 'LA': ('', 2, 'u1'), 'RGB': ('', 3, 'u1'), 'RGBA': ('', 4, 'u1'),
          'I;16': ('', 1, 'u2'), 'I;16L': ('', 1, 'u2'), 'I;16B': ('', 1, 'u2'), 'I': ('', 1, 'i4'),
@@ -135,21 +135,26 @@ class Bands:
         return (self.channels == ('grey',) and self.bands == (1,) and not self.also and self.window[0][1] <= 255
                 and found.shape[2] in (3, 4) and found.dtype == np.uint8)
 
-    def scaled(self, path: Path) -> Iterator[npt.NDArray[np.float64]]:
-        """The channels of a picture through their window, one after the other.
+    def through(self, planes: Sequence[Array]) -> Iterator[tuple[int, slice, npt.NDArray[np.float64]]]:
+        """Channels through their windows, some rows at a time: whole ones in double would take much memory.
 
         Parameters
         ----------
-        path : path
-            As of `values`, and so are the errors.
+        planes : sequence of array, H x W
+            As of `values`; the first ones may do.
 
         Yields
         ------
-        array of float64, H x W
+        channel : int
+        rows : slice
+        values : array of float64, rows x W
             0 to 255; NaN where there is no measurement.
         """
-        for plane, (low, high) in zip(self.values(path), self.window, strict=True):
-            yield 255 * (np.clip(plane, low, high, dtype=np.float64) - low) / (high - low)
+        for channel, (plane, (low, high)) in enumerate(zip(planes, self.window, strict=False)):
+            for first in range(0, len(plane), BLOCK):
+                rows = slice(first, first + BLOCK)
+                values = np.clip(plane[rows], low, high, dtype=np.float64)
+                yield channel, rows, 255 * (values - low) / (high - low)
 
     def blob(self, path: Path, mean: Sequence[float], scale: float = 1.0) -> npt.NDArray[np.float32]:
         """A picture as a net takes it.
@@ -169,19 +174,31 @@ class Bands:
             Channels through their window, less their mean; 0 where there is no measurement.
         """
         means = (*mean,) * (len(self.channels) // len(mean))
-        return np.stack([np.nan_to_num((plane - value) * scale, copy=False).astype(np.float32)     # rounded once
-                         for plane, value in zip(self.scaled(path), means, strict=True)])
+        planes = self.values(path)
+        result = np.empty((len(planes), *planes[0].shape), np.float32)
+        for channel, rows, values in self.through(planes):
+            result[channel, rows] = np.nan_to_num((values - means[channel]) * scale, copy=False)    # rounded once
+        return result
 
     def rgb(self, path: Path) -> npt.NDArray[np.uint8]:
         """A picture to look at: its colours through their window, else its first channel in grey.
+
+        Parameters
+        ----------
+        path : path
+            As of `values`, and so are the errors.
 
         Returns
         -------
         array of uint8, H x W x 3
             RGB, 0 where there is no measurement.
         """
-        shown = [np.nan_to_num(plane).round().astype(np.uint8) for plane in islice(self.scaled(path), 3)]
-        return np.stack(shown[::-1] if self.coloured else shown[:1] * 3, axis=2)
+        planes = self.values(path)[:3 if self.coloured else 1]
+        result = np.empty((*planes[0].shape, 3), np.uint8)
+        for channel, rows, values in self.through(planes):
+            place = slice(2 - channel, 3 - channel) if self.coloured else slice(None)
+            result[rows, :, place] = np.nan_to_num(values).round()[:, :, None]
+        return result
 
 
 def stored(path: Path) -> Stored:

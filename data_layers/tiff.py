@@ -20,9 +20,9 @@ import numpy as np
 from PIL import Image
 
 MOST_NUMBERS = 1 << 28      # of a picture, all bands together
-MOST_CHUNKS = 1 << 20       # strips or tiles of a page
-MOST_PAGES = 1 << 12
-MOST_TAGS = 1 << 12         # of a page
+MOST_READ = 1 << 22         # numbers in the tags of all pages: offsets and sizes of strips, above all
+MOST_PAGES = 1 << 10
+MOST_TAGS = 1 << 9          # of a page
 MOST_RATIO = 3000           # of numbers to compressed bytes: no LZW or deflate reaches it
 
 SUBFILE, WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 254, 256, 257, 258, 259, 262, 266
@@ -167,6 +167,7 @@ def _directories(file: IO[bytes]) -> Iterator[dict[int, tuple[int, ...]]]:
         raise ValueError('it is a BigTIFF of another kind')
     at = struct.unpack(f'{order}Q', head[8:16])[0] if big else struct.unpack(f'{order}I', head[4:8])[0]
     seen: set[int] = set()
+    left = [MOST_READ]
     while at and at not in seen and len(seen) < MOST_PAGES:
         seen.add(at)
         count = struct.unpack(f'{order}Q' if big else f'{order}H', _at(file, at, 8 if big else 2))[0]
@@ -175,17 +176,20 @@ def _directories(file: IO[bytes]) -> Iterator[dict[int, tuple[int, ...]]]:
         at += 8 if big else 2
         length = 20 if big else 12
         table = _at(file, at, count * length + (8 if big else 4))
-        yield dict(_tags(file, table, count, order, big))
+        yield dict(_tags(file, table, count, order, big, left))
         at = struct.unpack(f'{order}Q' if big else f'{order}I', table[count * length:])[0]
 
 
-def _tags(file: IO[bytes], table: bytes, count: int, order: str, big: bool) -> Iterator[tuple[int, tuple[int, ...]]]:
+def _tags(file: IO[bytes], table: bytes, count: int, order: str, big: bool, left: list[int],
+          ) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """The known tags of a page; `left` is how many numbers all pages may still have."""
     for entry in range(count):
         tag, kind, numbers = struct.unpack_from(f'{order}HHQ' if big else f'{order}HHI', table,
                                                 entry * (20 if big else 12))
         if tag not in KNOWN or kind not in TYPES:
             continue
-        if numbers > MOST_CHUNKS:
+        left[0] -= numbers
+        if left[0] < 0:
             raise ValueError(f'its tag {tag} has {numbers} numbers')
         form = f'{order}{numbers}{TYPES[kind]}'
         inside = table[(entry + 1) * 20 - 8:][:8] if big else table[(entry + 1) * 12 - 4:][:4]

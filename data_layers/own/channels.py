@@ -212,4 +212,7 @@ def _spread(folder: Path, jobs: list[str], pictures: Bands, workers: int | None)
 
 def _sums(folder: Path, pictures: Bands, photo: str) -> np.ndarray:
     """Sum and number of the measured pixels of each channel."""
-    return np.array([(np.nansum(plane), np.isfinite(plane).sum()) for plane in pictures.scaled(folder / photo)]).T
+    result = np.zeros((2, len(pictures.channels)))
+    for channel, _, values in pictures.through(pictures.values(folder / photo)):
+        result[:, channel] += np.nansum(values), np.isfinite(values).sum()
+    return result
