@@ -177,10 +177,11 @@ def test_every_command_feeds_the_net_alike(five, tmp_path, capsys):
     for number, place in enumerate((run, only)):
         out = tmp_path / f'out{number}'
         infer.main(['--net', str(place), str(path), '--out', str(out), '--cpu', '--scores'])
-        stem = path.stem + ('_score' if place == only else '')
         files = sorted(out.iterdir())
         labels = read_indices(next(file for file in files if file.suffix == '.png'))
-        np.testing.assert_array_equal(labels, expected.argmax(0), stem)
+        np.testing.assert_array_equal(labels, expected.argmax(0))
+        shares = np.load(next(file for file in files if file.suffix == '.npz'))['probabilities']
+        np.testing.assert_allclose(shares, np.exp(expected) / np.exp(expected).sum(0), rtol=1e-4)
         picture, shown = (np.asarray(one.convert('L'), float) for one in (      # JPEG keeps little of noise in colours
             Image.open(next(file for file in files if file.suffix == '.jpg')), Image.fromarray(dataset.image(id))))
         bare = labels == 0
@@ -188,7 +189,7 @@ def test_every_command_feeds_the_net_alike(five, tmp_path, capsys):
     capsys.readouterr()
     for words in (['--net', run], ['--net', only, '--dataset', 'bands', '--split', 'val']):
         score.main([*map(str, words), '--cpu', '--json', str(tmp_path / 'score.json')])
-        counts = np.array(json.loads((tmp_path / 'score.json').read_text())['tasks']['label']['counts'])
+        counts = np.array(json.loads((tmp_path / 'score.json').read_text())['tasks']['label']['confusion_matrix'])
         truth = dataset.load(id)[1][0]
         assert counts.sum() == truth.size
         assert counts[0, 0] == ((truth == 0) & (expected.argmax(0) == 0)).sum()
