@@ -131,7 +131,7 @@ def tiff_size(path: Path) -> tuple[int, int] | None:
     try:
         with files.open_regular(path) as file:
             page = tiff.pages(file)[0] if tiff.is_tiff(file.read(4)) else None
-    except (OSError, ValueError, NotImplementedError):
+    except (BadInput, OSError, ValueError, NotImplementedError):
         return None
     return (page.height, page.width) if page and page.height * page.width <= MOST_PIXELS else None
 
