@@ -13,6 +13,7 @@ from data_layers.own import layouts
 from data_layers.own.folder import CARD
 from data_layers.own.survey import survey
 from data_layers.pictures import blend
+from data_layers.reading import picture_size, read_rgb
 from surgery import preparation
 from surgery.preparation import Preparation, of_dataset
 from tests.helpers import own
@@ -237,6 +238,13 @@ def test_bands_that_are_not_there_and_pictures_of_fewer_bits_are_refused(tmp_pat
         Bands(('grey', 'nir'), (1, 7), (FULL, FULL)).values(tmp_path / 'images/0.tif')
     with pytest.raises(BadInput, match='0.png has 8 bits a channel, and the window of grey is 0 to 4095'):
         Bands(('grey',), (1,), ((0.0, 4095.0),)).values(tmp_path / 'other/0.png')
+
+
+def test_a_net_of_colours_says_what_it_was_given(tmp_path):
+    save(tmp_path / 'a.tif', np.zeros((*SIZE, 5), 'u2'))
+    assert picture_size(tmp_path / 'a.tif') == SIZE
+    with pytest.raises(BadInput, match='a.tif has 5 bands of uint16, not colours of 8 bits'):
+        read_rgb(tmp_path / 'a.tif')
 
 
 def test_net_json_prepares_as_the_data_set_does(tmp_path):
