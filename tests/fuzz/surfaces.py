@@ -307,7 +307,7 @@ SURFACES = {
     **{name: Surface(partial(build_layout, name), check_layouts(name)) for name in LAYOUTS},
     **{f'own-{kind}': Surface(partial(build_own, kind=kind), new_nets('', '--width 8', '--trunk alexnet'))
        for kind in ('index', 'palette', 'rgb', 'polygons')},
-    'own-bands': Surface(build_bands, new_nets('--and depth', '--and depth --width 8', '')),
+    'own-bands': Surface(build_bands, new_nets('--and depth', '--and depth --width 8', '--and depth --trunk alexnet')),
     'described': Surface(build_described, commands(data_layers_main.main, 'check @in/roads --workers 1',
                                                    'check @in/roads --json --workers 1')),
     'archives': Surface(build_archives, prepare(
