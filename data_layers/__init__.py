@@ -23,6 +23,8 @@ To feed a net:
 To look after data on disk, `python -m data_layers`:
 
 - `prepare`: from a download to the layout that is read; `check`: every image and label read, all problems listed
+- `show`: a sheet of samples as the net gets them
+- `hha`: from depth to images of disparity, height and angle
 
 To write segmentations:
 
@@ -33,7 +35,7 @@ from pathlib import Path
 
 from cli import BadInput
 from data_layers.cityscapes import Cityscapes
-from data_layers.dataset import Dataset, data_home, draw, is_training, warn_overlap
+from data_layers.dataset import SEED, Dataset, data_home, draw, is_training, warn_overlap
 from data_layers.nyud import NYUD
 from data_layers.own.folder import CARD, Folder
 from data_layers.pascalcontext import PASCALContext
@@ -42,8 +44,8 @@ from data_layers.sbd import SBD
 from data_layers.siftflow import SIFTFlow
 from data_layers.voc import VOC, VOC2012
 
-__all__ = ['DATASETS', 'VOID', 'Dataset', 'data_home', 'dataset_type', 'draw', 'is_training', 'open_dataset',
-           'warn_overlap']
+__all__ = ['DATASETS', 'SEED', 'VOID', 'Dataset', 'data_home', 'dataset_type', 'draw', 'is_training',
+           'open_dataset', 'warn_overlap']
 
 DATASETS: dict[str, type[Dataset]] = {dataset.name: dataset for dataset in
                                        (VOC, VOC2012, SBD, NYUD, SIFTFlow, PASCALContext,

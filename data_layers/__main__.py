@@ -4,6 +4,8 @@ python -m data_layers list                         the data sets, their sources,
 python -m data_layers check voc                    read all of it, list all that is wrong
 python -m data_layers check DIR --split train      the data set in a folder, one split
 python -m data_layers prepare sbd --from DIR       bring a download into place
+python -m data_layers show voc                     a sheet of samples as the net gets them
+python -m data_layers hha DIR --camera 525,525,319.5,239.5      depth as NYUDv2's nets take it
 python -m data_layers bench voc                    how fast a solver is fed from it
 """
 import argparse
@@ -13,10 +15,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import cli
-from data_layers import DATASETS, bench, data_home
+from data_layers import DATASETS, SEED, augment, bench, data_home, hha, show
 from data_layers.check import check, recognise, text
 from data_layers.own.folder import CARD
 from data_layers.prepare import prepare
+
+HHA = """Make HHA images of depth images, which NYUDv2's nets take beside colour.
+
+Of each pixel they hold 31000 over its depth in centimetres, its height above the floor in centimetres, and the angle
+between its surface and gravity in degrees plus 38 (floor 38, wall 128), as Gupta et al. (ECCV 2014) do. The camera is
+to be held upright, within 45 degrees. Missing depth is filled from the nearest pixel that has one. Images that are
+there already, made of the same depth in the same way, are kept; so the command goes on where it was stopped."""
+
+SHOW = """Write a sheet of samples as the net gets them: each picture beside its labels over it, and a legend.
+
+Of a training split, these are the first samples of the stream that a seed draws, varied as the nets of the data set
+are, which VARIED in nets/NAME.py says; of others, the first in order. Above each stands its size as the net gets it,
+its position in the stream and its id. Void is hatched, and background is bare."""
 
 
 def parser() -> cli.Parser:
@@ -35,6 +50,30 @@ def parser() -> cli.Parser:
     one.add_argument('--from', dest='sources', metavar='PATH', required=True, nargs='+', type=Path,
                      help='the folder with the download, packed or unpacked, or its archives')
     one.add_argument('--to', metavar='DIR', help="the data set's folder (default: its place in $FCN_DATA)")
+    one = commands.add_parser('show', help='write a sheet of samples as the net gets them, labels over pictures',
+                              description=SHOW)
+    add_dataset(one)
+    one.add_argument('--split', metavar='S', help='the split (default: the one that the nets train on)')
+    one.add_argument('--tops', metavar='TOP,TOP', help='what to show, e.g. color,depth,label (default: as the nets)')
+    one.add_argument('--count', type=int, default=8, metavar='N', help='samples at most (default: 8)')
+    varied = one.add_mutually_exclusive_group()
+    varied.add_argument('--vary', metavar='LIST', help='vary them by these, as python -m nets new --vary takes them: '
+                        f'{augment.describe(augment.DEFAULTS)} are the defaults of all')
+    varied.add_argument('--plain', action='store_true', help='as they are on disk, each once')
+    one.add_argument('--seed', type=int, default=SEED, metavar='N', help=f'of the stream (default: {SEED})')
+    one.add_argument('--out', type=Path, metavar='FILE.png', help='default: show/NAME-SPLIT.png in $FCN_RUNS or runs/')
+    one = commands.add_parser('hha', help='make images of disparity, height above ground and angle with gravity from '
+                              'depth', description=HHA)
+    one.add_argument('folder', metavar='DEPTH_DIR', type=Path, help='depth images: PNG or TIFF of 16 bits, TIFF of '
+                     'floats, or .npy; 0 or 65535 where depth is missing')
+    one.add_argument('--camera', type=cli.numbers, required=True, metavar='FX,FY,CX,CY', help='focal lengths and '
+                     'centre of the camera in pixels of these images, the first of which has its middle at 0,0')
+    one.add_argument('--out', type=Path, metavar='DIR', help='gets a PNG for each (default: hha beside DEPTH_DIR)')
+    one.add_argument('--unit', type=float, metavar='M', help='metres a value (default: 0.001 of integers, which is '
+                     'millimetres, and 1 of floats)')
+    one.add_argument('--height', type=float, metavar='M', help='of the camera above the floor in metres (default: by '
+                     'the lowest surface in sight; where that is less than 0.9 m below the camera, 1.3)')
+    one.add_argument('--workers', type=int, metavar='N', help='processes (default: one a core)')
     one = commands.add_parser('bench', help='images per second from a data set, and how long a solver waits for one')
     add_dataset(one)
     one.add_argument('--split', metavar='S', help='the split (default: the one that the nets train on)')
@@ -80,6 +119,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_check(options)
     if options.command == 'bench':
         return run_bench(options)
+    if options.command == 'hha':
+        cli.show(*hha.convert_folder(options.folder, options.camera, options.out, options.unit, options.height,
+                                     options.workers).split('\n'))
+        return 0
+    if options.command == 'show':
+        return run_show(options)
     cli.show(*prepare(options.dataset, *options.sources, target=options.to and Path(options.to)).split('\n'))
     return 0
 
@@ -92,6 +137,14 @@ def run_check(options: argparse.Namespace) -> int:
     report = check(name, root, options.split, options.tops and options.tops.split(','), options.workers)
     cli.show(*(json.dumps(report, indent=2) if options.json else text(report)).split('\n'))
     return 1 if report['problems'] else 0
+
+
+def run_show(options: argparse.Namespace) -> int:
+    """Write a sheet of samples."""
+    path = show.show(*name_and_root(options), options.split, options.tops and options.tops.split(','), options.count,
+                     options.vary, options.plain, options.seed, options.out)
+    cli.show(f'written: {path}')
+    return 0
 
 
 def run_bench(options: argparse.Namespace) -> int:

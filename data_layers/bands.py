@@ -24,7 +24,7 @@ import numpy.typing as npt
 import files
 from cli import BadInput
 from data_layers import tiff
-from data_layers.reading import IMAGES, MOST_PIXELS, open_picture, read_pixels, too_large, unreadable
+from data_layers.reading import IMAGES, MOST_PIXELS, open_picture, read_pixels, too_large, turned_size, unreadable
 
 COLOURS = ('blue', 'green', 'red')      # the order of a net's input
 LUMA = (0.299, 0.587, 0.114)            # of red, green and blue: a grey of colours (ITU-R BT.601)
@@ -45,7 +45,7 @@ class Stored(NamedTuple):
     Attributes
     ----------
     size : (int, int)
-        Height and width in pixels.
+        Height and width in pixels, once it is turned as its note (EXIF) says.
     bands : int
         With transparency.
     dtype : str
@@ -216,7 +216,7 @@ def stored(path: Path) -> Stored:
                 page, bands = found[0], sum(one.bands for one in found)
                 if page.height * page.width > MOST_PIXELS or bands > MOST_BANDS:
                     raise too_large(path, f'{page.width}x{page.height} pixels of {bands} bands')
-                return Stored((page.height, page.width), bands, page.dtype.name, page.alpha,
+                return Stored(page.size, bands, page.dtype.name, page.alpha,
                               page.photometric == tiff.RGB and bands >= 3)
     except NotImplementedError:
         pass
@@ -224,7 +224,7 @@ def stored(path: Path) -> Stored:
         raise unreadable(path, problem) from None
     with open_picture(path) as picture:
         _, bands, dtype = MODES.get(picture.mode, ('RGB', 3, 'u1'))
-        return Stored((picture.height, picture.width), bands, np.dtype(dtype).name,
+        return Stored(turned_size(picture), bands, np.dtype(dtype).name,
                       (bands - 1,) * (picture.mode in ('LA', 'RGBA')), bands >= 3)
 
 
@@ -234,8 +234,8 @@ def read_values(path: Path) -> Array:
     Returns
     -------
     array
-        H x W x bands, transparency included, in the order of the file; float32 with NaN where a TIFF says that
-        there is no measurement.
+        H x W x bands, turned as its note (EXIF) says, transparency included, in the order of the file; float32 with NaN
+        where a TIFF says that there is no measurement.
 
     Raises
     ------

@@ -126,7 +126,8 @@ def open_splits(name: str, root: str | Path | None, splits: Iterable[str] | None
                                                     f'{kind.layout}')
     dataset = next(iter(opened.values()))
     files = {top: dataset.file(top, dataset.ids[0]) for top in tops}
-    folders = {top: next(folder for folder in path.parents if '*' not in folder.name) for top, path in files.items()}
+    folders = {top: next(folder for folder in path.parents if '*' not in folder.name and not folder.is_file())
+               for top, path in files.items()}
     problems += [f'{name}: the folder {folder} of {top} is missing; restore it, or leave {top} out with --tops'
                  for top, folder in folders.items() if not folder.is_dir()]   # one line, not one an image
     dataset.tops = tuple(top for top in tops if folders[top].is_dir())

@@ -31,12 +31,18 @@ from data_layers.reading import (
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 VOC_MEAN = (104.00699, 116.66877, 122.67892)    # BGR, the mean of ImageNet that the VGG and CaffeNet weights expect
+SEED = 1337     # of the training stream
 TRAINING = re.compile('(?<![a-z])train|(?<!s)train(val)?(?![a-z])')
 
 
 def data_home() -> Path:
     """The folder of all data sets: `$FCN_DATA`, or `data/` of the checkout."""
     return Path(os.environ.get('FCN_DATA') or CHECKOUT / 'data')
+
+
+def runs_home() -> Path:
+    """The folder of all runs: `$FCN_RUNS`, or `runs/` of the checkout."""
+    return Path(os.environ.get('FCN_RUNS') or CHECKOUT / 'runs')
 
 
 @lru_cache(1024)     # those that are read ahead are asked for again and again
@@ -110,6 +116,8 @@ class Dataset:
     marker: str                         # the folder by which it is recognised
     means: dict[str, tuple[float, ...]]
     classes: dict[str, tuple[str, ...]]
+    colours: dict[str, tuple[tuple[int, ...], ...]] = {}    # label top -> R, G and B of its classes; else VOC's
+    values: dict[str, tuple[str, ...]] = {}     # label top -> what stands for its classes in the user's own masks
     unlabelled: tuple[str, ...] = ()    # splits whose labels are kept back
     default_tops: tuple[str, ...] = ('data', 'label')
     published: dict[str, int] = {}      # split -> number of ids the papers' authors had; empty: see `splits`

@@ -26,10 +26,9 @@ import caffe
 import numpy as np
 
 from cli import BadInput
-from data_layers import VOID, augment, draw, is_training, param_str, warn_overlap
+from data_layers import SEED, VOID, augment, draw, is_training, param_str, warn_overlap
 from data_layers.prefetch import Prefetcher, Sample
 
-SEED = 1337
 _layers: list['SegmentationData'] = []     # in the order of their making; Caffe never frees a Python layer
 _rank, _size = 0, 1
 
@@ -48,6 +47,7 @@ class SegmentationData(caffe.Layer):    # type: ignore[misc]    # pycaffe comes 
         self.dataset = self.reader.dataset
         self.split = {number: len(self.dataset.classes[top]) for number, top in enumerate(self.dataset.tops)
                       if planes and top in self.dataset.classes and not self.dataset.overlapping}
+        self.photos = augment.photographs(self.dataset, **self.variation)
         self.random = is_training(self.dataset.split)
         self.position = 0           # of the next sample of all ranks
         self.fetched: tuple[range, list[Sample]] = range(0), []     # positions and what the net gets there
@@ -108,7 +108,7 @@ class SegmentationData(caffe.Layer):    # type: ignore[misc]    # pycaffe comes 
             self.fetched = range(0), []     # stays so when reading fails
             samples = self.reader.take(ids)
             if self.variation:
-                samples = [augment.augment(sample, self.seed, position, **self.variation)
+                samples = [augment.augment(sample, self.seed, position, photos=self.photos, **self.variation)
                            for position, sample in zip(positions, samples, strict=True)]
             if self.split:
                 samples = [tuple(planes_of(array, self.split[number]) if number in self.split else array

@@ -19,6 +19,10 @@ FORMATS = ('JPEG', 'PNG', 'WEBP', 'TIFF', 'BMP')    # of pictures; others may st
 MOST_PIXELS = 1 << 28       # of a picture; no camera takes as many
 LARGE = 1 << 24             # pixels, from which on sizes are compared before anything is decoded
 LARGE_MAT = LARGE // 1032   # bytes of a MATLAB file; of fewer, zlib makes no more than `LARGE` bytes
+ORIENTATION = 274           # the tag of EXIF that says how a picture is to be turned
+TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+         5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+         8: Image.Transpose.ROTATE_90}
 SURROGATE = re.compile(r'\\u[dD][89a-fA-F]')     # half a character, as JSON may write it
 
 
@@ -66,7 +70,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_pixels(path: Path) -> Image.Image:
-    """Decode a picture file whole.
+    """Decode a picture file whole, and turn it as its EXIF says.
 
     Returns
     -------
@@ -83,7 +87,28 @@ def read_pixels(path: Path) -> Image.Image:
             picture.load()
         except Exception as problem:  # a corrupt file makes the decoders raise almost anything
             raise unreadable(path, problem) from None
-    return picture
+        return upright(picture)
+
+
+def orientation(picture: Image.Image) -> int:
+    """How a picture is to be turned: 1 for not at all, or as EXIF counts to 8; 1 too where its EXIF is damaged."""
+    try:
+        note = Image.Image.getexif(picture).get(ORIENTATION, 1)     # a PNG's own would decode it
+    except Exception:   # damaged EXIF, of which Pillow raises almost anything
+        return 1
+    return note if note in TURNS else 1
+
+
+def upright(picture: Image.Image) -> Image.Image:
+    """A decoded picture, turned as its EXIF says; Pillow turns those in TIFF files itself."""
+    note = orientation(picture)
+    return picture if note == 1 or picture.format == 'TIFF' else picture.transpose(TURNS[note])
+
+
+def turned_size(picture: Image.Image) -> tuple[int, int]:
+    """Height and width of a picture in pixels once it is turned as its EXIF says."""
+    swapped = orientation(picture) > 4 and picture.format != 'TIFF'
+    return picture.size if swapped else picture.size[::-1]
 
 
 def open_picture(path: Path) -> Image.Image:
@@ -120,10 +145,10 @@ def too_large(path: Path, problem: str) -> BadInput:
 
 
 def picture_size(path: Path) -> tuple[int, int] | None:
-    """Height and width of a picture in pixels, from its head; None where it cannot be read, which reading it tells."""
+    """Height and width of a picture in pixels, turned as its EXIF says, from its head; None where it cannot be read."""
     try:
         with open_picture(path) as picture:
-            return picture.height, picture.width
+            return turned_size(picture)
     except BadInput:
         return tiff_size(path)
 
@@ -131,7 +156,7 @@ def picture_size(path: Path) -> tuple[int, int] | None:
 def tiff_size(path: Path) -> tuple[int, int] | None:
     """Height and width of a TIFF that Pillow does not know, such as one of many bands; None where it cannot be read."""
     page = tiff_page(path)
-    return (page.height, page.width) if page and page.height * page.width <= MOST_PIXELS else None
+    return page.size if page and page.height * page.width <= MOST_PIXELS else None
 
 
 def tiff_page(path: Path) -> tiff.Page | None:

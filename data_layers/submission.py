@@ -7,7 +7,7 @@ import numpy as np
 from cli import BadInput
 from data_layers.dataset import Dataset
 from data_layers.palette import save_indexed
-from data_layers.reading import open_picture, read_pixels
+from data_layers.reading import open_picture, read_pixels, turned_size
 
 FOLDER = 'results/VOC2012/Segmentation/comp6_test_cls'  # competition 6: trained on any data but the test set
 
@@ -75,7 +75,7 @@ class Submission:
                 continue
             mask = read_pixels(path)
             with open_picture(photo) as image:
-                size = image.size
+                size = turned_size(image)[::-1]
             if mask.mode != 'P' or mask.size != size or np.asarray(mask).max() >= len(self.dataset.classes['label']):
                 problems.append(f'{path.name} is not a {size[0]}x{size[1]} palette picture of class indices')
         if problems:

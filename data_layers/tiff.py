@@ -25,11 +25,11 @@ MOST_PAGES = 1 << 10
 MOST_TAGS = 1 << 9          # of a page
 MOST_RATIO = 3000           # of numbers to compressed bytes: no LZW or deflate reaches it
 
-SUBFILE, WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 254, 256, 257, 258, 259, 262, 266
+SUBFILE, WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, TURNED = 254, 256, 257, 258, 259, 262, 266, 274
 STRIP_OFFSETS, SAMPLES, ROWS, STRIP_BYTES, PLANAR, PREDICTOR = 273, 277, 278, 279, 284, 317
 TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_BYTES, EXTRA, FORMAT, NODATA = 322, 323, 324, 325, 338, 339, 42113
-KNOWN = {SUBFILE, WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, STRIP_OFFSETS, SAMPLES, ROWS, STRIP_BYTES,
-         PLANAR, PREDICTOR, TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_BYTES, EXTRA, FORMAT, NODATA}
+KNOWN = {SUBFILE, WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, TURNED, STRIP_OFFSETS, SAMPLES, ROWS,
+         STRIP_BYTES, PLANAR, PREDICTOR, TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_BYTES, EXTRA, FORMAT, NODATA}
 
 MAGIC: dict[bytes, Literal['<', '>']] = {b'II*\0': '<', b'MM\0*': '>', b'II+\0': '<', b'MM\0+': '>'}
 TYPES = {1: 'B', 2: 'B', 3: 'H', 4: 'I', 6: 'b', 8: 'h', 9: 'i', 13: 'I', 16: 'Q', 17: 'q', 18: 'Q'}
@@ -46,7 +46,7 @@ class Page(NamedTuple):
     Attributes
     ----------
     height, width, bands : int
-        In pixels, and how many numbers each has.
+        In pixels, as it is stored, and how many numbers each has.
     dtype : dtype
         Of the numbers, in the byte order of the file.
     photometric : int
@@ -65,6 +65,8 @@ class Page(NamedTuple):
         Offset and bytes of each.
     reduced : bool
         Whether it is a preview or a mask of another page.
+    turned : int
+        How it is to be turned: 1 for not at all, or as EXIF counts to 8.
     """
     height: int
     width: int
@@ -79,6 +81,12 @@ class Page(NamedTuple):
     block: tuple[int, int]
     chunks: list[tuple[int, int]]
     reduced: bool
+    turned: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width once it is turned."""
+        return (self.width, self.height) if self.turned > 4 else (self.height, self.width)
 
 
 def is_tiff(begins: bytes) -> bool:
@@ -139,7 +147,8 @@ def read(file: IO[bytes]) -> np.ndarray:
     Returns
     -------
     array
-        H x W x bands, in the byte order of this machine; transparency is a band like others.
+        H x W x bands, turned as the first page says, in the byte order of this machine; transparency is a band like
+        others.
 
     Raises
     ------
@@ -152,8 +161,27 @@ def read(file: IO[bytes]) -> np.ndarray:
     size = file.seek(0, io.SEEK_END)
     for page in found:
         _check_chunks(page, size)
-    return np.concatenate([_read_page(file, page) for page in found], axis=2) if len(found) > 1 else _read_page(
-        file, found[0])
+    planes = [_read_page(file, page) for page in found]
+    return upright(np.concatenate(planes, axis=2) if len(planes) > 1 else planes[0], found[0].turned)
+
+
+def upright(stored: np.ndarray, turned: int) -> np.ndarray:
+    """Pixels as they are seen: EXIF says of 1 to 8 at which sides the first row and the first column are.
+
+    Parameters
+    ----------
+    stored : array, H x W x ...
+    turned : int
+        1 to 8.
+
+    Examples
+    --------
+    >>> [upright(np.array([[1, 2], [3, 4]]), turned).ravel().tolist() for turned in (1, 3, 6)]
+    [[1, 2, 3, 4], [4, 3, 2, 1], [3, 1, 4, 2]]
+    """
+    seen = stored.swapaxes(0, 1) if turned > 4 else stored
+    down, across = -1 if turned in (3, 4, 7, 8) else 1, -1 if turned in (2, 3, 6, 7) else 1
+    return seen[::down, ::across]
 
 
 def _directories(file: IO[bytes]) -> Iterator[dict[int, tuple[int, ...]]]:
@@ -248,7 +276,8 @@ def _page(tags: dict[int, tuple[int, ...]]) -> Page:
     if len(offsets) != wanted or len(counts) != wanted:
         raise ValueError(f'{len(offsets)} strips or tiles where {wanted} are needed')
     return Page(height, width, bands, dtype, photometric, alpha, _nodata(tags.get(NODATA, ())), planar, compression,
-                predictor, block, list(zip(offsets, counts, strict=True)), bool(number(SUBFILE, 0) & 5))
+                predictor, block, list(zip(offsets, counts, strict=True)), bool(number(SUBFILE, 0) & 5),
+                number(TURNED, 1) if 1 <= number(TURNED, 1) <= 8 else 1)
 
 
 def _nodata(text: tuple[int, ...]) -> float | None:

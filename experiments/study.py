@@ -43,7 +43,7 @@ from report import page, study_tables
 from report.pictures import sheet
 from report.study_tables import tables
 from report.upper_bound import upper_bound
-from solvers import snapshot, weights
+from solvers import best, snapshot, weights
 from solvers.evaluation import evaluate_run
 from solvers.recipe import Recipe
 from solvers.run import Run
@@ -181,6 +181,7 @@ def train(row: Row, seed: int, initial: Path, run: Path) -> dict[str, Any]:
     known |= {'scores': scores, 'seconds': None if resumed else round(seconds)}
     files.write_json(record, known)
     shutil.rmtree(run / 'snapshots')    # weights.caffemodel is the last of them
+    best.forget(run)
     return known
 
 

@@ -3,9 +3,11 @@
     python -m nets.infer --net voc-fcn8s --weights FILE IMAGE_OR_DIR ... --out DIR
     python -m nets.infer --prototxt FILE --weights FILE --mean B,G,R --classes FILE IMAGE_OR_DIR ... --out DIR
 
-writes for each image `<name>.png`, the class of every pixel with the VOC palette, and `<name>_overlay.jpg`, the photo
-under those colours with a legend; `--scores` adds `<name>.npz`, the softmax probability of every class. A net of two
-tasks writes both, as `<name>_sem.png` and `<name>_geo.png`. A net that sees more than the photograph finds the rest
+writes for each image `<name>.png`, the class of every pixel, and `<name>_overlay.jpg`, the photo under the colours of
+the classes with a legend. Colours are those of your list of classes, else VOC's; what is called background or void
+stays bare. `--values` gives the PNG the values of your own masks, the first where several mean one class; `--scores`
+adds `<name>.npz`, the softmax probability of every class. A net of two tasks writes both, as `<name>_sem.png` and
+`<name>_geo.png`. A net that sees more than the photograph finds the rest
 beside its folder, as NYUDv2 has it: images/img_5001.png, depth/img_5001.png, hha/img_5001.png.
 
 With --tile N, an image larger than N x N pixels is segmented in overlapping tiles of that size, so that the net takes
@@ -20,7 +22,7 @@ is resized bilinearly, and so are its scores on their way back. Both go with --t
 Any deploy net will do whose outputs are maps of scores, in a prototxt of any age. Softmax and ArgMax at its end are
 left out; maps coarser than the image are interpolated bilinearly; a single score is that of class 1 against class 0.
 What its input wants may stand in net.json beside the prototxt, {"mean": [B, G, R], "scale": 1, "order": "bgr",
-"multiple": 1, "classes": [...]}; options come before it.
+"multiple": 1, "classes": [...], "colours": [...], "values": [...]}; options come before it.
 
 With --submission the images are those of VOC 2012 test, and DIR/results/VOC2012/Segmentation/comp6_test_cls/ID.png is
 what the evaluation server takes; all of it is checked at the end.
@@ -53,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     test = open_dataset('voc2012', 'test') if args.submission else None
     files = [test.file('data', id) for id in test.ids] if test else image_files(args.images)
     cli.check_output_folder(args.out, files)
+    values = own_values(deploy.source, args) if args.values else {}
     submission = Submission(test, [*deploy.source.names.values()], args.out) if test else None
     cli.show(f'computing on {device.choose(args.gpu, args.cpu)}')
     if deploy.overlaps and group.first:
@@ -78,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 if submission:
                     submission.write(path.stem, next(iter(found.values())).labels)
                 else:
-                    write(aside, path, deploy.source, found)
+                    write(aside, path, deploy.source, found, values)
                 move(aside, args.out)
         check_failed({name: problem for part in group.gather(failed) for name, problem in part.items()}, files,
                      args.out)
@@ -92,21 +95,36 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     deploy_options.add_arguments(parser)
     parser.add_argument('--out', required=True, type=Path, metavar='DIR', help='where the pictures go')
     parser.add_argument('--scores', action='store_true', help='also write the probability of every class')
+    parser.add_argument('--values', action='store_true', help='let the PNGs have the values that stand for the classes '
+                        'in the masks that the net has learnt from: numbers, or colours')
     parser.add_argument('--submission', action='store_true', help='segment VOC 2012 test for its evaluation server')
     cli.add_device_arguments(parser)
     parser.add_argument('images', nargs='*', type=Path, metavar='IMAGE_OR_DIR')
     args = parser.parse_args(argv)
     if bool(args.images) == args.submission:
         parser.error('name images or folders of images, or --submission')
+    if args.values and args.submission:
+        parser.error("--submission takes VOC's own numbers; leave --values out")
     return args
 
 
-def write(out: Path, path: Path, source: Source, found: Mapping[str, Segmented]) -> None:
+def own_values(source: Source, args: argparse.Namespace) -> Mapping[str, Sequence[str]]:
+    """Score blob -> what stands for its classes in the user's own masks; raises BadInput where that is not known."""
+    if not source.values or not all(source.values.values()):
+        raise BadInput(f'--values: nothing says which values the masks of {args.net or args.prototxt} have, as '
+                       'dataset.json does of your own data with numbers or colours, and the net.json of its nets; '
+                       'leave --values out')
+    return source.values
+
+
+def write(out: Path, path: Path, source: Source, found: Mapping[str, Segmented],
+          values: Mapping[str, Sequence[str]]) -> None:
     """Write what was found in an image, a set of files for each task."""
     for name, one in found.items():
         of_task = name.removeprefix('score') if source.dataset else '_' + NAMES.sub('_', name)
         stem = out / (path.stem + of_task * (len(found) > 1 or source.dataset is not None))
-        write_segmentation(stem, source.show(path), one.labels, source.classes(name), one.probabilities)
+        write_segmentation(stem, source.show(path), one.labels, source.classes(name), one.probabilities,
+                           source.colours.get(name, ()), values.get(name, ()))
 
 
 def check_failed(failed: Mapping[str, str], files: Sequence[Path], out: Path) -> None:

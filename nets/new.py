@@ -16,7 +16,7 @@ from pathlib import Path
 import cli
 import files
 from cli import BadInput
-from data_layers import DATASETS, data_home
+from data_layers import DATASETS, augment, data_home
 from data_layers.bands import COLOURS, is_folder_name
 from data_layers.own import classlist, layouts
 from data_layers.own.folder import CARD, Card
@@ -32,6 +32,7 @@ STEPS = 4_000, 100_000      # at least and at most
 WIDEST = 46_340             # outputs of fc6 and fc7: fc7 has as many weights as their square, and 2^31 is the limit
 SCORED = 25                 # times in a run, as VOC's nets are
 
+UNVARIED = "{}       # training images, such as {'mirror': True, 'scale': (0.5, 2), 'crop': 400}"
 COMMON = '''"""What the nets of {name} share: {classes} classes, {train} photographs to learn from, {val} to score.
 
 {card} under $FCN_DATA says where they lie and which value of a mask is which class. Yours to change.
@@ -41,7 +42,7 @@ from solvers.recipe import Recipe
 
 NUM_CLASSES = {classes}
 PHASES = ('train', 'val')
-VARIED: dict = {{}}       # training images, such as {{'mirror': True, 'scale': (0.5, 2), 'crop': 400}}
+VARIED: dict = {varied}
 {weights}{channels}
 
 def feed(split):
@@ -76,6 +77,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--width', type=int, metavar='N', help='give fc6 and fc7 N outputs that start at random, '
                         'instead of 4096 that start from the classifier: for a CPU, or without its weights')
     parser.add_argument('--balance', action='store_true', help='weigh the classes in the loss, the rarer the more')
+    parser.add_argument('--vary', metavar='LIST', help='vary the training images at random, by any of mirror, scale, '
+                        'crop, rotate and colour with commas between them, each perhaps with its value (the defaults): '
+                        'scale=0.5-2 of the size, crop=400 pixels or the longest side if that is less, rotate=10 '
+                        'degrees at most, colour=0.2 for brightness, contrast, saturation and hue; VARIED in the '
+                        'written nets/NAME.py says it')
     parser.add_argument('--seed', type=int, default=SEED, metavar='N',
                         help=f'of the split, when none comes with the data (default: {SEED})')
     parser.add_argument('--workers', type=int, metavar='N', help='processes (default: one a core)')
@@ -108,7 +114,7 @@ def new(args: argparse.Namespace, nets: Path) -> str:
         cli.show(*str(found).split('\n'))
         raise BadInput(found.mistakes[0] + (f' (and {more} more: {"; ".join(found.mistakes[1:3])})' if more else ''))
     root = data_home() / args.name
-    contents: dict[Path, Content] = {nets / f'{names.module}.py': common(names, found, args.balance)}
+    contents: dict[Path, Content] = {nets / f'{names.module}.py': common(names, found, args.balance, args.vary)}
     contents |= start.files(names, found, args.balance) | lists(found, root)
     write_together(contents, lambda: card(found, root).write(root / CARD))
     last = names.net(start.kinds[-1])
@@ -131,6 +137,8 @@ def check_call(args: argparse.Namespace) -> None:
         raise BadInput(f'--head {args.head}: give the stride of the finest net, one of {", ".join(map(str, STRIDES))}')
     if trunk in ('alexnet', 'googlenet') and args.head not in (None, 32):
         raise BadInput(f'--trunk {trunk} has no head of stride {args.head}; leave --head out')
+    if args.vary is not None:
+        augment.parse(args.vary)
     if args.width is not None and args.width > WIDEST:
         raise BadInput(f'--width {args.width}: fc7 would have more weights than Caffe can count; take at most {WIDEST}')
     if args.width is not None and (args.width < 1 or trunk not in ('vgg16', 'alexnet')):
@@ -223,7 +231,7 @@ def wrapped(items: Iterable[str], indent: str) -> str:
     return '\n'.join(lines)
 
 
-def common(names: Names, found: Survey, balanced: bool) -> str:
+def common(names: Names, found: Survey, balanced: bool, vary: str | None = None) -> str:
     """The module of what the nets share."""
     train, val = len(found.found['train']), len(found.found['val'])
     steps = min(max(PASSES * train, STEPS[0]), STEPS[1])
@@ -235,7 +243,10 @@ def common(names: Names, found: Survey, balanced: bool) -> str:
         listed = listed.strip() if len(found.card.channels) == 1 else listed.strip().rstrip(',')
         channels = f'CHANNELS = ({listed})     # of the input, in its order\n'
         counted = f'channels=len(CHANNELS),\n{" " * len("    return blocks.feed(")}'
+    longest = max(max(one.size) for one in found.found['train'].values())
+    varied = f'{augment.parse(vary, longest)}     # training images' if vary is not None else UNVARIED
     return COMMON.format(
         channels=channels, counted=counted,
         name=names.data, classes=len(found.card.classes), train=train, val=val, card=f'{names.data}/{CARD}',
-        weights=weights, steps=steps, every=steps // SCORED, passes=PASSES, least=STEPS[0], most=STEPS[1])
+        varied=varied, weights=weights, steps=steps, every=steps // SCORED, passes=PASSES, least=STEPS[0],
+        most=STEPS[1])

@@ -19,14 +19,14 @@ import cli
 import files
 from cli import BadInput
 from data_layers import VOID, Dataset
-from data_layers.palette import PALETTE, colorize
+from data_layers.palette import Colours, colorize, palette_of
 from data_layers.reading import read_indices
 from report import charts, published
 from report.pictures import error_map
 from report.scored import Scored
 from solvers.evaluation import evaluate_run
 from solvers.metrics import METRICS
-from solvers.monitor import smooth
+from solvers.monitor import guess_name, smooth
 from solvers.run import Run
 from solvers.source import open_source
 
@@ -261,11 +261,7 @@ def confusion(result: dict[str, Any]) -> dict[str, Any]:
 def curves(stages: list[Stage]) -> list[dict[str, Any]]:
     """The charts of loss and mean IU, each with the names of its lines."""
     window = max(20, max(len(stage.run.losses) for stage in stages) // 100)
-    losses = []
-    for stage in stages:
-        values = smooth([loss for _, loss in stage.run.losses], window)
-        picked = {*np.linspace(0, len(values) - 1, POINTS).astype(int).tolist()} if len(values) else ()
-        losses.append(charts.Series(stage.name, [(stage.run.losses[i][0], float(values[i])) for i in sorted(picked)]))
+    losses = [charts.Series(stage.name, smoothed(stage.run.losses, window)) for stage in stages]
     labels = list(dict.fromkeys(label for stage in stages for _, tasks in stage.run.scores for label in tasks))
     scores = [charts.Series(stage.name if len(labels) == 1 else f'{stage.name}, {label}',
                             [(iteration, 100 * tasks[label]['mean_iu']) for iteration, tasks in stage.run.scores
@@ -275,7 +271,34 @@ def curves(stages: list[Stage]) -> list[dict[str, Any]]:
              'svg': charts.line_chart(series, f'{title}; {endings(series, unit)}', axis, ends)}
             for title, axis, ends, unit, series in
             ((f'Training loss of an image, running mean of {window} steps', 'loss', None, '', losses),
+             *((title, 'loss a pixel', None, '', series) for title, series in pixel_charts(stages, window)),
              ('Mean IU on the scored split', 'mean IU, %', (0, 100), ' %', scores)) if any(s.points for s in series)]
+
+
+def pixel_charts(stages: list[Stage], window: int) -> list[tuple[str, list[charts.Series]]]:
+    """Titles and lines of the loss a pixel, in training and on the scored split, beside that of guessing.
+
+    Together for one run or two, and each in its own chart for more, whose lines would be too many.
+    """
+    trained = [charts.Series(stage.name, smoothed(stage.run.pixel_losses, window)) for stage in stages]
+    held_out = [charts.Series(f'{stage.name}, scored split', stage.run.held_out_losses) for stage in stages]
+    title = f'Loss of a labelled pixel, in training the running mean of {window} steps'
+    found = [(title, trained + held_out)] if len(stages) < 3 else [
+        (title, trained), ('Loss of a labelled pixel on the scored split', held_out)]
+    guessing = sorted({stage.run.chance for stage in stages if stage.run.chance})
+    result = []
+    for title, lines in found:
+        last = max((points[-1][0] for _, points in lines if points), default=0)
+        result.append((title, lines + [charts.Series(guess_name(value), [(0, value), (last, value)])
+                                       for value in guessing if last]))
+    return result
+
+
+def smoothed(points: Sequence[tuple[int, float]], window: int) -> list[tuple[float, float]]:
+    """The running mean of a curve, at `POINTS` of its points at most."""
+    values = smooth([value for _, value in points], window)
+    picked = {*np.linspace(0, len(values) - 1, POINTS).astype(int).tolist()} if len(values) else ()
+    return [(points[i][0], float(values[i])) for i in sorted(picked)]
 
 
 def endings(series: Iterable[charts.Series], unit: str) -> str:
@@ -332,11 +355,14 @@ def card(dataset: Dataset | None, label: str, id: str, stages: list[Stage]) -> d
         A prediction is not of the size of its image.
     """
     last, photo = stages[-1].run, None
+    colours: Colours
     if isinstance(last, Scored):
         truth, _, classes = last.picture(label, id)
+        colours = last.colours
     else:
         assert dataset
         truth, photo, classes = dataset.read(label, id)[0], dataset.image(id), dataset.classes[label]
+        colours = dataset.colours.get(label, ())
     occurring, shown = {*np.unique(truth).tolist()}, []
     for stage in stages:
         if isinstance(stage.run, Scored):
@@ -350,18 +376,19 @@ def card(dataset: Dataset | None, label: str, id: str, stages: list[Stage]) -> d
         errors = np.mean((labels != truth)[truth != VOID])
         scores = stage.evaluation['images'][label].get(id)
         shown.append({'stage': stage.name, 'mean_iu': scores and scores['mean_iu'], 'errors': errors,
-                      'prediction': data_uri(Image.fromarray(colorize(labels)), 'PNG'),
+                      'prediction': data_uri(Image.fromarray(colorize(labels, colours)), 'PNG'),
                       'says': contents(labels, classes),
                       'wrong': data_uri(Image.fromarray(error_map(truth, labels, VOID)), 'PNG')})
     return {'id': id, 'width': truth.shape[1], 'height': truth.shape[0],
             'photo': None if photo is None else data_uri(Image.fromarray(photo), 'JPEG'),
-            'truth': data_uri(Image.fromarray(colorize(truth)), 'PNG'), 'says': contents(truth, classes),
-            'stages': shown, 'legend': legend(sorted(occurring), classes)}
+            'truth': data_uri(Image.fromarray(colorize(truth, colours)), 'PNG'), 'says': contents(truth, classes),
+            'stages': shown, 'legend': legend(sorted(occurring), classes, colours)}
 
 
-def legend(values: Iterable[int], classes: Sequence[str]) -> list[tuple[str, str]]:
+def legend(values: Iterable[int], classes: Sequence[str], colours: Colours = ()) -> list[tuple[str, str]]:
     """Names of label values and their colours, as #rrggbb; void is named too."""
-    return [(classes[k] if k < len(classes) else 'void', f'#{bytes(PALETTE[k]).hex()}') for k in values]
+    palette = palette_of(colours)
+    return [(classes[k] if k < len(classes) else 'void', f'#{bytes(palette[k]).hex()}') for k in values]
 
 
 def contents(labels: npt.NDArray[np.uint8], classes: Sequence[str]) -> str:

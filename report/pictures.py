@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from data_layers.palette import Colours
 from data_layers.pictures import legend
 
 GAP, TITLE = 6, 24  # pixels
@@ -13,7 +14,7 @@ Picture = npt.NDArray[np.uint8]     # H x W x 3, RGB
 
 
 def sheet(rows: Sequence[Sequence[Picture]], titles: Sequence[str], labels: npt.NDArray[Any], classes: Sequence[str],
-          ) -> Image.Image:
+          colours: Colours = ()) -> Image.Image:
     """Pictures in a grid under column titles, above a legend.
 
     Parameters
@@ -26,6 +27,8 @@ def sheet(rows: Sequence[Sequence[Picture]], titles: Sequence[str], labels: npt.
         Label values that occur, for the legend.
     classes : sequence of str
         Their names.
+    colours : sequence of (int, int, int)
+        As for `data_layers.palette.palette_of`.
 
     Returns
     -------
@@ -34,7 +37,7 @@ def sheet(rows: Sequence[Sequence[Picture]], titles: Sequence[str], labels: npt.
     """
     widths = [max(row[i].shape[1] for row in rows) for i in range(len(titles))]
     width = sum(widths) + GAP * (len(widths) + 1)
-    strip = legend(labels, classes, width)
+    strip = legend(labels, classes, width, colours)
     height = TITLE + sum(row[0].shape[0] + GAP for row in rows)
     result = Image.new('RGB', (width, height + strip.height), 'white')
     draw, font = ImageDraw.Draw(result), ImageFont.load_default(15)

@@ -1,4 +1,5 @@
 """A file that `python -m solvers.score --json` wrote, shown as a run is: what a net or pictures came to."""
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,10 @@ class Scored:
     """
     losses: tuple[()] = ()
     scores: tuple[()] = ()
+    pixel_losses: tuple[()] = ()
+    held_out_losses: tuple[()] = ()
+    warnings: tuple[()] = ()
+    chance = best = None
     diverged = None
 
     def __init__(self, path: Path) -> None:
@@ -79,6 +84,11 @@ class Scored:
             raise BadInput(f'{self.known["predictions"]} has no picture {id} any more')
         guess = predictions.read_classes_of(pair.prediction, classes, False)
         return predictions.read_classes_of(pair.truth, classes, True), guess, (*classes.names, predictions.NO_CLASS)
+
+    @cached_property
+    def colours(self) -> tuple[tuple[int, ...], ...]:
+        """R, G and B of the classes, where the list of classes has them."""
+        return predictions.read_classes(Path(str(self.known['classes']))).colours
 
     def _pairs(self) -> list[predictions.Pair]:
         guesses, truths = (predictions.found(Path(str(self.known[key]))) for key in ('predictions', 'truth'))

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 
 import cli
 import files
@@ -29,7 +29,7 @@ from accel import device
 from cli import BadInput
 from data_layers.bands import stored
 from data_layers.pictures import blend
-from data_layers.reading import FORMATS
+from data_layers.reading import FORMATS, upright
 from report.page import contents, data_uri, fill_template, legend
 from solvers import deploy_options
 from solvers.deploy import Deploy
@@ -182,11 +182,11 @@ class Segmenter:
                                'and try again') from None
 
     def _show(self, photo: npt.NDArray[np.uint8], name: str, labels: npt.NDArray[np.uint8]) -> dict[str, Any]:
-        classes = self.source.classes(name)
+        classes, colours = self.source.classes(name), self.source.colours.get(name, ())
         return {'name': self.source.tasks[name], 'says': contents(labels, classes),
-                'overlay': data_uri(Image.fromarray(blend(photo, labels)), 'JPEG'),
+                'overlay': data_uri(Image.fromarray(blend(photo, labels, classes, colours)), 'JPEG'),
                 'legend': [{'name': name, 'colour': colour, 'percent': 100 * float(np.mean(labels == k))}
-                           for k in np.unique(labels).tolist() for name, colour in legend([k], classes)]}
+                           for k in np.unique(labels).tolist() for name, colour in legend([k], classes, colours)]}
 
 
 def reduced(height: int, width: int) -> tuple[int, int]:
@@ -237,12 +237,13 @@ def decode(data: bytes) -> Image.Image:
     if photo.mode[0] in 'IF':
         raise Refused(415, 'this picture has more than 8 bits a channel: save it with 8')
     try:
-        upright = ImageOps.exif_transpose(photo).convert('RGB')
+        photo.load()
+        turned = upright(photo).convert('RGB')
     except Exception:
         raise Refused(415, 'this picture is damaged: it begins well but cannot be decoded to its end') from None
-    upright.info.clear()    # what was said of the file's colours, such as which is transparent, is not of these
-    upright.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
-    return upright
+    turned.info.clear()    # what was said of the file's colours, such as which is transparent, is not of these
+    turned.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
+    return turned
 
 
 class Handler(BaseHTTPRequestHandler):

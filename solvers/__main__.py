@@ -1,10 +1,11 @@
 """What was trained, and what is training; and folders of prototxts trained.
 
-    python -m solvers runs [DIR]        the runs in a folder: state, step, loss, best mean IU
+    python -m solvers runs [DIR]        the runs in a folder: state, step, loss, a pixel's, best mean IU and its step
     python -m solvers train DIR         any folder of prototxts, trained as the nets of nets/ are
 """
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ import cli
 import files
 from accel import ranks
 from cli import BadInput
-from solvers import monitor, snapshot, solve, weights
+from solvers import best, monitor, snapshot, solve, weights
 from solvers.folder import INIT, RUN, read_folder
 from solvers.foreign import check_training
 from solvers.run import is_held, snapshots_of, weights_of
@@ -34,20 +35,23 @@ The run goes to another folder, with the prototxts as they were read; DIR stays 
 """
 
 
-def state(run: Path, iteration: int, iterations: int) -> str:
-    """Whether a run is `running`, `finished` or `stopped`."""
+def state(run: Path, ended: bool) -> str:
+    """Whether a run is `running`, `finished` or `stopped`, given whether it took its last step."""
     if is_held(run):
         return 'running'
-    return 'finished' if iteration >= iterations and weights_of(run).exists() else 'stopped'
+    return 'finished' if ended and weights_of(run).exists() else 'stopped'
 
 
 def describe(run: Path) -> tuple[str, ...]:
-    """One row: folder, net, state, step, loss, best mean IU; of a damaged run, what is wrong."""
+    """One row: folder, net, state, step, loss of an image and of a pixel, best mean IU and its step.
+
+    Of a damaged run, what is wrong.
+    """
     try:
         return _describe(run)
     except (BadInput, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         reason = str(problem) if isinstance(problem, BadInput) else f'run.json is damaged ({type(problem).__name__})'
-        return str(run), cli.printable(reason), 'damaged', '', '', ''
+        return str(run), cli.printable(reason), 'damaged', *[''] * 5
 
 
 def _describe(run: Path) -> tuple[str, ...]:
@@ -55,9 +59,16 @@ def _describe(run: Path) -> tuple[str, ...]:
     lines = monitor.read(run / 'metrics.jsonl')
     losses = [line['loss'] for line in lines if 'scores' not in line]
     iteration, iterations = max((line['iteration'] for line in lines), default=0), known['recipe']['iterations']
-    best = max((scores['mean_iu'] for line in lines for scores in line.get('scores', {}).values()), default=None)
-    return (str(run), str(known['net']), state(run, iteration, iterations), f'{iteration}/{iterations}',
-            f'{monitor.smooth(losses)[-1]:.4g}' if losses else '', f'{100 * best:.1f}' if best is not None else '')
+    pixels = [line['pixel_loss'] for line in lines if 'pixel_loss' in line and 'scores' not in line]
+    top = best.of_lines(lines)
+    patience = known.get('options', {}).get('patience') or math.inf
+    ended = iteration >= iterations or top.since >= patience
+    kept = (best.read(run) or {}).get('iteration') == top.iteration
+    return (str(run), str(known['net']), state(run, ended), f'{iteration}/{iterations}',
+            f'{monitor.smooth(losses)[-1]:.4g}' if losses else '',
+            f'{monitor.smooth(pixels)[-1]:.3g}' if pixels else '',
+            f'{100 * top.mean_iu:.1f}' if top.iteration else '',
+            f'{top.iteration}{f" ({best.WEIGHTS})" if kept else ""}' if top.iteration else '')
 
 
 def table(folder: Path) -> str:
@@ -65,7 +76,8 @@ def table(folder: Path) -> str:
     runs = sorted(folder.rglob('run.json'), key=lambda path: path.stat().st_mtime)
     if not runs:
         raise cli.BadInput(f'{folder}: no run is in there; runs are written to $FCN_RUNS or runs/ by solve.py')
-    rows = [('run', 'net', 'state', 'step', 'loss', 'best mIU'), *(describe(path.parent) for path in runs)]
+    rows = [('run', 'net', 'state', 'step', 'loss', 'a pixel', 'best mIU', 'at step'),
+            *(describe(path.parent) for path in runs)]
     return cli.table(rows)
 
 

@@ -1,7 +1,6 @@
 """Which net a command line names, and how it lets images go through: shared by all commands that segment."""
 import argparse
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,7 +89,12 @@ def chosen(args: argparse.Namespace, load: Callable[[str], Training], names: Col
     weights = args.weights or (weights_of(folder) if folder else None)
     if weights is None:
         raise BadInput(f'--weights FILE is missing: the caffemodel of {args.net}')
-    return of_training(training, weights, f'{folder / PROTOTXT}' if folder else '')
+    try:
+        return of_training(training, weights, f'{folder / PROTOTXT}' if folder else '')
+    except BadInput:
+        if folder is None or not (folder / preparation.NAME).is_file():
+            raise
+        return _foreign(args, folder)       # which knows from net.json what a data set that is not here would tell
 
 
 def _foreign(args: argparse.Namespace, folder: Path | None) -> Deploy:
@@ -147,7 +151,7 @@ def read_preparation(args: argparse.Namespace, prototxt: Path) -> Preparation:
             takes = preparation.checked(f'--{option}', **takes.facts() | {option: value})
     if args.classes is None:
         return takes
-    return replace(takes, classes=preparation.class_names(args.classes))
+    return preparation.with_class_list(takes, args.classes)
 
 
 def way(args: argparse.Namespace, deploy: Deploy) -> Way:

@@ -14,7 +14,7 @@ import cli
 import files
 from cli import BadInput
 from data_layers import Dataset, data_home
-from data_layers.palette import save_indexed
+from data_layers.palette import Colours, save_indexed
 from solvers import preflight
 from solvers.capacity import scoring_bytes
 from solvers.foreign import instantiate_foreign
@@ -55,7 +55,8 @@ class Evaluation:
 
 
 def evaluate(net: Any, pairs: Mapping[str, str], classes: Mapping[str, Sequence[str]], ids: Sequence[str],
-             keep_in: Path | None = None, what: str = 'score') -> Evaluation:
+             keep_in: Path | None = None, what: str = 'score', colours: Mapping[str, Colours] | None = None
+             ) -> Evaluation:
     """Run a TEST phase net over its images and count.
 
     Parameters
@@ -72,6 +73,8 @@ def evaluate(net: Any, pairs: Mapping[str, str], classes: Mapping[str, Sequence[
         Folder for the predictions, `<label>/<id>.png`.
     what : str
         Title of the progress bar.
+    colours : mapping of str to Colours, optional
+        Label blob -> those of its classes in the predictions' palette.
 
     Returns
     -------
@@ -95,7 +98,7 @@ def evaluate(net: Any, pairs: Mapping[str, str], classes: Mapping[str, Sequence[
             if one.counts.any():
                 result.images[label][id] = one.compute().summary()
             if keep_in and isinstance(one, ConfusionMatrix):
-                save_indexed(keep_in / label / f'{id}.png', prediction)
+                save_indexed(keep_in / label / f'{id}.png', prediction, (colours or {}).get(label, ()))
     return result
 
 
@@ -170,7 +173,8 @@ def evaluate_run(run: Run) -> dict[str, Any]:
     preflight.sizes(test, dataset, scoring_bytes)
     net = net_to_score(test, f'{run.path / run.phases[1]}.prototxt', weights_of(run.path))
     preflight.classes(net, pairs, dataset)
-    found = evaluate(net, pairs, dataset.classes, dataset.ids, evaluation_of(run.path), what=f'score {run.net}')
+    found = evaluate(net, pairs, dataset.classes, dataset.ids, evaluation_of(run.path), f'score {run.net}',
+                     dataset.colours)
     return write_record(run, found, dataset)
 
 

@@ -6,7 +6,6 @@ bytes.
 """
 import contextlib
 import math
-from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,17 +17,20 @@ import cli
 import files
 from accel import device
 from accel.ranks import Alone, world
-from data_layers import Dataset
-from solvers import monitor, preflight, snapshot
+from data_layers import VOID, Dataset
+from solvers import best, monitor, preflight, snapshot
+from solvers.best import Best
 from solvers.capacity import training_bytes, validating_bytes
 from solvers.evaluation import Evaluation, evaluate, has_predictions, read_record, write_record
 from solvers.losses import SIGMOID, losses_of, per_label, weight_of
 from solvers.metrics import ConfusionMatrix, Counts, from_json
+from solvers.options import Options
 from solvers.run import Run, alone, evaluation_of, publish_weights, snapshots_of, write_down
 from solvers.source import facts, open_source, tasks
 from solvers.training import Training
 from surgery import Report, fill_bilinear, read_weights
 
+NONE = Options()
 CHANCE_AFTER = 200  # steps after which a loss that has not left that of random guessing is worth a warning
 
 
@@ -37,7 +39,7 @@ class Diverged(cli.Failed):
 
 
 def solve(training: Training, run: Path, initial: Sequence[Path] = (), resume: bool = False, device_name: str = 'CPU',
-          keep: int | None = None) -> dict[str, Counts]:
+          keep: int | None = None, options: Options = NONE) -> dict[str, Counts]:
     """Train a net to the end of its recipe in the folder `run`.
 
     Parameters
@@ -54,6 +56,8 @@ def solve(training: Training, run: Path, initial: Sequence[Path] = (), resume: b
         Noted in `run.json`.
     keep : int, optional
         Snapshots to keep; all by default.
+    options : Options
+        What the command line has changed about the training, for `run.json`; its patience is this function's to follow.
 
     Returns
     -------
@@ -71,7 +75,7 @@ def solve(training: Training, run: Path, initial: Sequence[Path] = (), resume: b
     if not resume and snapshot.list_snapshots(snapshots_of(run)):
         raise cli.BadInput(f'{run} already holds a run: continue it with --resume, or name another folder with --run')
     with alone(run, ranks.first), _signals() as stop:
-        loop = Loop(training, run, initial, ranks, keep, device_name)
+        loop = Loop(training, run, initial, ranks, keep, device_name, options)
         with cli.progress(total=training.recipe.iterations, initial=loop.iteration, desc=training.net, unit='step',
                           disable=not ranks.first) as bar:
             while not loop.finished:
@@ -89,14 +93,15 @@ class Loop:
 
     Parameters
     ----------
-    training, run, initial, keep, device_name
+    training, run, initial, keep, device_name, options
         As for `solve`.
     ranks : accel.ranks.Alone
         The data-parallel ranks, of which this process is one.
     """
 
     def __init__(self, training: Training, run: Path, initial: Sequence[Path], ranks: Alone, keep: int | None,
-                 device_name: str) -> None:
+                 device_name: str, options: Options = NONE) -> None:
+        self.options = options
         self.training, self.recipe, self.run, self.ranks, self.keep = training, training.recipe, run, ranks, keep
         self.trained, self.tested = map(training.fcn, training.phases)      # NetParameters
         self.type = str(self.recipe.solver(*training.phases).type)
@@ -108,13 +113,16 @@ class Loop:
             seen = self._initialise(initial)
         self.test_net = self._share_weights()
         self.passes = Passes(self.solver.net, self.trained, self.recipe.seed, seen, ranks)
+        self.held_out = PixelLoss(self.test_net, self.tested)
         ranks.average_gradients(self.solver, self.trained, self.recipe.iter_size, device.on_gpu())
         self.statistics = statistics_of(self.solver.net, self.trained)
         self._seek(seen)
         self.log = monitor.MetricsLog(run / 'metrics.jsonl', self.iteration) if ranks.first else None
+        self.best: Best = ranks.gather(best.of_lines(self.log.scorings) if self.log else None)[0]
+        self._keep_best()       # which a process that ended after the snapshot may not have come to
         self.matrices: dict[str, Counts] = {}      # of the last scoring
         self.evaluation: Evaluation | None = None           # of the scoring at the end, all ranks' images
-        self.loss = math.nan
+        self.loss = self.pixel_loss = math.nan
 
     # Steps of the constructor.
 
@@ -130,7 +138,8 @@ class Loop:
 
     def _write_down(self, initial: Sequence[Path], device_name: str) -> None:
         if self.ranks.first:
-            write_down(self.training, self.run, initial, device_name, self.ranks.size)
+            write_down(self.training, self.run, initial, device_name, self.ranks.size, self.options.known(),
+                       monitor.chance(guessed_of(self.trained, self.scored)))
         self.ranks.wait()
 
     def _make_solver(self) -> Any:
@@ -159,12 +168,15 @@ class Loop:
         filled = f'filled with bilinear kernels: {", ".join(fill_bilinear(net, unfilled(net, self.trained, reports)))}'
         self.ranks.broadcast(net)
         if self.ranks.first:
+            best.forget(self.run)
             files.write(self.run / 'init.txt', '\n\n'.join(map(str, [*reports, filled])) + '\n')
             zero = preflight.unlearnable(net, self.trained)
             kept = self.keep or -(-self.recipe.iterations // self.recipe.snapshot)
             plain = self.type in ('SGD', 'Nesterov')        # others find the size of a step themselves
             warn(f'no weights for {", ".join(zero)}, which stay at zero: nothing passes them (see init.txt of the run)'
                  if zero else None, preflight.rate(self.trained, self.recipe.base_lr) if plain else None,
+                 preflight.shrunk(self.trained, open_source(self.trained), self.recipe.base_lr)
+                 if plain and self.options.base_lr is None else None,
                  preflight.accumulation(self.trained, self.recipe.iter_size),
                  preflight.disk(net, self.run, kept, self.type))
         return 0
@@ -190,30 +202,41 @@ class Loop:
 
     @property
     def finished(self) -> bool:
-        """Whether the recipe's last step was taken."""
-        return self.iteration >= self.recipe.iterations
+        """Whether the recipe's last step was taken, or the patience is at its end."""
+        return self.iteration >= self.recipe.iterations or self.impatient
+
+    @property
+    def impatient(self) -> bool:
+        """Whether as many scorings as the patience allows were no better than one before."""
+        return bool(self.options.patience) and self.best.since >= (self.options.patience or 0)
 
     def step(self) -> None:
         """One step, and what is due after it: scores, a snapshot."""
         self.solver.step(1)
         self.ranks.average(self.statistics)
-        self.loss = self.passes.take_loss()
+        self.loss, self.pixel_loss = self.passes.take_loss()
         if not math.isfinite(self.loss):
             raise Diverged(self._with_last_snapshot(f'the loss of step {self.iteration} is {self.loss}'))
         if self.log:
-            self.loss = self.log.step(self.iteration, self.loss)
-        if self.iteration == CHANCE_AFTER and self.ranks.first:
-            warn(monitor.loss_at_chance(self.passes.per_pixel, self.passes.classes))
+            self.loss, self.pixel_loss = self.log.step(self.iteration, self.loss, self.pixel_loss)
+        if self.iteration == CHANCE_AFTER and self.log:
+            warn(monitor.loss_at_chance(self.log.recent_pixels, self.passes.classes))
         if self.finished or self.iteration % self.recipe.score_every == 0:
             self.score()
         if self.finished or self.iteration % self.recipe.snapshot == 0:
             self.save()
+        self._keep_best()
+        if self.impatient and self.log:
+            cli.say(f'{self.best.since} scorings were no better than that after step {self.best.iteration}: ended '
+                    f'after step {self.iteration} of {self.recipe.iterations}, as --patience {self.options.patience} '
+                    'asks')
 
     def describe(self) -> str:
         """Smoothed loss and last scores, for the bar."""
         scores = [f'{label} mIU {100 * matrix.compute().mean_iu:.1f}' for label, matrix in self.matrices.items()]
         losses = [f'{name} {value:.4g}' for name, value in self.passes.losses.items()]
-        return cli.printable(', '.join([f'loss {self.loss:.4g}', *(losses if len(losses) > 1 else ()), *scores]))
+        return cli.printable(', '.join([f'loss {self.loss:.4g}, {self.pixel_loss:.3g} a pixel',
+                                        *(losses if len(losses) > 1 else ()), *scores]))
 
     def evaluate(self, keep: bool = False) -> Evaluation:
         """Score the test split, each rank its part of it.
@@ -232,7 +255,7 @@ class Loop:
         layers.rewind()
         mine = self.ranks.share(self.scored.ids)
         part = evaluate(self.test_net, tasks(self.tested), self.scored.classes, mine,
-                        evaluation_of(self.run) if keep else None)
+                        evaluation_of(self.run) if keep else None, colours=self.scored.colours)
         total = Evaluation({label: type(matrix)(matrix.classes) for label, matrix in part.matrices.items()},
                            images={label: {} for label in part.matrices})
         for one in self.ranks.gather(part):
@@ -242,12 +265,15 @@ class Loop:
     def score(self) -> None:
         """Score the test split, note and print it, and warn of a net that gives every pixel one class."""
         self.ranks.check_equal(self.solver.net)
+        self.held_out.take()        # what scoring at another time has left
         found = self.evaluate(keep=self.finished)
         self.matrices, self.evaluation = found.matrices, found if self.finished else None
+        scores = {label: matrix.compute() for label, matrix in self.matrices.items()}
+        summaries = {label: score.summary() for label, score in scores.items()}
+        pixel_loss = mean_of(self.ranks.sum(self.held_out.take()))
+        self.best = self.best.after(self.iteration, best.mean_iu(summaries))
         if self.log:
-            scores = {label: matrix.compute() for label, matrix in self.matrices.items()}
-            self.log.score(self.iteration, found.loss / len(self.scored),
-                           {label: score.summary() for label, score in scores.items()})
+            warn(self.log.score(self.iteration, found.loss / len(self.scored), pixel_loss, summaries))
             for label, score in scores.items():
                 cli.say(f'iteration {self.iteration}: {label}  {score}')
                 if isinstance(matrix := self.matrices[label], ConfusionMatrix):
@@ -264,7 +290,13 @@ class Loop:
                 snapshot.save(self.solver, snapshots_of(self.run), self.passes.seen, self.keep, self.type)
             except snapshot.DiskFull as problem:
                 raise cli.Failed(self._with_last_snapshot(str(problem))) from None
-            monitor.plot(self.run, self.training.net)
+            monitor.plot(self.run, self.training.net, monitor.chance(self.passes.classes))
+
+    def _keep_best(self) -> None:
+        """Write the weights that the scoring after this step found to be the best."""
+        if self.log and self.best.iteration == self.iteration and self.iteration and not not_finite(self.solver.net):
+            problem = best.keep(self.solver.net, self.run, self.best)
+            warn(f'the weights of step {self.iteration}, the best so far, are not kept: {problem}' if problem else None)
 
     def stop(self) -> None:
         """End before the end, as a signal asked."""
@@ -328,12 +360,11 @@ class Passes:
         self.seen = seen
         losses = losses_of(net_parameter)
         self._losses = [(layer.top[0], net.blobs[layer.top[0]], weight_of(layer)) for layer in losses]
-        self._first = next((layer for layer in losses if weight_of(layer)), losses[0])
-        self._label = net.blobs[self._first.bottom[1]]
+        self._first = first_of(losses)
         self._last = list(net._layer_names).index(losses[-1].name)
         self.losses: dict[str, float] = {}      # of the last pass, without their weights
         self.classes = 2 if self._first.type == SIGMOID else int(net.blobs[self._first.bottom[0]].shape[1])
-        self.per_pixel: deque[float] = deque(maxlen=monitor.SMOOTHING)
+        self._pixels = PixelLoss(net, net_parameter)
         self._of_step: list[float] = []
         net.before_forward(self._begin)
         net.after_forward(self._end)
@@ -347,14 +378,59 @@ class Passes:
     def _end(self, layer: int) -> None:
         if layer == self._last:
             self.losses = {name: float(blob.data) for name, blob, _ in self._losses}
-            self.per_pixel.append(per_label(self._first, self.losses[self._first.top[0]], self._label.data))
             self._of_step.append(sum(weight * self.losses[name] for name, _, weight in self._losses if weight))
 
-    def take_loss(self) -> float:
-        """Mean loss over the passes since the last call, and over the ranks."""
-        mean = float(self._ranks.sum(np.array(np.mean(self._of_step)))) / self._ranks.size
+    def take_loss(self) -> tuple[float, float]:
+        """Mean loss over the passes since the last call, and over the ranks; and that of one labelled pixel."""
+        taken = self._ranks.sum(np.array([np.mean(self._of_step), *self._pixels.take()]))
         self._of_step.clear()
-        return mean
+        return float(taken[0]) / self._ranks.size, mean_of(taken[1:])
+
+
+class PixelLoss:
+    """Adds up the first loss of a net over its forward passes, pixel by pixel.
+
+    Parameters
+    ----------
+    net : caffe.Net
+    net_parameter : caffe_pb2.NetParameter
+        What it was made from.
+    """
+
+    def __init__(self, net: Any, net_parameter: Any) -> None:
+        self._layer = first_of(losses_of(net_parameter))
+        self._loss, self._label = net.blobs[self._layer.top[0]], net.blobs[self._layer.bottom[1]]
+        self._number = list(net._layer_names).index(self._layer.name)
+        self._sum = np.zeros(2)
+        net.after_forward(self._end)
+
+    def _end(self, layer: int) -> None:
+        if layer == self._number:
+            labels = self._label.data
+            labelled = int(np.count_nonzero(labels != VOID))
+            if labelled:
+                self._sum += per_label(self._layer, float(self._loss.data), labels) * labelled, labelled
+
+    def take(self) -> np.ndarray:
+        """The loss and the labelled pixels of all passes since the last call."""
+        taken, self._sum = self._sum, np.zeros(2)
+        return taken
+
+
+def first_of(losses: Sequence[Any]) -> Any:
+    """Of the loss layers of a net the first that counts: the one whose value a pixel is told."""
+    return next((layer for layer in losses if weight_of(layer)), losses[0])
+
+
+def mean_of(taken: np.ndarray) -> float:
+    """The loss of one pixel, from the loss of all and their number; 0 where none was labelled."""
+    return float(taken[0] / max(taken[1], 1))
+
+
+def guessed_of(net_parameter: Any, dataset: Dataset) -> int:
+    """Among how many classes a net chooses at a pixel: 2 where they overlap, and each is there or not."""
+    layer = first_of(losses_of(net_parameter))
+    return 2 if layer.type == SIGMOID else len(dataset.classes.get(layer.bottom[1], ())) or 2
 
 
 def unfilled(net: Any, net_parameter: Any, reports: Sequence[Report]) -> list[str]:

@@ -36,10 +36,13 @@ class Classes(NamedTuple):
         Value, as of `data_layers.own.masks`, -> class, or `VOID`.
     coloured : bool
         Whether pictures may hold colours.
+    colours : tuple of (int, int, int)
+        R, G and B of each class, where the list has them.
     """
     names: tuple[str, ...]
     values: dict[str, int]
     coloured: bool
+    colours: tuple[tuple[int, ...], ...] = ()
 
 
 def read_classes(path: Path, void: int | None = None) -> Classes:
@@ -67,7 +70,9 @@ def read_classes(path: Path, void: int | None = None) -> Classes:
         for key in keys:
             if values.setdefault(key, meaning) != meaning:
                 raise BadInput(f'{path}: {key} means two things, each a class or void')
-    return Classes(names, {str(VOID): VOID} | values if void is None else values, listed.coloured)
+    first = {entry.name: entry.colour or () for entry in reversed(listed.entries)}
+    return Classes(names, {str(VOID): VOID} | values if void is None else values, listed.coloured,
+                   tuple(first[name] for name in names if first[name]))
 
 
 class Pair(NamedTuple):

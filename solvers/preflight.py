@@ -3,6 +3,7 @@ import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import cli
@@ -13,6 +14,8 @@ from solvers.losses import MEANS, losses_of, normalisation_of
 from solvers.prototxts import computing
 from solvers.source import facts
 
+SIZES = 200         # images whose size is looked at, at most, to learn what is usual
+SHRUNK = 1.5        # times the pixels, from where on it is worth telling
 SPOT_CHECKS = 3     # images of each split that are read
 # A loss summed over an image's pixels has gradients some 100,000 times those of their mean.
 SUMMED_RATE, MEAN_RATE = 1e-5, 1e-7
@@ -72,7 +75,8 @@ def advise(options: Mapping[str, Any], side: int) -> str:
     """What to do about a data set's image that is too large, where one of `side` x `side` pixels fits."""
     if 'crop' in options:
         return f'set crop to {side} or less in the data layer'
-    return f'make it and its labels smaller ({side}x{side} pixels fit), or in training set crop in the data layer'
+    return (f'make it and its labels smaller ({side}x{side} pixels fit), or in training set crop in the data layer or '
+            f'give --max-size {side}')
 
 
 def largest(dataset: Dataset, top: str) -> dict[str, tuple[int, int]]:
@@ -176,6 +180,37 @@ def rate(net_parameter: Any, base_lr: float) -> str | None:
         return (f'the rate {base_lr:g} is one for a mean loss, but this loss is summed over pixels: '
                 'it will diverge; set normalize: true or lower the rate')
     return None
+
+
+def shrunk(net_parameter: Any, dataset: Dataset, base_lr: float) -> str | None:
+    """A warning when images are shrunk, but not the rate of a loss that is summed over their pixels.
+
+    Parameters
+    ----------
+    net_parameter : caffe_pb2.NetParameter
+        For training.
+    dataset : Dataset
+        What it reads; of so many images as `SIZES`, the heads of the files are looked at.
+    base_lr : float
+
+    Returns
+    -------
+    str or None
+    """
+    most = facts(net_parameter).get('max_size')
+    if most is None or any(normalisation_of(layer) in MEANS for layer in losses_of(net_parameter)):
+        return None
+    top = next(top for top in dataset.tops if top in dataset.means)
+    heads = [dataset.size_of(top, dataset.file(top, id)) for id in dataset.ids[::-(-len(dataset) // SIZES)]]
+    sizes = [(size[-2], size[-1]) for size in heads if size]
+    if not sizes:
+        return None
+    before, after = (median(height * width for height, width in found) for found in (
+        sizes, [augment.limited(*size, most) for size in sizes]))
+    if before < SHRUNK * after:
+        return None
+    return (f'images have {before / after:.2g} times fewer pixels with max_size {most}, and the loss is summed over '
+            f'them: if the rate {base_lr:g} is one for whole images, give --base-lr {base_lr * before / after:.2g}')
 
 
 def accumulation(net_parameter: Any, iter_size: int) -> str | None:

@@ -1,5 +1,5 @@
 """A training schedule as data, and the Caffe `SolverParameter` it stands for."""
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from surgery.solver_parameter import solver_parameter
@@ -45,6 +45,10 @@ class Recipe:
             train=train, test=test, test_iter=self.test_iter, base_lr=self.base_lr, momentum=self.momentum,
             iter_size=self.iter_size, max_iter=self.max_iter or self.iterations, weight_decay=self.weight_decay,
             snapshot=self.snapshot, snapshot_prefix='snapshot/train')
+
+    def changed(self, **changes: Any) -> 'Recipe':
+        """The recipe with another `base_lr` or `iter_size`."""
+        return replace(self, **changes)
 
     def facts(self) -> dict[str, Any]:
         """What `run.json` notes of it: numbers, words and lists of them."""

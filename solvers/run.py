@@ -1,11 +1,12 @@
 """The folder of a run: everything that made it, what it has learnt so far, and what came out.
 
     train.prototxt ... solver.prototxt, deploy.prototxt     the nets and the solver
-    run.json                recipe, initial weights, device, ranks, commit, versions
+    run.json                recipe, options, initial weights, device, ranks, commit, versions
     init.txt                what was transplanted, and what was filled
     metrics.jsonl           a line a step and a scoring; loss.png and scores.png show it
     snapshots/ITERATION/    weights, momentum and a manifest, see `solvers.snapshot`
     weights.caffemodel      the last snapshot's weights, once the run has ended
+    best.caffemodel         those of the scoring with the best mean IU; best.json says which, see `solvers.best`
     evaluation/             what the last scoring found, see `solvers.evaluation`
     report.html             made of all that by `report`
     lock                    held by the process that trains
@@ -17,7 +18,7 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ import numpy as np
 import files
 from accel import nccl
 from cli import BadInput
-from solvers import monitor, prototxts, snapshot, weights
+from solvers import best, monitor, prototxts, snapshot, weights
 from solvers.training import Training
 
 
@@ -49,6 +50,10 @@ class Run:
         The iteration whose loss is not finite.
     scores : list of (int, dict)
         Iteration and, by label blob, the four metrics.
+    pixel_losses, held_out_losses : list of (int, float)
+        Iteration and the loss of a pixel, of the images of a step and of the scored split; empty for older runs.
+    warnings : list of str
+        What was noted while it trained.
 
     Raises
     ------
@@ -64,6 +69,9 @@ class Run:
         try:
             lines = monitor.read(path / 'metrics.jsonl')
             losses = [(int(line['iteration']), float(line['loss'])) for line in lines if 'scores' not in line]
+            pixels = [[(int(line['iteration']), float(line['pixel_loss'])) for line in lines
+                       if ('scores' in line) == scored and 'pixel_loss' in line] for scored in (False, True)]
+            self.warnings = [str(line['warning']) for line in lines if 'warning' in line]
             self.scores = [(int(line['iteration']), {label: {name: float(score) for name, score in task.items()}
                                                      for label, task in line['scores'].items()})
                            for line in lines if 'scores' in line]
@@ -72,6 +80,8 @@ class Run:
         self.diverged = next((iteration for iteration, loss in losses if not math.isfinite(loss)), None)
         self.losses = [(iteration, loss) for iteration, loss in losses
                        if self.diverged is None or iteration < self.diverged]
+        self.pixel_losses, self.held_out_losses = ([point for point in points if math.isfinite(point[1])]
+                                                   for points in pixels)
 
     def _json(self, name: str) -> dict[str, Any]:
         path = self.path / name
@@ -87,6 +97,17 @@ class Run:
     def net(self) -> str:
         """Name of the net."""
         return str(self.about.get('net') or self.path.name)
+
+    @property
+    def chance(self) -> float | None:
+        """The loss a pixel of scores that are all alike; None where `run.json` does not say."""
+        value = self.about.get('chance')
+        return float(value) if isinstance(value, float) and 0 < value < math.log(2 ** 31) else None
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """Step and mean IU of best.caffemodel; None where there is none."""
+        return best.read(self.path)
 
     @cached_property
     def phases(self) -> tuple[str, str]:
@@ -168,7 +189,8 @@ def is_held(run: Path) -> bool:
     return False
 
 
-def write_down(training: Training, run: Path, initial: Sequence[Path], device_name: str, ranks: int) -> None:
+def write_down(training: Training, run: Path, initial: Sequence[Path], device_name: str, ranks: int,
+               options: Mapping[str, Any] | None = None, chance: float | None = None) -> None:
     """Write the prototxts and `run.json`: all that says how this run is made.
 
     Parameters
@@ -182,11 +204,16 @@ def write_down(training: Training, run: Path, initial: Sequence[Path], device_na
         What it computes on.
     ranks : int
         How many data-parallel ranks train.
+    options : mapping, optional
+        What the command line has changed about the training, by name.
+    chance : float, optional
+        The loss a pixel of scores that are all alike.
     """
     import caffe
     write_nets(training, run, ranks)
     files.write_json(run / 'run.json', {
-        'net': training.net, 'recipe': training.recipe.facts(), 'initial': [str(path) for path in initial],
+        'net': training.net, 'recipe': training.recipe.facts(), 'options': dict(options or {}), 'chance': chance,
+        'initial': [str(path) for path in initial],
         'device': device_name, 'ranks': ranks, 'commit': commit(),
         'versions': {'python': platform.python_version(), 'numpy': np.__version__, 'caffe': caffe.__version__},
     })

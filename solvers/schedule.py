@@ -1,6 +1,6 @@
 """Somebody's own solver file as a recipe: Caffe's solver does what it says, the loop around it scores and saves."""
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,13 @@ class Schedule(Recipe):
         result.train_net, result.snapshot = f'{train}.prototxt', self.snapshot
         result.test_net.append(f'{test}.prototxt')
         return result
+
+    def changed(self, **changes: Any) -> 'Schedule':
+        settings = type(self.settings)()
+        settings.CopyFrom(self.settings)
+        for name, value in changes.items():
+            setattr(settings, name, value)
+        return replace(self, settings=settings, **changes)
 
     def facts(self) -> dict[str, Any]:
         stated = {field.name: _plain(value) for field, value in self.settings.ListFields() if field.name not in OURS}

@@ -10,7 +10,7 @@ import cli
 import workers
 from accel import device, ranks
 from data_layers import data_home
-from solvers import snapshot, weights
+from solvers import best, options, snapshot, weights
 from solvers.loop import solve, warn
 from solvers.run import initial_of, snapshots_of
 from solvers.schedule import check_length
@@ -47,6 +47,7 @@ def add_arguments(result: argparse.ArgumentParser, net: str) -> None:
     cli.add_device_arguments(result, 'gpu')
     result.add_argument('--iterations', type=int, metavar='N', help='stop after N steps instead of the recipe\'s')
     result.add_argument('--resume', action='store_true', help='continue from the newest snapshot of the run')
+    options.add_arguments(result)
     result.add_argument('--workers', type=int, metavar='N', help='processes that read images ahead (default: 2)')
     result.add_argument('--keep', type=int, metavar='N', help='keep the N newest snapshots (default: all)')
     result.add_argument('--run', type=Path, metavar='DIR', help=f'the run\'s folder (default: $FCN_RUNS/{net})')
@@ -68,19 +69,24 @@ def train(training: Training, args: argparse.Namespace) -> None:
     run = (args.run or weights.runs_folder() / training.net).resolve()
     if args.iterations:
         training = replace(training, recipe=replace(training.recipe, iterations=args.iterations))
+    begun = args.resume and snapshot.list_snapshots(snapshots_of(run))
+    changes = options.resumed(options.stated(args), training, run) if begun else options.stated(args)
+    training = options.changed(training, changes)
     check_length(training.recipe)
     for split in training.phases:
         open_source(training.fcn(split))  # missing data is said before anything else is looked for
-    begun = args.resume and snapshot.list_snapshots(snapshots_of(run))
     initial = initial_of(run) if begun else initial_weights(training, args.weights)
     processor = device.use(number, why)
     first = ranks.world().first
     if first:
         cli.show(f'computing on {processor}')
-    matrices = solve(training, run, initial, args.resume, processor, args.keep)
+    matrices = solve(training, run, initial, args.resume, processor, args.keep, changes)
     if matrices and first:
         for label, matrix in matrices.items():
             cli.show(f'{training.net}: {label}', *str(matrix).split('\n'))
+        if known := best.read(run):
+            cli.show(f'{run / best.WEIGHTS}: the best mean IU, {100 * known["mean_iu"]:.1f}, after step '
+                     f'{known["iteration"]}')
         cli.show(f'weights, scores and curves are in {run}')
         tell_finished(run, number)
 
@@ -101,6 +107,7 @@ def check_call(args: argparse.Namespace) -> None:
         raise cli.BadInput(f'--workers {args.workers}: 0 reads in the training process, more read ahead')
     if args.keep is not None and args.keep < 1:
         raise cli.BadInput(f'--keep {args.keep}: at least 1 snapshot must stay')
+    options.stated(args)
 
 
 def tell_finished(run: Path, gpu: int | None) -> None:
@@ -136,7 +143,7 @@ def train_chain(name: str, find: Callable[[str], Training], args: argparse.Names
     find : callable
         Name -> Training.
     args : argparse.Namespace
-        As of `parser`; what names files goes to the last net alone.
+        As of `parser`; what names files goes to the last net alone, and so does a rate.
     """
     training = find(name)
     if not args.run and weights.existing(name):
@@ -144,7 +151,7 @@ def train_chain(name: str, find: Callable[[str], Training], args: argparse.Names
         return
     for source in () if args.weights else training.init:
         if isinstance(source, str) and source not in weights.CLASSIFIERS:
-            train_chain(source, find, argparse.Namespace(**vars(args) | dict(run=None, weights=None)))
+            train_chain(source, find, argparse.Namespace(**vars(args) | dict(run=None, weights=None, base_lr=None)))
             if not weights.existing(source):    # a signal ended it
                 return
     train(training, argparse.Namespace(**vars(args) | dict(resume=True)))

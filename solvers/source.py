@@ -1,6 +1,6 @@
 """What a net reads and tells apart: its data layer, the data set behind it, and what its losses compare."""
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy.typing as npt
 from cli import BadInput
 from data_layers import Dataset, dataset_type, open_dataset, param_str
 from data_layers.bands import Bands
+from data_layers.pictures import UNNAMED
 from data_layers.reading import read_rgb
 from solvers.losses import losses_of
 from surgery.preparation import Preparation, of_dataset
@@ -116,6 +117,10 @@ class Source:
         What it is scored on.
     sees_photograph : bool
         Whether a photograph is all that it sees.
+    colours : dict of str to tuple of (int, int, int)
+        Score blob -> R, G and B of its classes, where others than VOC's are known.
+    values : dict of str to tuple of str
+        Score blob -> what stands for its classes in the user's own masks, where that is known.
     pictures : Bands, optional
         What that is where it is not colours of 8 bits.
     """
@@ -125,6 +130,8 @@ class Source:
     read_image: Callable[[str, Path], npt.NDArray[np.float32]]
     dataset: type[Dataset] | None = None
     sees_photograph: bool = True
+    colours: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     pictures: Bands | None = None
 
     def show(self, path: Path) -> npt.NDArray[np.uint8]:
@@ -162,7 +169,9 @@ def source_of(training: Any) -> Source:
     inputs = [layer.top[0] for layer in training.fcn('deploy').layer if layer.type == 'Input']
     tops = dict(zip(inputs, read.get('tops') or dataset.default_tops, strict=False))
     return Source(tops, compared, {score: dataset.classes[label] for score, label in compared.items()},
-                  dataset.read_image, dataset, list(tops.values()) == [next(iter(dataset.means))], dataset.pictures)
+                  dataset.read_image, dataset, list(tops.values()) == [next(iter(dataset.means))],
+                  {score: dataset.colours.get(label, ()) for score, label in compared.items()},
+                  {score: dataset.values.get(label, ()) for score, label in compared.items()}, dataset.pictures)
 
 
 def source_of_photographs(preparation: Preparation, image: str, scores: Mapping[str, int]) -> Source:
@@ -185,12 +194,13 @@ def source_of_photographs(preparation: Preparation, image: str, scores: Mapping[
     names = {}
     for score, count in scores.items():
         count = max(count, 2)
-        names[score] = preparation.classes or tuple(f'class {k}' for k in range(count))
+        names[score] = preparation.classes or tuple(map(UNNAMED.format, range(count)))
         if len(names[score]) != count:
             raise BadInput(f'{len(names[score])} names of classes for the {count} scores of {score}'
                            + ('; name one of its outputs with --score' if len(scores) > 1 else ''))
     return Source({image: image}, {score: score for score in scores}, names,
-                  lambda _, path: preparation.read(path), pictures=preparation.pictures)
+                  lambda _, path: preparation.read(path), colours=dict.fromkeys(scores, preparation.colours),
+                  values=dict.fromkeys(scores, preparation.values), pictures=preparation.pictures)
 
 
 def preparation_of(training: Any) -> Preparation | None:

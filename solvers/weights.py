@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cli
 import files
+from data_layers.dataset import runs_home
 
 ROOT = Path(__file__).resolve().parent.parent
 # Host of the published weights; it is often out of reach.
@@ -34,7 +35,7 @@ ELSEWHERE = {'cityscapes-fcn8s': 'people.eecs.berkeley.edu/~tinghuiz/projects/pi
 
 def runs_folder() -> Path:
     """Where runs are written: `$FCN_RUNS`, or `runs/` of the checkout."""
-    return Path(os.environ.get('FCN_RUNS') or ROOT / 'runs')
+    return runs_home()
 
 
 def weights_folder() -> Path:

@@ -6,7 +6,7 @@ import numpy as np
 
 import files
 from cli import BadInput
-from data_layers.reading import FORMATS
+from data_layers.reading import FORMATS, upright
 
 
 def load(path: str | os.PathLike[str], channels: int, mean: Sequence[float] = (), scale: float = 1.0) -> np.ndarray:
@@ -40,7 +40,8 @@ def load(path: str | os.PathLike[str], channels: int, mean: Sequence[float] = ()
         raise BadInput(f'a mean of {len(mean)} numbers for {channels} channels')
     try:
         with files.open_regular(path) as file, Image.open(file, formats=FORMATS) as image:
-            pixels = np.asarray(image.convert('RGB' if channels == 3 else 'L'), np.float32)
+            image.load()
+            pixels = np.asarray(upright(image).convert('RGB' if channels == 3 else 'L'), np.float32)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
         raise BadInput(f'{path}: cannot read the picture: {problem}') from None
     planes = pixels[:, :, ::-1].transpose(2, 0, 1) if channels == 3 else pixels[None]

@@ -6,11 +6,13 @@ For example
      "scale": 1.0,                      what pixels are multiplied by after that
      "order": "bgr",                    of the input's channels: "bgr", "rgb" or "grey"
      "multiple": 1,                     height and width are multiples of so many pixels
-     "classes": ["sky", "sea"]}         in the order of the scores' channels
+     "classes": ["sky", "sea"],         in the order of the scores' channels
+     "colours": [[70, 130, 180], [0, 0, 142]],      of the classes, R, G and B, for pictures
+     "values": ["1", "2"]}              what stands for the classes in the masks that it learnt from
 
-Every key may be left out; the numbers above, a mean of 0 and no names are then meant. Of pictures that are not colours
-of 8 bits, "pictures" says how they become the channels, as `data_layers.bands` describes it; `mean` is then that of
-each channel after the window, and `order` says nothing.
+Every key may be left out; the numbers above, a mean of 0, no names, the colours of VOC and no values are then meant.
+Of pictures that are not colours of 8 bits, "pictures" says how they become the channels, as `data_layers.bands`
+describes it; `mean` is then that of each channel after the window, and `order` says nothing.
 """
 import math
 from collections.abc import Sequence
@@ -26,6 +28,7 @@ from cli import BadInput
 from data_layers import VOID, Dataset, bands
 from data_layers.bands import LUMA, Bands
 from data_layers.own import classlist
+from data_layers.palette import are_colours
 from data_layers.reading import read_json, read_rgb
 
 NAME = 'net.json'
@@ -49,6 +52,10 @@ class Preparation:
         Images are enlarged to a multiple of so many pixels a side, with zeros; the scores are cut to the image.
     classes : tuple of str
         Names in the order of the scores' channels; empty where they are not known.
+    colours : tuple of (int, int, int)
+        R, G and B of each class; empty for VOC's.
+    values : tuple of str
+        What stands for each class in the user's own masks, as of `data_layers.palette.save_values`, or empty.
     pictures : Bands, optional
         What the pictures are where they are not colours of 8 bits.
     """
@@ -57,6 +64,8 @@ class Preparation:
     order: str = 'bgr'
     multiple: int = 1
     classes: tuple[str, ...] = ()
+    colours: tuple[tuple[int, ...], ...] = ()
+    values: tuple[str, ...] = ()
     pictures: Bands | None = None
 
     @property
@@ -66,9 +75,8 @@ class Preparation:
 
     def facts(self) -> dict[str, Any]:
         """As net.json has it."""
-        known = asdict(self)
-        del known['pictures']
-        return known | ({'pictures': self.pictures.facts()} if self.pictures else {})
+        known = asdict(self) | {'pictures': self.pictures and self.pictures.facts()}
+        return {key: value for key, value in known.items() if value or key not in ('colours', 'values', 'pictures')}
 
     def write(self, folder: Path) -> None:
         """Write net.json into a folder."""
@@ -158,6 +166,7 @@ def of_dataset(dataset: type[Dataset], images: Sequence[str], labels: Sequence[s
     if list(images) != [photograph] or len(labels) != 1 or labels[0] not in dataset.classes:
         return None
     return Preparation(tuple(dataset.means[photograph]), classes=tuple(dataset.classes[labels[0]]),
+                       colours=tuple(dataset.colours.get(labels[0], ())), values=dataset.values.get(labels[0], ()),
                        pictures=dataset.pictures)
 
 
@@ -191,7 +200,7 @@ def checked(what: object, **values: Any) -> Preparation:
     BadInput
         A value is of the wrong kind; names it.
     """
-    mean, scale, order, multiple, classes, pictures = (
+    mean, scale, order, multiple, classes, colours, stored, pictures = (
         values.get(name, field.default) for name, field in Preparation.__dataclass_fields__.items())
     mean = [mean] if _number(mean) else mean
     pictures = None if pictures is None else bands.checked(what, pictures)
@@ -203,23 +212,42 @@ def checked(what: object, **values: Any) -> Preparation:
         'multiple': type(multiple) is int and 1 <= multiple <= MOST,
         'classes': isinstance(classes, list | tuple) and len(classes) <= VOID and len({*map(str, classes)}) == len(
             classes) and all(isinstance(name, str) and name for name in classes),
+        'colours': are_colours(colours) and isinstance(classes, list | tuple) and len(colours) in (0, len(classes)),
+        'values': are_values(stored) and isinstance(classes, list | tuple) and len(stored) in (0, len(classes)),
     }
     if wrong := [key for key, right in fit.items() if not right]:
         raise BadInput(f'{what}: the {wrong[0]} is of the wrong kind, {str(values[wrong[0]])[:80]!r}')
-    return Preparation(tuple(map(float, mean)), float(scale), order, multiple, tuple(classes), pictures)
+    return Preparation(tuple(map(float, mean)), float(scale), order, multiple, tuple(classes),
+                       tuple(map(tuple, colours)), tuple(stored), pictures)
+
+
+def are_values(value: Any) -> bool:
+    """Whether a value from JSON is a list of numbers of masks up to 65535, or of their colours, as text each."""
+    if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
+        return False
+    parts = [one.split(' ') for one in value]
+    digits = all(part.isascii() and part.isdecimal() and len(part) < 6 for one in parts for part in one)
+    return digits and any(all(len(one) == length and all(int(part) <= most for part in one) for one in parts)
+                          for length, most in ((1, 65535), (3, 255)))
 
 
 def class_names(path: Path) -> tuple[str, ...]:
-    """Names of classes in the order of a net's scores, from a file of one a line.
+    """Names of classes in the order of a net's scores, from a file of one a line; see `with_class_list`."""
+    return with_class_list(Preparation(), path).classes
+
+
+def with_class_list(takes: Preparation, path: Path) -> Preparation:
+    """What a net takes, with names and colours of classes from a file of one a line, in the order of its scores.
 
     Parameters
     ----------
+    takes : Preparation
     path : Path
         A line `road`, or with its number or its colour or both, as of `data_layers.own.classlist`.
 
     Returns
     -------
-    tuple of str
+    Preparation
 
     Raises
     ------
@@ -234,7 +262,8 @@ def class_names(path: Path) -> tuple[str, ...]:
         raise BadInput(f'{path} has the class {twice[0]} twice; every channel of the scores has a name of its own')
     if [entry.number for entry in entries] != list(range(len(entries))):
         raise BadInput(f'{path}: the numbers of the classes are not 0, 1, 2, ...; they are the channels of the scores')
-    return checked(path, classes=names).classes
+    colours = [entry.colour for entry in entries if entry.colour]
+    return checked(path, **takes.facts() | {'classes': names, 'colours': colours, 'values': ()})
 
 
 def _number(value: Any) -> bool:

@@ -14,8 +14,8 @@ from cli import BadInput
 from data_layers import open_dataset, reading
 from data_layers.check import check
 from data_layers.own import classlist, layouts, survey
+from data_layers.own.annotations import draw as draw_polygons
 from data_layers.own.folder import read_card
-from data_layers.own.masks import draw_polygons
 from data_layers.pascalcontext import read_numbered
 from data_layers.pictures import image_files
 from data_layers.prepare import finish_nyud

@@ -14,9 +14,11 @@ caffe = pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 
 import nets  # noqa: E402
 from cli import BadInput  # noqa: E402
+from data_layers import open_dataset  # noqa: E402
 from data_layers.voc import CLASSES as VOC  # noqa: E402
 from nets import voc  # noqa: E402
 from nets.edits import freeze, learn_upsampling, narrow, slow  # noqa: E402
+from nets.starts.rates import STEP  # noqa: E402
 from nets.starts.trained import PAPER, SLOWER, recognised, width_of  # noqa: E402
 from solvers.instance import instantiate  # noqa: E402
 from solvers.loop import solve  # noqa: E402
@@ -49,6 +51,24 @@ def random_weights(net, path, scale=0.1):
             for name, blobs in instantiate(net).params.items()}
     write_weights(path, made)
     return made
+
+
+def square_of_fc7(training, weights):
+    """The squared length of the source's fc7 in the middle of the training photographs, the mean."""
+    net = instantiate(training.fcn('deploy'))
+    for name, blobs in net.params.items():
+        for blob, value in zip(blobs, weights[name], strict=True):
+            blob.data[...] = value
+    dataset, found = open_dataset('more', 'train'), []
+    for image, _ in map(dataset.load, dataset.ids):
+        net.blobs['data'].reshape(1, *image.shape)
+        net.blobs['data'].data[0] = image
+        net.forward()
+        feature = net.blobs['fc7'].data[0].astype(float)
+        rows, columns = (-(-side // 32) for side in image.shape[1:])
+        top, left = (feature.shape[1] - rows) // 2, (feature.shape[2] - columns) // 2
+        found.append((feature[:, top:top + rows, left:left + columns] ** 2).sum(0).mean())
+    return np.mean(found)
 
 
 @pytest.fixture
@@ -100,7 +120,10 @@ def test_from_a_net_of_nets(photos, checkout, capsys):
     assert [name for name in nets.names() if name.startswith('more')] == ['more-fcn8s'] and 'make more-fcn8s' in text
     assert not capsys.readouterr().err
     training = nets.load('more-fcn8s')
-    assert training.init == ('cats-fcn8s',) and training.recipe.base_lr == nets.load('cats-fcn32s').recipe.base_lr
+    assert training.init == ('cats-fcn8s',)
+    sizes = [image[0].size for image, _ in map(open_dataset('more', 'train').load, open_dataset('more', 'train').ids)]
+    moved = training.recipe.base_lr * np.median(sizes) * square_of_fc7(nets.load('cats-fcn8s'), source)
+    assert moved == pytest.approx(STEP, rel=0.06)
     assert training.recipe.momentum == 0.99
     made, cats = training.fcn('train'), nets.load('cats-fcn8s').fcn('train')
     rates = {x.name: [p.lr_mult for p in x.param] for x in made.layer}
@@ -148,7 +171,8 @@ def test_finer_nets_start_from_it(photos, checkout):
     assert [training.init for training in chain] == [('cats-fcn32s',), ('more-fcn32s',), ('more-fcn16s',)]
     for training in chain:
         assert training.fcn('train').layer[1:] == nets.load(training.net.replace('more', 'cats')).fcn('train').layer[1:]
-        assert training.recipe == nets.load(training.net.replace('more', 'cats')).recipe
+        recipe = nets.load(training.net.replace('more', 'cats')).recipe     # whose rate goes by other features
+        assert replace(training.recipe, base_lr=recipe.base_lr) == recipe
 
 
 @pytest.mark.parametrize('options, complaint', [

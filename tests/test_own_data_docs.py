@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 
 from surgery import write_weights  # noqa: E402
-from tests.helpers import own  # noqa: E402
+from tests.helpers import own, rooms  # noqa: E402
 from tests.helpers.datasets import save_lines  # noqa: E402
 from tests.helpers.own_nets import convolutions  # noqa: E402
 from tests.helpers.surgery_models import chain  # noqa: E402
@@ -40,6 +41,9 @@ def copy(tmp_path):
     save_lines(tmp_path / 'home/balloons/classes.txt', ['background', 'balloon'])
     own.write(tmp_path / 'home/kites', count=3)
     save_lines(tmp_path / 'home/kites/classes.txt', ['kite', 'Balloon', 'background'])
+    (tmp_path / 'home/room/depth').mkdir(parents=True)
+    seen = rooms.room(camera=(525, 525, 319.5, 239.5), size=(480, 640))
+    Image.fromarray(rooms.measured(seen.depth)).save(tmp_path / 'home/room/depth/1.png')
     (folder / 'resnet50.onnx').write_bytes(classifier().SerializeToString())
     (folder / 'weights').mkdir()
     write_weights(folder / 'weights/vgg16-convolutions.caffemodel', convolutions())
@@ -60,8 +64,8 @@ def classifier():
 def test_own_data_as_written(copy, tmp_path):
     text = (ROOT / 'docs/own-data.md').read_text()
     commands = [line for block in blocks(text, 'sh') for line in block.splitlines()]
-    assert len(commands) == 11 and blocks(text, 'python') == [
-        "VARIED = {'mirror': True, 'scale': (0.5, 2), 'crop': 400}\n"]
+    assert len(commands) == 14 and blocks(text, 'python') == [
+        "VARIED = {'mirror': True, 'scale': (0.5, 2), 'crop': 400, 'rotate': 10, 'colour': 0.2}\n"]
     environment = {key: value for key, value in os.environ.items() if not key.startswith('FCN_')}
     environment |= {'HOME': str(tmp_path / 'home'), 'PYTHONPATH': str(copy), 'FCN_WORKERS': '0',
                     'PATH': f'{PYTHON.parent}:{os.environ["PATH"]}'}
@@ -82,7 +86,11 @@ def test_own_data_as_written(copy, tmp_path):
     assert 'kept, of balloon' in said[5] and 'kept, of background' in said[5] and 'new, from zero' in said[5]
     assert (copy / 'runs/kites-fcn8s/weights.caffemodel').is_file()
     assert (copy / 'runs/balloons-resnet-fcn8s-resnet50/weights.caffemodel').is_file()
-    assert 'no problems' in said[-1]
+    assert 'no problems' in said[-4]
+    varied, = re.findall('^VARIED: dict = ({.*})', (copy / 'nets/kites_varied.py').read_text(), re.MULTILINE)
+    assert f'VARIED = {varied}\n' in blocks(text, 'python')
+    assert (copy / 'runs/show/kites-varied-train.png').is_file() and 'show/kites-varied-train.png' in said[-2]
+    assert (tmp_path / 'home/room/hha/1.png').is_file() and '1.40 m above the floor' in said[-1]
 
 
 def test_the_variations_shown_are_taken(copy, tmp_path):
@@ -99,4 +107,4 @@ def test_the_variations_shown_are_taken(copy, tmp_path):
             "print(*(t.fcn(s).layer[0].python_param.param_str for s in ('train', 'val')), sep='\\n')")
     train, val = subprocess.run([PYTHON, '-c', code], cwd=copy, env=environment, check=True, capture_output=True,
                                 text=True).stdout.splitlines()
-    assert "'mirror': True, 'scale': (0.5, 2), 'crop': 400" in train and 'mirror' not in val
+    assert line.partition('{')[2].rstrip('}\n') in train and 'mirror' not in val

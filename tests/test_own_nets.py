@@ -15,7 +15,7 @@ caffe = pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 import nets  # noqa: E402
 from cli import BadInput  # noqa: E402
 from data_layers import layers  # noqa: E402
-from data_layers.augment import augment  # noqa: E402
+from data_layers.augment import OPTIONS, augment  # noqa: E402
 from solvers.instance import instantiate  # noqa: E402
 from solvers.loop import solve  # noqa: E402
 from solvers.source import read_from, source_of  # noqa: E402
@@ -104,7 +104,8 @@ def test_heads_trunks_and_widths(checkout, tmp_path):
     (['roads', '--trunk', 'alexnet', '--head', '8'], 'has no head of stride 8'),
     (['roads', '--trunk', 'googlenet', '--width', '8'], 'leave it out'), (['roads', '--width', '0'], 'above 0'),
     (['roads', '--width', '1000000'], 'more weights than Caffe can count'),
-    (['roads', '--workers', '0'], 'at least 1'), (['roads', '--classes', 'none.txt'], 'none.txt is missing')])
+    (['roads', '--workers', '0'], 'at least 1'), (['roads', '--vary', 'flip'], "variation 'flip' is unknown"),
+    (['roads', '--classes', 'none.txt'], 'none.txt is missing')])
 def test_wrong_calls(call, complaint, checkout, tmp_path):
     own.write(tmp_path / 'photos')
     (checkout / 'blocks.py').touch()
@@ -172,7 +173,7 @@ def described(tmp_path, checkout):
 
 
 def test_the_layer_varies_by_seed_and_position(described):
-    options = dict(mirror=True, scale=(0.5, 1.5), crop=16)
+    options = dict(mirror=True, scale=(0.5, 1.5), crop=16, rotate=30, colour=0.5)
     net = instantiate(data_net(dataset='roads', split='train', seed=5, batch_size=2, **options))
     dataset = layers.newest_training().dataset
     seen = []
@@ -181,7 +182,7 @@ def test_the_layer_varies_by_seed_and_position(described):
         seen.append((net.blobs['data'].data.copy(), net.blobs['label'].data.copy()))
     assert seen[0][0].shape == (2, 3, 16, 16)
     for position in range(8):
-        image, label = augment(dataset.load(dataset.ids[0]), 5, position, **options)
+        image, label = augment(dataset.load(dataset.ids[0]), 5, position, photos={0: dataset.mean}, **options)
         np.testing.assert_array_equal(seen[position // 2][0][position % 2], image)
         np.testing.assert_array_equal(seen[position // 2][1][position % 2], label)
     net.reshape()       # reads at position 8 the very same photograph
@@ -196,6 +197,8 @@ def test_the_layer_varies_by_seed_and_position(described):
     (dict(split='train', scale=(2, 1)), 'give the smallest and the largest'),
     (dict(split='train', scale=2), 'give the smallest and the largest'),
     (dict(split='train', crop=True), 'give the side'), (dict(split='train', crop=0), 'crop'),
+    (dict(split='train', rotate=True), 'the largest angle'), (dict(split='train', rotate=181), 'the largest angle'),
+    (dict(split='train', colour=0), 'the strength'), (dict(split='train', colour='red'), 'the strength'),
     (dict(split='train', flip=True), "unknown key 'flip'")])
 def test_wrong_variations_are_refused(options, complaint, described):
     with pytest.raises(BadInput, match=complaint):
@@ -205,15 +208,29 @@ def test_wrong_variations_are_refused(options, complaint, described):
 def test_published_nets_vary_nothing():
     for name in ('voc-fcn8s', 'siftflow-fcn8s'):
         training = nets.load(name)
-        assert not {'mirror', 'scale', 'crop'} & ast.literal_eval(
+        assert not {*OPTIONS} & ast.literal_eval(
             training.fcn(training.phases[0]).layer[0].python_param.param_str).keys()
+
+
+def test_variations_asked_for_are_written(checkout, tmp_path):
+    """In the module of the data set, where the net of the training split, and no other, takes them from."""
+    own.write(tmp_path / 'photos')      # up to 33 pixels long
+    for name, vary, expected in (('some', 'mirror,rotate=7.5', {'mirror': True, 'rotate': 7.5}),
+                                 ('all', 'colour,crop,scale,mirror,rotate', {
+                                     'colour': 0.2, 'crop': 33, 'scale': (0.5, 2), 'mirror': True, 'rotate': 10})):
+        write(name, tmp_path / 'photos', checkout, '--vary', vary)
+        train, val = (ast.literal_eval(nets.load(f'{name}-fcn8s').fcn(split).layer[0].python_param.param_str)
+                      for split in ('train', 'val'))
+        assert {key: train[key] for key in OPTIONS if key in train} == expected and not val.keys() & {*OPTIONS}
+        instantiate(nets.load(f'{name}-fcn32s').fcn('train')).forward()
 
 
 def test_varied_training_resumes_exactly(described, narrow_weights):
     """Six steps at once end as four and two do, with all variations on."""
     training = light(nets.load('roads-fcn32s'), 6, WIDTH)
     unvaried = training.fcn
-    training = replace(training, fcn=lambda split: read_from(unvaried(split), mirror=True, scale=(0.5, 1.5), crop=24)
+    training = replace(training, fcn=lambda split: read_from(unvaried(split), mirror=True, scale=(0.5, 1.5), crop=24,
+                                                               rotate=15, colour=0.3)
                        if split == 'train' else unvaried(split))
     whole, parts = described / 'runs/whole', described / 'runs/parts'
     solve(training, whole, [narrow_weights])

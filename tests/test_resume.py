@@ -30,7 +30,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def outcome(run):
-    return (run / 'metrics.jsonl').read_text(), (run / 'weights.caffemodel').read_bytes()
+    return ((run / 'metrics.jsonl').read_text(),
+            *((run / name).read_bytes() for name in ('weights.caffemodel', 'best.caffemodel', 'best.json')))
 
 
 def test_killed_at_20_random_moments_a_run_ends_like_one_left_alone(voc):
@@ -261,5 +262,5 @@ def test_preflight_counts_classes_and_disk(voc, monkeypatch):
 def test_metrics_hold_no_times(voc):
     solve(tiny.training(7), voc / 'run')
     for line in (voc / 'run/metrics.jsonl').read_text().splitlines():
-        assert set(json.loads(line)) <= {'iteration', 'loss', 'scores'}
+        assert set(json.loads(line)) <= {'iteration', 'loss', 'pixel_loss', 'scores'}
         assert math.isfinite(json.loads(line)['loss'])

@@ -1,8 +1,9 @@
 // The kernels, each once: KERNEL(name, its parameters). Whoever includes this defines KERNEL, and undefines it after:
 // kernels.h makes the table's members of it, kernels/table.h the declarations, kernels/table.cpp the table's content.
 
-// Convolutions 3x3 of stride and dilation 1 by Winograd's F(4x4, 3x3), and the gradients. `images` follow each other
-// at the given strides; an addend has that of the top. Gradients of weights are added to what is there.
+// Convolutions of stride and dilation 1 by Winograd's F(4x4, 3x3), of kernels up to 9x9, and the gradients; that to the
+// weights of 3x3 alone. `images` follow each other at the given strides; an addend has that of the top. Gradients of
+// weights are added to what is there.
 KERNEL(winograd, const Geometry& g, int images, const float* bottom, ptrdiff_t bottom_stride, const float* weights,
        const Epilogue& e, float* top, ptrdiff_t top_stride)
 KERNEL(winograd_to_bottom, const Geometry& g, int images, const float* top, ptrdiff_t top_stride, const float* weights,

@@ -73,8 +73,9 @@ const Kernels* kernels();
 // Whether `convolve` and its gradients, matrix products, keep up with the BLAS that Caffe calls. SSE4.2's do not.
 bool products_pay();
 
-// Memory of the calling thread for intermediate results, kept from call to call; contents do not last.
-float* scratch(size_t floats);
+// Memory of the calling thread for intermediate results, kept from call to call; contents do not last. There are two,
+// 0 and 1, each good until it is asked for again.
+float* scratch(size_t floats, int which = 0);
 
 }  // namespace accel
 

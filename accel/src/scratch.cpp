@@ -30,10 +30,10 @@ struct Buffer {
 
 }  // namespace
 
-float* scratch(size_t floats) {
-  static thread_local Buffer buffer;
-  buffer.grow(floats * sizeof(float) + 4096);
-  return static_cast<float*>(buffer.memory);
+float* scratch(size_t floats, int which) {
+  static thread_local Buffer buffers[2];
+  buffers[which].grow(floats * sizeof(float) + 4096);
+  return static_cast<float*>(buffers[which].memory);
 }
 
 }  // namespace accel

@@ -3,14 +3,16 @@
 `$FCN_DATA/roads` describes the data set `roads`. It holds `dataset.json`, for example
 
     {"folder": "/home/me/roads",                    where the pictures are
-     "masks": "index",                              or "colour", or "polygons"
+     "masks": "index",                              or "colour", or "polygons" for all shapes
      "classes": ["road", "car"],                    in the order of the net's output
      "values": {"0": null, "1": "road", "2": "car", "3": "car"},
-     "mean": [104.0, 116.7, 122.7]}                 BGR, of the training photographs
+     "mean": [104.0, 116.7, 122.7],                 BGR, of the training photographs
+     "colours": [[128, 64, 128], [64, 0, 128]]}     RGB, in the order of the classes; may be left out: VOC's then
 
 and a list for each split, `train.tsv` and `val.tsv`: lines of id, photograph and mask, separated by tabs, paths below
 `folder`. `values` says what each value stored in a mask means: a class, or null for void. Several values may mean one
-class. The values of index masks are numbers, those of colour masks look like "128 64 128", those of polygons are names.
+class. The values of index masks are numbers, those of colour masks look like "128 64 128", those of shapes are names.
+Of an annotation file for many photographs, a list names one as if the file were a folder: annotations.xml/17.
 
 With "masks": "planes" classes may overlap: each has masks of its own, where every pixel that is not 0 shows it. A list
 then names a mask with a star, such as masks/*/photo1.png, in whose place `values` are put: "values": {"road": "road",
@@ -31,10 +33,13 @@ from cli import BadInput
 from data_layers import bands
 from data_layers.bands import COLOURS, Bands
 from data_layers.dataset import VOC_MEAN, Dataset
+from data_layers.own import turned
 from data_layers.own.masks import KINDS, index_values, read_stored, stored_size
+from data_layers.palette import are_colours
 from data_layers.reading import VOID, read_json, read_lines, read_pixels
 
 CARD = 'dataset.json'
+OPTIONAL = {'colours', 'pictures'}     # of its keys
 PLANES = 'planes'       # masks of classes that overlap, a file for each class
 
 
@@ -54,6 +59,8 @@ class Card:
         Value stored in a mask -> its class, or None for void.
     mean : tuple of float
         B, G and R, or of each channel of `pictures`, on the scale 0 ... 255.
+    colours : tuple of (int, int, int)
+        R, G and B of each class; empty where none are stated.
     pictures : Bands, optional
         What the pictures are where they are not colours of 8 bits.
     """
@@ -62,12 +69,20 @@ class Card:
     classes: tuple[str, ...]
     values: dict[str, str | None]
     mean: tuple[float, ...]
+    colours: tuple[tuple[int, ...], ...] = ()
     pictures: Bands | None = None
 
     @property
     def channels(self) -> tuple[str, ...]:
         """Names of the channels of a net's input, in its order."""
         return self.pictures.channels if self.pictures else COLOURS
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """What stands for each class in index and colour masks, the first value where there are several; else empty."""
+        first = {name: value for value, name in reversed(self.values.items())}
+        known = self.masks in ('index', 'colour') and all(name in first for name in self.classes)
+        return tuple(first[name] for name in self.classes) if known else ()
 
     def write(self, path: Path) -> None:
         """Write dataset.json.
@@ -78,8 +93,8 @@ class Card:
             The file cannot be written.
         """
         known = {**asdict(self), 'folder': str(self.folder)}
-        known |= {'pictures': self.pictures.facts()} if self.pictures else {}
-        known = {key: value for key, value in known.items() if value is not None or key != 'pictures'}
+        known['pictures'] = self.pictures and self.pictures.facts()
+        known = {key: value for key, value in known.items() if value or key not in OPTIONAL}
         files.write(path, json.dumps(known, indent=1, ensure_ascii=False) + '\n')
 
 
@@ -94,9 +109,10 @@ def read_card(root: Path) -> Card:
     path = root / CARD
     known = read_json(path)
     keys = ('folder', 'masks', 'classes', 'values', 'mean')
-    if not isinstance(known, dict) or set(known) - {'pictures'} != set(keys):
-        raise BadInput(f'{path} must have the keys {", ".join(keys)} and no others; correct it, or remove it and run '
-                       'python -m nets new again')
+    if not isinstance(known, dict) or {*known} - OPTIONAL != {*keys}:
+        raise BadInput(f'{path} must have the keys {", ".join(keys)}, perhaps {" and ".join(sorted(OPTIONAL))}, and no '
+                       'others; correct it, or remove it and run python -m nets new again')
+    colours = known.get('colours', [])
     folder, masks, classes, values, mean = (known[key] for key in keys)
     pictures = bands.checked(path, known['pictures']) if 'pictures' in known else None
     channels = len(pictures.channels) if pictures else 3
@@ -109,11 +125,12 @@ def read_card(root: Path) -> Card:
         all(name is None or name in classes for name in values.values()),
         'mean': (isinstance(mean, list) and len(mean) == channels and
                  all(isinstance(value, int | float) and 0 <= value <= 255 for value in mean)),
+        'colours': are_colours(colours) and isinstance(classes, list) and len(colours) in (0, len(classes)),
     }
-    if wrong := [key for key in keys if not fit[key]]:
+    if wrong := [key for key in fit if not fit[key]]:
         raise BadInput(f'{path} has a {wrong[0]} of the wrong kind, {str(known[wrong[0]])[:80]!r}; correct it as the '
                        'beginning of data_layers/own/folder.py tells')
-    return Card(root / folder, masks, tuple(classes), values, tuple(mean), pictures)
+    return Card(root / folder, masks, tuple(classes), values, tuple(mean), tuple(map(tuple, colours)), pictures)
 
 
 class Folder(Dataset):
@@ -151,7 +168,8 @@ class Folder(Dataset):
         place = cls.locate(root)
         card = read_card(place)
         about = dict(name=name or cls.name, place=place, card=card, means={'data': card.mean},
-                     classes={'label': card.classes}, overlapping=card.masks == PLANES, pictures=card.pictures)
+                     classes={'label': card.classes}, overlapping=card.masks == PLANES, pictures=card.pictures,
+                     colours={'label': card.colours}, values={'label': card.stored})
         return type('Folder', (cls,), about)
 
     @classmethod
@@ -221,6 +239,18 @@ class Folder(Dataset):
     @classmethod
     def read_image(cls, top: str, path: Path) -> np.ndarray:
         return cls.pictures.blob(path, cls.means[top]) if cls.pictures else super().read_image(top, path)
+
+    def check_heads(self, id: str, tops: Sequence[str]) -> None:
+        super().check_heads(id, tops)
+        photo, mask = self.paths[id]
+        try:
+            if self.pictures:
+                for folder in self.pictures.also:
+                    turned.check(photo, bands.beside(photo, folder))
+            if len(tops) > 1:
+                turned.check(photo, next(iter(self.planes(mask)), mask) if self.overlapping else mask)
+        except BadInput as problem:
+            raise BadInput(f'{self.name} {id}: {problem}') from None
 
     def planes(self, path: Path) -> dict[Path, str | None]:
         """The masks of the classes that a photograph shows: file -> class, or None for void."""

@@ -2,8 +2,9 @@
 
 Photographs and masks lie in folders of their own (images/ and masks/, JPEGImages/ and SegmentationClass/, Cityscapes'
 leftImg8bit/ and gtFine/, CamVid's train/ and trainannot/, or 701_StillsRaw_full/ and LabeledApproved_full/), or side by
-side (a.jpg and a.png, a.jpg and a_mask.png, labelme's a.jpg and a.json). Splits are folders named train, val, test, or
-lists train.txt, val.txt; failing that, one is drawn.
+side (a.jpg and a.png, a.jpg and a_mask.png, labelme's a.jpg and a.json, Supervisely's img/a.jpg and
+ann/a.jpg.json). Failing masks, annotation files of many photographs are looked into: COCO, CVAT, Label Studio. Splits
+are folders named train, val, test, or lists train.txt, val.txt; failing that, one is drawn.
 """
 import os
 import re
@@ -16,21 +17,22 @@ import numpy as np
 
 from cli import BadInput
 from data_layers import cityscapes
-from data_layers.own import classlist
+from data_layers.own import annotations, classlist, exported, supervisely
 from data_layers.own.classlist import ClassList
-from data_layers.reading import IMAGES, read_lines
+from data_layers.reading import IMAGES, read_json, read_lines
 
 HELD_OUT = 5        # of so many photographs, one is scored and not trained on
 LOSSLESS = {'.png', '.bmp', '.tif', '.tiff', '.webp'}
 # What the names of folders and files say. The deepest folder that says anything decides.
 MASK_FOLDER = re.compile(r'mask|label|annot|segmentation|ground.?truth|^gt|[^a-z]gt([^a-z]|$)|^segs?$', re.I)
 IMAGE_FOLDER = re.compile(r'image|img|photo|raw|rgb|frames|^color$|^pictures$', re.I)
-OTHER_FOLDER = re.compile(r'segmentationobject|instances?$|visuali[sz]ation|overlay|preview|thumb', re.I)
+OTHER_FOLDER = re.compile(r'segmentationobject|instances?$|visuali[sz]ation|overlay|preview|thumb|masks_human|'
+                          r'^panoptic', re.I)
 MASK_NAME = re.compile(r'[-_. ]((gt(fine|coarse)[-_])?(label|labeltrain)ids|l|p|masks?|labels?|gt|seg|segmentation)$',
                        re.I)
 IMAGE_NAME = re.compile(r'[-_](leftimg8bit|image|img|rgb|photo)$', re.I)
 OTHER_NAME = re.compile(r'[-_](colou?r|instance(train)?ids|polygons|vis|viz|overlay)$', re.I)
-SPLIT_FOLDER = re.compile(r'(training|train|validation|valid|val|testing|test)($|[-_ ]|annot|label|mask|image)', re.I)
+SPLIT_FOLDER = re.compile(r'(training|train|validation|valid|val|testing|test)($|[-_ \d]|annot|label|mask|image)', re.I)
 SPLITS = {'train': ('train', 'training'), 'val': ('val', 'valid', 'validation'), 'test': ('test', 'testing')}
 LISTS = ('', 'splits', 'lists', 'ImageSets/Segmentation', 'ImageSets')
 
@@ -87,25 +89,33 @@ def find(folder: Path, seed: int, classes: ClassList | None = None, apart: Seque
     BadInput
         No photograph has a mask, or a list of a split does not fit.
     """
-    pairs, notes = find_pairs(folder, apart)
+    paths = list_files(folder, apart)
+    pairs, notes = find_pairs(folder, paths)
+    found = None
+    if not pairs and (found := exported.find(folder, paths, split_of)):
+        pairs, notes = found.pairs, found.notes
     if not pairs:
         raise BadInput(f'{folder} has no photograph with a mask; put them into images/ and masks/ under the same names '
-                       'or side by side as a.jpg with a.png, a_mask.png, or a.json of labelme')
+                       'or side by side as a.jpg with a.png, a_mask.png, or a.json of labelme, or add an annotation '
+                       'file of COCO, CVAT or Label Studio')
     splits, made = find_splits(folder, pairs, seed)
     result = Layout('', splits, classes or classlist.find(folder), notes=notes + made)
-    recognise(folder, result)
+    if found:
+        result.name, result.classes = found.title, result.classes or found.classes
+    else:
+        recognise(folder, result)
     return result
 
 
-def find_pairs(folder: Path, apart: Sequence[str] = ()) -> tuple[dict[tuple[str, str], Pair], list[str]]:
+def find_pairs(folder: Path, paths: list[PurePosixPath]) -> tuple[dict[tuple[str, str], Pair], list[str]]:
     """Find the mask of every photograph.
 
     Parameters
     ----------
     folder : path
         With photographs and masks, at any depth.
-    apart : sequence of str
-        As of `find`.
+    paths : list of path
+        As of `list_files`.
 
     Returns
     -------
@@ -119,24 +129,26 @@ def find_pairs(folder: Path, apart: Sequence[str] = ()) -> tuple[dict[tuple[str,
     BadInput
         Two photographs have one name.
     """
-    paths = list_files(folder, apart)
     pictures = [path for path in paths if path.suffix.lower() in IMAGES]
     masks = find_masks(pictures)
     photos: dict[tuple[str, str], PurePosixPath] = {}
+    twice = []
     for path in (path for path in pictures if path not in masks):
         place = split_of(path), IMAGE_NAME.sub('', path.stem)
         if place in photos:
             other = next((one for one in (photos[place], path) if in_mask_folder(one) is None), path).parent.name
-            raise BadInput(f'{folder} has two photographs called {place[1]}, {photos[place]} and {path}; give them '
-                           'different names' + (f'; or if {other} has further channels of the others, say --and {other}'
-                                                if photos[place].parent != path.parent and other else ''))
+            twice.append(f'{place[1]}, {photos[place]} and {path}; give them different names' + (
+                f'; or if {other} has further channels of the others, say --and {other}'
+                if photos[place].parent != path.parent and other else ''))
         photos[place] = path
     found = defaultdict(list)
     for path in (path for path in paths if path in masks or path.suffix.lower() == '.json'):
-        whole, short = ((split_of(path), stem) for stem in (path.stem, MASK_NAME.sub('', path.stem)))
-        found[whole if whole in photos else short].append(path)
+        places = [(split_of(path), stem) for stem in stems(path)]
+        found[next((place for place in places if place in photos), places[-1])].append(path)
     pairs = {place: (str(photos[place]), str(min(found[place], key=preference)))
              for place in photos if place in found}
+    if pairs and twice:
+        raise BadInput(f'{folder} has two photographs called {twice[0]}')
     bare = sorted(str(path) for place, path in photos.items() if place not in found)
     lost = sorted(str(paths[0]) for place, paths in found.items() if place not in photos and paths[0] in masks)
     notes = [f'left out, without a {what}: {names[0]}{f" and {len(names) - 1} more" if len(names) > 1 else ""}'
@@ -144,8 +156,22 @@ def find_pairs(folder: Path, apart: Sequence[str] = ()) -> tuple[dict[tuple[str,
     return pairs, notes
 
 
+def stems(path: PurePosixPath) -> list[str]:
+    """What the photograph of a mask may be called, the likeliest first."""
+    if path.suffix.lower() == '.json':
+        stem = PurePosixPath(path.stem).stem if path.parent.name == supervisely.FOLDER else path.stem    # a.jpg.json
+        return [stem, IMAGE_NAME.sub('', stem), MASK_NAME.sub('', stem)]
+    return [path.stem, MASK_NAME.sub('', path.stem)]
+
+
 def list_files(folder: Path, apart: Sequence[str] = ()) -> list[PurePosixPath]:
-    """The pictures and JSON files below a folder, sorted, without hidden ones and those that are neither side.
+    """The pictures and annotation files below a folder, sorted, without hidden ones and those that are neither side.
+
+    Parameters
+    ----------
+    folder : path
+    apart : sequence of str
+        As of `find`.
 
     Raises
     ------
@@ -158,7 +184,7 @@ def list_files(folder: Path, apart: Sequence[str] = ()) -> list[PurePosixPath]:
                       and name not in apart]
         inside = PurePosixPath(Path(place).relative_to(folder).as_posix())
         found += [inside / name for name in names if not name.startswith('.')]
-    paths = sorted(path for path in found if path.suffix.lower() in IMAGES | {'.json'}
+    paths = sorted(path for path in found if path.suffix.lower() in IMAGES | annotations.SUFFIXES
                    and not (in_mask_folder(path) and OTHER_NAME.search(path.stem)))
     for path in paths:
         if not is_listable(path):
@@ -357,7 +383,9 @@ def recognise(folder: Path, layout: Layout) -> None:
     """Give a layout its name, and the classes that it implies when `folder` has no list."""
     photo, mask = map(PurePosixPath, next(iter(next(iter(layout.splits.values())).values())))
     if mask.suffix.lower() == '.json':
-        layout.name = "labelme's polygons"
+        layout.name = annotations.format_of(read_json(folder / mask)).TITLE
+        if layout.name == supervisely.TITLE and layout.classes is None:
+            layout.classes = supervisely_classes(folder, mask)
     elif mask.stem.lower().endswith('gtfine_labelids'):
         layout.name, layout.closed = 'Cityscapes', layout.classes is None
         layout.classes = layout.classes or known(folder, cityscapes.NUMBERS)
@@ -371,6 +399,13 @@ def recognise(folder: Path, layout: Layout) -> None:
         layout.name = 'CamVid'
     else:
         layout.name = 'one folder' if photo.parent == mask.parent else 'two folders'
+
+
+def supervisely_classes(folder: Path, mask: PurePosixPath) -> ClassList | None:
+    """The classes in the meta.json of Supervisely, in the folder of a mask or above; None without."""
+    path = next((path for parent in mask.parents if (path := folder / parent / supervisely.META).is_file()), None)
+    listed = supervisely.classes(read_json(path)) if path else []
+    return exported.list_of(path, listed) if path and listed else None
 
 
 def known(folder: Path, names: dict[int, str]) -> ClassList:

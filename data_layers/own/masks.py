@@ -1,21 +1,18 @@
-"""Masks as they are stored: class numbers, colours, or polygons drawn with labelme.
+"""Masks as they are stored: class numbers, colours, or shapes in annotation files.
 
 All of them become positions in a list of the values that occur, written as dataset.json writes them: numbers as "7",
-colours as "128 64 128", polygons by their name.
+colours as "128 64 128", shapes by their name.
 """
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from cli import BadInput
-from data_layers.reading import MOST_PIXELS, picture_size, read_json, read_pixels, to_integers
+from data_layers.own import annotations
+from data_layers.reading import picture_size, read_pixels, to_integers
 
-KINDS = ('index', 'colour', 'polygons')
-GROUND = '_background_'     # labelme's name for what no polygon covers
-FARTHEST = 1 << 28          # a coordinate, in pixels
-WIDEST = 1 << 16            # the radius of a circle, in pixels: beyond, Pillow takes minutes to draw it
+KINDS = ('index', 'colour', 'polygons')     # the last for all shapes of annotation files
 
 
 class Colourful(BadInput):
@@ -45,7 +42,7 @@ def read_stored(path: Path, masks: str) -> tuple[np.ndarray, list[str]]:
         The file is missing, corrupt, or not such a mask; `Colourful` when it has colours instead of numbers.
     """
     if masks == 'polygons':
-        return draw_polygons(path)
+        return annotations.draw(path)
     picture = read_pixels(path)
     values = colour_values(picture, path) if masks == 'colour' else index_values(picture, path)
     present, positions = np.unique(values, return_inverse=True)
@@ -109,102 +106,6 @@ def colour_values(picture: Image.Image, path: Path) -> np.ndarray:
     return planes[..., 0] << 16 | planes[..., 1] << 8 | planes[..., 2]
 
 
-def draw_polygons(path: Path) -> tuple[np.ndarray, list[str]]:
-    """Draw the polygons, rectangles and circles of a labelme file, later ones over earlier ones.
-
-    Returns
-    -------
-    positions : array
-        H x W integers: where in `keys` the name at each pixel stands.
-    keys : list of str
-        The names that show, `GROUND` among them where no shape is.
-
-    Raises
-    ------
-    BadInput
-        The file is missing, or not one of labelme, or has shapes without an area.
-    """
-    known = read_json(path)
-    try:
-        height, width = drawn_size(known)
-        shapes = [(str(shape['label']), shape.get('shape_type') or 'polygon', np.array(shape['points'], float))
-                  for shape in known['shapes']]
-        names = [GROUND, *dict.fromkeys(name for name, _, _ in shapes if name != GROUND)]
-        numbers = {name: number for number, name in enumerate(names)}
-        picture = Image.new('I', (width, height))
-        pen = ImageDraw.Draw(picture)
-        for name, kind, points in shapes:
-            if points.ndim != 2 or points.shape[1] != 2 or not (np.abs(points) < FARTHEST).all():
-                raise ValueError(f'the {kind} of {name} has points that are not two numbers each')
-            outline(pen, kind, points, numbers[name])
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as problem:
-        reason = ' '.join((f'{problem} is missing' if isinstance(problem, KeyError) else str(problem)).split())[:300]
-        raise BadInput(f'{path} is not a labelme file that can be drawn ({reason}); save it again in labelme, '
-                       'or remove it') from None
-    positions = np.asarray(picture)
-    present, positions = np.unique(positions, return_inverse=True)      # a shape that others hide does not occur
-    return positions.reshape(height, width), [names[number] for number in present]
-
-
-def drawn_size(known: Any) -> tuple[int, int]:
-    """Height and width in pixels that a labelme file states.
-
-    Parameters
-    ----------
-    known : object
-        What the file holds.
-
-    Raises
-    ------
-    ValueError, KeyError, TypeError, OverflowError
-        It is no labelme file, or too large.
-    """
-    width, height = int(known['imageWidth']), int(known['imageHeight'])
-    if width < 1 or height < 1 or width * height > MOST_PIXELS:
-        raise ValueError(f'a size of {width}x{height}')
-    return height, width
-
-
 def stored_size(path: Path) -> tuple[int, int] | None:
     """Height and width of a mask in pixels, from its head; None where it cannot be read, which `read_stored` tells."""
-    if path.suffix.lower() != '.json':
-        return picture_size(path)
-    try:
-        return drawn_size(read_json(path))
-    except (BadInput, KeyError, TypeError, ValueError, OverflowError):
-        return None
-
-
-def outline(pen: ImageDraw.ImageDraw, kind: str, points: np.ndarray, value: int) -> None:
-    """Draw one filled shape.
-
-    Parameters
-    ----------
-    pen : ImageDraw
-        Of the picture.
-    kind : str
-        polygon, rectangle or circle.
-    points : array
-        N x 2, x and y in pixels: corners; or two opposite corners; or the centre and a point of the circle.
-    value : int
-        What the pixels become.
-
-    Raises
-    ------
-    ValueError
-        The shape has no area.
-    """
-    least = {'polygon': 3, 'rectangle': 2, 'circle': 2}
-    if kind not in least:
-        raise ValueError(f'a {kind} has no area; draw {", ".join(least)}')
-    if len(points) < least[kind]:
-        raise ValueError(f'a {kind} has {len(points)} points')
-    if kind == 'polygon':
-        pen.polygon([*map(tuple, points)], fill=value, outline=value)
-    elif kind == 'rectangle':
-        pen.rectangle([*points.min(0), *points.max(0)], fill=value, outline=value)
-    else:
-        radius = np.hypot(*(points[1] - points[0]))
-        if radius > WIDEST:
-            raise ValueError(f'a circle has a radius of {radius:.0f} pixels')
-        pen.ellipse([*(points[0] - radius), *(points[0] + radius)], fill=value, outline=value)
+    return annotations.size(path) if annotations.is_drawn(path) else picture_size(path)

@@ -12,18 +12,21 @@ from statistics import median
 import numpy as np
 
 from cli import BadInput, printable, progress, table
-from data_layers.bands import Bands
-from data_layers.own import channels
-from data_layers.own.classlist import ClassList, Entry
+from data_layers.bands import Bands, beside
+from data_layers.own import annotations, channels, turned
+from data_layers.own.classlist import VOID_NAMES, ClassList, Entry
+from data_layers.own.evidence import Evidence, measure_masks
 from data_layers.own.folder import Card
 from data_layers.own.layouts import Layout
-from data_layers.own.masks import GROUND, Colourful, read_stored, stored_size
+from data_layers.own.masks import Colourful, read_stored, stored_size
+from data_layers.own.readings import Question, doubts, looks_void, question
+from data_layers.own.shapes import GROUND, IGNORED
 from data_layers.reading import LARGE, VOID, open_picture, picture_size, read_rgb
 from workers import spread
 
 Job = tuple[str, str, str, str]     # split, id, photograph and mask
+MEASURED = 32       # masks, evenly spaced, by which it is decided what their values are
 BLURRED = 20        # values that no class has, from which on they are taken for the traces of a lossy format
-ORIENTATION = 274   # the tag of EXIF
 
 
 @dataclass
@@ -37,7 +40,9 @@ class Found:
     size, masked : (int, int)
         Width and height of the photograph and of the mask, in pixels.
     turned : bool
-        Whether EXIF says that the photograph is to be turned.
+        Whether EXIF says that the photograph is to be turned, so that height and width change places.
+    uncertain : bool
+        Whether it has such a note, and nothing tells whether the mask was drawn before it is turned or after.
     sums : array
         3, float64: the sums of B, G and R, of colours of 8 bits.
     drawn : list of array
@@ -53,6 +58,7 @@ class Found:
     size: tuple[int, int] = (0, 0)
     masked: tuple[int, int] = (0, 0)
     turned: bool = False
+    uncertain: bool = False
     sums: np.ndarray = field(default_factory=lambda: np.zeros(3))
     drawn: list[np.ndarray] = field(default_factory=list)
     values: dict[str, int] = field(default_factory=dict)
@@ -76,12 +82,15 @@ class Survey:
         Split -> id -> what the photograph and its mask hold.
     mistakes : list of str
         A line each; the description can be used if it is empty.
+    lists : list of str
+        The lists of classes, whole, between which the user is to decide, if there is such a mistake.
     """
     folder: Path
     layout: Layout
     card: Card
     found: dict[str, dict[str, Found]]
     mistakes: list[str]
+    lists: list[str] = field(default_factory=list)
 
     @property
     def pixels(self) -> int:
@@ -136,7 +145,7 @@ class Survey:
             lines += picture_lines(self.card.pictures, self.card.mean)
         else:
             lines.append(f'mean (B, G, R): {", ".join(f"{value:.3f}" for value in self.card.mean)}')
-        lines += [f'note: {note}' for note in self.layout.notes]
+        lines += [f'note: {note}' for note in self.layout.notes] + self.lists
         return '\n'.join(map(printable, lines))
 
 
@@ -186,13 +195,18 @@ def survey(folder: Path, layout: Layout, workers: int | None = None, also: Seque
         found[split][id] = one
     every = [one for split in found.values() for one in split.values()]
     classes, values = meanings(layout, masks, every)
-    wrong = mistakes(folder, layout, masks, values, classes, every)
+    evidence = gather(folder, layout, masks, values, every, workers)
+    asked = open_question(folder, layout, masks, values, every, evidence)
+    wrong = mistakes(folder, layout, masks, values, classes, every, asked, evidence)
     sums = np.sum([one.sums for one in found['train'].values()], axis=0)
     pixels = sum(one.size[0] * one.size[1] for one in found['train'].values())
     mean = tuple(round(float(value), 3) for value in sums / max(pixels, 1))
     if pictures:
         pictures, mean = seen_through(folder, layout, pictures, found, workers)
-    result = Survey(folder, layout, Card(folder, masks, classes, values, mean, pictures), found, wrong)
+    card = Card(folder, masks, classes, values, mean, colours_of(layout, classes), pictures)
+    result = Survey(folder, layout, card, found, wrong, list(asked.lists) if asked else [])
+    if not wrong:
+        layout.notes += doubts(values, evidence, layout.classes)
     for name in classes:
         if not any(one.get(name) for one in result.counts('train')):
             layout.notes.append(f'no training photograph shows {name}: it will not be learnt')
@@ -230,7 +244,7 @@ def mask_kind(folder: Path, layout: Layout) -> str:
         The masks are of two kinds.
     """
     paths = [folder / pair[1] for pairs in layout.splits.values() for pair in pairs.values()]
-    drawn = [path for path in paths if path.suffix.lower() == '.json']
+    drawn = [path for path in paths if annotations.is_drawn(path)]
     if drawn:
         if len(drawn) < len(paths):
             other = next(path for path in paths if path not in drawn)
@@ -287,7 +301,7 @@ def inspect(folder: Path, masks: str, pictures: Bands | None, count: int, job: J
     found = Found(label)
     try:
         if unequal(found, picture_size(folder / photo), stored_size(folder / label)):
-            found.turned = is_turned(folder / photo)
+            found.turned = turned.note_of(folder / photo) > 4
             return split, id, found
         look_at(found, folder / photo, pictures, count)
         try:
@@ -296,7 +310,8 @@ def inspect(folder: Path, masks: str, pictures: Bands | None, count: int, job: J
             found.colourful = True
             positions, keys = read_stored(folder / label, 'colour')
         found.masked = positions.shape[1], positions.shape[0]
-        found.turned = found.masked != found.size and is_turned(folder / photo)
+        found.turned = found.masked != found.size and turned.note_of(folder / photo) > 4
+        found.uncertain = found.masked == found.size and turned.uncertain(folder / photo, folder / label)
         found.values = dict(zip(keys, np.bincount(positions.ravel(), minlength=len(keys)).tolist(), strict=True))
     except BadInput as problem:
         found.problem = str(problem)
@@ -306,6 +321,8 @@ def inspect(folder: Path, masks: str, pictures: Bands | None, count: int, job: J
 def look_at(found: Found, photo: Path, pictures: Bands | None, count: int) -> None:
     """Note the size of a photograph, and what its mean or its window is found from; arguments as of `inspect`."""
     if pictures:
+        for other in pictures.also:
+            turned.check(photo, beside(photo, other))
         planes = pictures.values(photo)
         found.size = planes[0].shape[1], planes[0].shape[0]
         found.drawn = channels.sample(pictures, planes, count)
@@ -329,18 +346,6 @@ def unequal(found: Found, photo: tuple[int, int] | None, mask: tuple[int, int] |
         return False
     found.size, found.masked = photo[::-1], mask[::-1]
     return True
-
-
-def is_turned(photo: Path) -> bool:
-    """Whether EXIF says that a photograph is to be turned; raises BadInput if it cannot be read."""
-    if picture_size(photo) and not mode_of(photo):      # a TIFF of many bands
-        return False
-    with open_picture(photo) as picture:
-        try:
-            orientation = picture.getexif().get(ORIENTATION, 1)
-        except Exception:   # damaged EXIF, of which Pillow raises almost anything
-            return False
-        return isinstance(orientation, int) and orientation > 4
 
 
 def meanings(layout: Layout, masks: str, found: list[Found]) -> tuple[tuple[str, ...], dict[str, str | None]]:
@@ -367,17 +372,26 @@ def meanings(layout: Layout, masks: str, found: list[Found]) -> tuple[tuple[str,
     if layout.classes:
         values = {key_of(entry, masks): entry.name for entry in layout.classes.entries}
     elif masks == 'polygons':
-        values = {key: key for key in seen if key != GROUND}
+        values = {key: None if key.lower() in VOID_NAMES else key for key in seen if key != GROUND}
     else:
         values = {key: f'class {key}' for key in seen if key != str(VOID)}
     if masks == 'polygons' and GROUND not in values:
         values = {GROUND: 'background', **values}
+    if masks == 'polygons' and IGNORED in seen:
+        values.setdefault(IGNORED, None)
     if masks == 'index':
         values.setdefault(str(VOID), None)
         if layout.closed:
             values |= {key: None for key in seen if key not in values}
     classes = tuple(dict.fromkeys(name for name in values.values() if name is not None))
     return classes, values
+
+
+def colours_of(layout: Layout, classes: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+    """The colours that a list gives the classes, of each the first; empty where it gives none."""
+    listed = layout.classes.entries if layout.classes else []
+    first = {entry.name: entry.colour for entry in reversed(listed) if entry.colour}
+    return tuple(first[name] for name in classes) if all(name in first for name in classes) else ()
 
 
 def key_of(entry: Entry, masks: str) -> str:
@@ -393,7 +407,7 @@ def natural(key: str) -> tuple[int, int, str]:
 
 
 def mistakes(folder: Path, layout: Layout, masks: str, values: dict[str, str | None], classes: tuple[str, ...],
-             found: list[Found]) -> list[str]:
+             found: list[Found], asked: Question | None, evidence: Evidence) -> list[str]:
     """What is wrong with the masks.
 
     Parameters
@@ -408,6 +422,10 @@ def mistakes(folder: Path, layout: Layout, masks: str, values: dict[str, str | N
         As of `meanings`.
     found : list of Found
         Of all masks.
+    asked : Question, optional
+        As of `open_question`.
+    evidence : Evidence
+        As of `gather`.
 
     Returns
     -------
@@ -416,13 +434,17 @@ def mistakes(folder: Path, layout: Layout, masks: str, values: dict[str, str | N
     """
     lines = [one.problem for one in found if one.problem]
     lines += different_sizes(folder, found)
+    if unsure := [one for one in found if one.uncertain]:
+        lines.append(f'{some(len(unsure), "photograph has", "photographs have")} a note (EXIF) to turn them, which is '
+                     f'followed here, and nothing shows whether {folder / unsure[0].label} was drawn before or after; '
+                     f'{turned.REMEDY}')
     if any(one.colourful for one in found):
         return [*lines, colours_for_numbers(folder, layout, found)]
     strange = Counter(key for one in found for key in one.values if key not in values)
     listed = layout.classes.path if layout.classes else folder / 'classes.txt'
     if strange:
-        lines.append(off_by_one(folder, layout.classes, strange, found) or
-                     missing_class(folder, layout.classes, listed, masks, strange, found))
+        lines.append(asked.line if asked else
+                     missing_class(folder, layout.classes, listed, masks, strange, found, evidence))
     elif masks == 'index' and (two := no_and_yes(folder, listed, layout.classes, found)):
         lines.append(two)
     elif not lines and not 2 <= len(classes) <= VOID:
@@ -437,8 +459,9 @@ def different_sizes(folder: Path, found: list[Found]) -> list[str]:
     if not wrong:
         return []
     one = wrong[0]
-    remedy = ('the photograph is stored on its side with a note (EXIF) to turn it: save it turned, as '
-              "Pillow's ImageOps.exif_transpose does" if one.turned and one.size == one.masked[::-1] else
+    remedy = ('the photograph has a note (EXIF) to turn it, which is followed here, and the mask is of the pixels as '
+              'they are stored: turn the mask alike, or save the photograph without the note'
+              if one.turned and one.size == one.masked[::-1] else
               'make both of one size; masks may only be resized with nearest neighbours, else new values appear')
     return [f'{some(len(wrong), "mask has", "masks have")} another size than the photograph: {folder / one.label} is '
             f'{one.masked[0]}x{one.masked[1]} pixels, the photograph {one.size[0]}x{one.size[1]}; {remedy}']
@@ -466,28 +489,70 @@ def no_and_yes(folder: Path, path: Path, classes: ClassList | None, found: list[
     if str(VOID) not in seen or not seen <= {'0', str(VOID)} or (
             classes and any(entry.number == VOID for entry in classes.entries)):
         return None
-    names = [entry.written for entry in classes.entries] if classes and len(classes.entries) == 2 else ['background',
-                                                                                                       'NAME']
+    listed = [entry.written for entry in classes.entries] if classes else []
+    names = listed if len(listed) == 2 else ['background', listed[0] if len(listed) == 1 else 'NAME']
     return (f'the masks have the values 0 and 255 alone ({folder / found[0].label}), as pictures in black and '
             f'white have; 255 would be void, and one class would be left: write the lines "0 {names[0]}" and '
             f'"255 {names[1]}" into {path}')
 
 
-def off_by_one(folder: Path, classes: ClassList | None, strange: Counter[str], found: list[Found]) -> str | None:
-    """The line, if any, about masks that count from 1 where the list counts from 0."""
-    if classes is None or classes.numbered or set(strange) != {str(len(classes.entries))}:
+def open_question(folder: Path, layout: Layout, masks: str, values: dict[str, str | None], found: list[Found],
+                  evidence: Evidence) -> Question | None:
+    """How masks are read that have other values than a list without numbers; None where the values fit or never could.
+
+    Parameters
+    ----------
+    folder, layout, masks, values, found, evidence
+        As of `mistakes`.
+    """
+    seen = Counter(key for one in whole(found) for key in one.values)
+    strange = seen.keys() - values.keys()
+    if masks != 'index' or not strange or layout.classes is None or layout.classes.numbered or (
+            len(strange) > BLURRED or any(one.colourful for one in found)):
         return None
-    first = any('0' in one.values for one in found)
-    one = next(one for one in found if str(len(classes.entries)) in one.values)
-    lines = [*(['0 void'] if first else []), *(f'{i} {entry.written}' for i, entry in enumerate(classes.entries, 1))]
-    shown = ', '.join(f'"{line}"' for line in [*lines[:3], *(['...'] if len(lines) > 4 else []), *lines[3:][-1:]])
-    return (f'the masks count the {len(classes.entries)} classes of {classes.path} from 1, the list from 0 '
-            f'({folder / one.label} has {len(classes.entries)}): write the numbers into the list, {shown}'
-            + (', or "0 background" if 0 is to be learnt' if first else ''))
+    return question(layout.classes, sorted(seen, key=natural), evidence,
+                    lambda key: str(folder / next(one.label for one in found if key in one.values)))
+
+
+def whole(found: list[Found]) -> list[Found]:
+    """Those whose photograph and mask can be read and are of one size."""
+    return [one for one in found if one.values and not one.problem and one.size == one.masked]
+
+
+def gather(folder: Path, layout: Layout, masks: str, values: dict[str, str | None], found: list[Found],
+           workers: int | None) -> Evidence:
+    """What masks say of their values: measured on `MEASURED` that have strange ones, and as many of all.
+
+    Parameters
+    ----------
+    folder, layout, masks, values, found
+        As of `mistakes`.
+    workers : int, optional
+        Processes.
+
+    Returns
+    -------
+    Evidence
+        Empty where nothing is to be decided: of polygons, of known layouts, of colours or values without end.
+    """
+    used = whole(found)
+    strange = {key for one in used for key in one.values if key not in values}
+    evidence = Evidence(len(used))
+    seen = {key for one in used for key in one.values}
+    if masks == 'polygons' or layout.closed or len(strange) > BLURRED or len(seen) > VOID + 1 or any(
+            one.colourful for one in found):
+        return evidence
+    odd, every = [one.label for one in used if strange & one.values.keys()], [one.label for one in used]
+    chosen = {labels[at * len(labels) // MEASURED] for labels in (odd, every) for at in range(MEASURED) if labels}
+    evidence += measure_masks(folder, masks, sorted(chosen), workers)
+    for one in used:
+        evidence.sums['stored'].update(one.values)
+        evidence.sums['images'].update(one.values.keys())
+    return evidence
 
 
 def missing_class(folder: Path, classes: ClassList | None, path: Path, masks: str, strange: Counter[str],
-                  found: list[Found]) -> str:
+                  found: list[Found], evidence: Evidence) -> str:
     """The line about values that no class of the list has; `strange` is how many masks have each."""
     key, count = strange.most_common(1)[0]
     one = next(one for one in found if key in one.values)
@@ -500,6 +565,9 @@ def missing_class(folder: Path, classes: ClassList | None, path: Path, masks: st
                 'resizing; save the masks as PNG, resize them with nearest neighbours')
     example = key if masks == 'polygons' else f'{key} NAME'
     unnumbered = masks == 'index' and classes and not classes.numbered
+    if len(strange) == 1 and masks != 'polygons' and (figures := looks_void(key, evidence)):
+        return (f'{begin}: {names} ({where}); it looks like void ({figures}): add the line "{key} void", or '
+                f'"{example}" if it is a class' + ', and give the other lines their numbers too' * bool(unnumbered))
     return (f'{begin}: {names} ({key} {where}); add a line for each, such as "{example}", or '
             + ('name them like a class that is there' if masks == 'polygons' else f'"{key} void" to leave it out')
             + (', and give the other lines their numbers too' if unnumbered else ''))

@@ -5,8 +5,8 @@ from pathlib import Path
 from data_layers.bands import COLOURS
 from data_layers.own.survey import Survey
 from nets.starts import Content, Names, initialise, module_of, net_files, solve_files, title
+from nets.starts.rates import PIXELS, PUBLISHED, rates
 
-PIXELS = 500 * 375          # of a photograph of VOC, for which the published rates are
 STRIDES = (32, 16, 8)
 CLASSIFIERS = {'vgg16': ('vgg16', 'VGG-16'), 'alexnet': ('caffenet', 'CaffeNet'),
                'googlenet': ('googlenet', 'GoogLeNet')}     # trunk -> whose weights, what they are called
@@ -33,11 +33,14 @@ class Classifier:
         before, called = CLASSIFIERS[self.trunk]
         origin, result = f'the {called} classifier', dict[Path, Content]()
         sees: Sequence[str] = COLOURS
+        known = rates(found, self.width) if self.trunk == 'vgg16' else None
         for kind in self.kinds:
             result |= paper_net(names, kind, found, balanced, self.width)
             start = initialise(names, found, sees=sees)
             result |= solve_files(names, kind, f'Train {title(kind)} on {names.data} from {origin}.',
-                                  recipe(kind, found.pixels), f"init=('{before}',){start.text}", start.imports)
+                                  known.written(kind) if known else recipe(kind, found.pixels),
+                                  f"init=('{before}',){start.text}", start.imports,
+                                  known.reason(kind) if known else '')
             before, origin, sees = names.net(kind), title(kind), found.card.channels
         return result
 
@@ -79,11 +82,10 @@ def paper_net(names: Names, kind: str, found: Survey, balanced: bool, width: int
 
 
 def recipe(kind: str, pixels: int) -> str:
-    """The published rate, and what else AlexNet's recipe has.
+    """The published rate of a net on another trunk, and what else AlexNet's recipe has.
 
     A loss summed over the pixels has gradients that grow with their number, so the rate shrinks with it.
     """
     if kind == 'fcn-alexnet':       # its loss is the mean over the pixels
         return '1e-4, momentum=0.9, iter_size=20'
-    published = {'fcn16s': 1e-12, 'fcn8s': 1e-14}.get(kind, 1e-10)
-    return f'{published * PIXELS / pixels:.0e}'.replace('e-0', 'e-')
+    return f'{PUBLISHED["fcn32s"] * PIXELS / pixels:.0e}'.replace('e-0', 'e-')

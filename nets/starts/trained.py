@@ -22,6 +22,8 @@ from nets import blocks
 from nets.edits import narrow, slow
 from nets.starts import INIT, NORMALIZE, Content, Names, initialise, net_files, plain, solve_files, title
 from nets.starts.classifier import chain, paper_net, recipe
+from nets.starts.rates import NEW, Rates, rates
+from solvers import best
 from solvers import weights as places
 from solvers.deploy_options import read_described
 from solvers.foreign import rehearse
@@ -38,7 +40,7 @@ from surgery.layers import layer_type
 from surgery.preparation import Preparation
 from surgery.prototxt import upgrade, write_prototxt
 from surgery.shapes import infer
-from surgery.widen import can_widen
+from surgery.widen import can_widen, widen_input
 
 PAPER = ('fcn32s', 'fcn16s', 'fcn8s', 'fcn8s-atonce', 'fcn-alexnet', 'fcn-googlenet')
 # Skips learn at the rates of the stages that brought them, while new scores of the last feature learn as in FCN-32s.
@@ -46,6 +48,7 @@ SLOWER = {'fcn16s': {'score_pool4': 1e-2}, 'fcn8s': {'score_pool4': 1e-2, 'score
 ODD = (97, 130)             # height and width of an image that a fully convolutional net takes too
 OTHERWISE = Recipe(base_lr=1e-4, iterations=1, score_every=1, snapshot=1, test_iter=1, momentum=0.9)
 USUAL = Recipe(base_lr=1, iterations=1, score_every=1, snapshot=1, test_iter=1)
+FIRST = 'fcn32s'            # whose rate new scores of the last feature learn at
 FULL = 4096                 # outputs of fc6 and fc7
 KEPT = '''
 # Number of a class -> its number in {source}; the scores of all others start at zero.
@@ -138,11 +141,13 @@ class Trained:
             result |= paper_net(names, first, found, balanced, self.narrow, SLOWER.get(first))
         else:
             result |= self._net_beside(names, first, found, balanced)
-        result |= self._solve(names, first, found)
+        known = rates(found, self.narrow, self._seeing(found.card.channels)) if self.paper in NEW else None
+        result |= self._solve(names, first, found, known)
         for before, kind in zip(self.kinds, self.kinds[1:], strict=False):
+            assert known
             result |= paper_net(names, kind, found, balanced, self.narrow)
             result |= solve_files(names, kind, f'Train {title(kind)} on {names.data} from {title(before)}.',
-                                  recipe(kind, found.pixels), f"init=('{names.net(before)}',)")
+                                  known.written(kind), f"init=('{names.net(before)}',)", constants=known.reason(kind))
         return result
 
     def account(self, found: Survey) -> list[str]:
@@ -164,6 +169,11 @@ class Trained:
         """What fc6 and fc7 must be narrowed to."""
         return None if self.width == FULL else self.width
 
+    def _seeing(self, channels: Sequence[str]) -> Weights:
+        """The weights over the channels of the data."""
+        same = self.source.channels == channels
+        return self.source.weights if same else widen_input(self.source.deploy, self.source.weights, channels)
+
     def _net_beside(self, names: Names, kind: str, found: Survey, balanced: bool) -> dict[Path, Content]:
         """A net whose deploy.prototxt lies beside it."""
         classes = len(found.card.classes)
@@ -174,15 +184,16 @@ class Trained:
                  'deploy.prototxt beside this file.')
         return beside(names, kind, about, deploy, self.source.normalize, balanced)
 
-    def _solve(self, names: Names, kind: str, found: Survey) -> dict[Path, Content]:
+    def _solve(self, names: Names, kind: str, found: Survey, known: Rates | None) -> dict[Path, Content]:
         source, folder = self.source, names.folder(kind)
         kept = same_names(found.card.classes, source.classes)
         rows = ''.join(f'    {f"{number}: {old},":<12}{comment(found.card.classes[number])}'.rstrip() + '\n'
                        for number, old in kept.items())
         constants = KEPT.format(source=source.short, rows=rows) if kept else NONE_KEPT
         init = repr(source.name) if source.known else f"Path(__file__).with_name('{INIT}')"
-        steps = (recipe('fcn32s' if kind in SLOWER else kind, found.pixels) if self.paper else
+        steps = (known.written(FIRST) if known else recipe(kind, found.pixels) if self.paper else
                  stated(source.recipe))
+        constants += known.reason(FIRST) if known else ''
         start = initialise(names, found, 'keep_classes', 'partial(keep_classes, fcn, KEPT)', source.channels)
         result = solve_files(
             names, kind, f'Train {title(kind)} on {names.data} from {source.short}.', steps,
@@ -361,7 +372,7 @@ def _weights_file(folder: Path) -> Path:
     path = weights_of(folder)
     if path.exists():
         return path
-    found = sorted(path for path in folder.glob('*.caffemodel') if path.name != INIT)
+    found = sorted(path for path in folder.glob('*.caffemodel') if path.name not in (INIT, best.WEIGHTS))
     if len(found) != 1:
         raise BadInput(f'{folder} has ' + (
             f'{len(found)} caffemodels; call the one to start from weights.caffemodel' if found else

@@ -53,6 +53,8 @@ def known(net: Any, prototxt: Path | None, options: Mapping[str, Any]) -> Known:
         found = Known(stated, True, {'': stated.classes} if stated.classes else found.classes)
     changes = {key: value for key, value in options.items() if value is not None}
     values = {key: getattr(found.preparation, key) for key in Preparation.__dataclass_fields__} | changes
+    if 'classes' in changes:
+        values |= {'colours': (), 'values': ()}
     preparation = checked('the command line' if changes else beside or 'the data layer', **values)
     classes = {'': preparation.classes} if 'classes' in changes else found.classes
     return Known(preparation, found.mean or 'mean' in changes, classes)

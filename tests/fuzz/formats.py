@@ -432,7 +432,7 @@ def in_tiff(whole, rng):
 
 DAMAGES = {'.onnx': in_onnx, '.caffemodel': in_wire, '.solverstate': in_wire, '.safetensors': in_safetensors,
            '.prototxt': in_prototxt, '.json': in_json, '.jsonl': in_json, '.tar': in_tar, '.zip': in_zip,
-           '.txt': in_text, '.tsv': in_text, '.mat': in_mat,
+           '.txt': in_text, '.tsv': in_text, '.xml': in_text, '.mat': in_mat,
            '.tif': in_tiff, **dict.fromkeys(('.jpg', '.png', '.bmp', '.webp'), in_picture)}
 
 

@@ -29,7 +29,7 @@ from solvers.loop import solve
 from surgery import __main__ as surgery_main
 from surgery import write_weights
 from surgery.preparation import Preparation
-from tests.helpers import datasets, deploy_nets, other_pictures, own, tiny
+from tests.helpers import annotations, datasets, deploy_nets, other_pictures, own, tiny
 from tests.helpers.surgery_models import a_classifier, a_state, save_safetensors
 from tests.helpers.surgery_nets import LENET, layer, randomise
 from tests.helpers.torch_files import save_legacy, save_zip
@@ -174,6 +174,8 @@ def build_pictures(world):
 
 # ------------------------------------------------------------------------------------------------------------- data
 
+ANNOTATED = {'coco': '.json', 'coco-runs': '.json', 'coco-text': '.json', 'cvat': '.xml', 'label-studio': '.json',
+             'supervisely': '.json', 'labelme': '.json'}     # annotation files, by how their names end
 LAYOUTS = {'voc': datasets.write_voc, 'sbd': datasets.write_sbd, 'nyud': datasets.write_nyud,
            'siftflow': datasets.write_siftflow, 'pascalcontext': datasets.write_pascalcontext}
 
@@ -184,6 +186,9 @@ def build_layout(name, world):
 
 def build_own(world, kind):
     """Someone's own photographs, their masks of a kind."""
+    if kind in annotations.KINDS:
+        annotations.write(kind, world / 'in/photos')
+        return
     if kind != 'polygons':
         own.write(world / 'in/photos', kind)
         return
@@ -308,6 +313,8 @@ SURFACES = {
     **{f'own-{kind}': Surface(partial(build_own, kind=kind), new_nets('', '--width 8', '--trunk alexnet'))
        for kind in ('index', 'palette', 'rgb', 'polygons')},
     'own-bands': Surface(build_bands, new_nets('--and depth', '--and depth --width 8', '--and depth --trunk alexnet')),
+    **{f'own-{kind}': Surface(partial(build_own, kind=kind), new_nets('', '--width 8'), aim='*' + suffix)
+       for kind, suffix in ANNOTATED.items()},
     'described': Surface(build_described, commands(data_layers_main.main, 'check @in/roads --workers 1',
                                                    'check @in/roads --json --workers 1')),
     'archives': Surface(build_archives, prepare(

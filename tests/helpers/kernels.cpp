@@ -115,6 +115,18 @@ struct Convolution {
     in += gap;
     out += gap;
     if (one_in(3)) std::fill_n(bottom.begin(), bottom.count() / 2, 0.f);   // as behind a frame of padding
+    if (one_in(2)) frame();
+  }
+  // Around a random window each channel becomes one number, and each line of the frame in one channel too.
+  void frame() {
+    const int y = between(0, g.height), x = between(0, g.width), bottom_y = between(y, g.height), right = between(x, g.width);
+    const bool lines = one_in(2);
+    for (int n = 0; n < images; ++n)
+      for (int c = 0; c < groups * g.channels; ++c)
+        for (int i = 0; i < g.height; ++i)
+          for (int j = 0; j < g.width; ++j)
+            if (i < y || i >= bottom_y || j < x || j >= right)
+              bottom[n * in + (c * g.height + i) * g.width + j] = lines && c == 0 ? i : c % 7;
   }
 
   // f(element of the bottom, of the weights, of the top) for one image.
@@ -158,16 +170,20 @@ struct Convolution {
   }
 };
 
-std::unique_ptr<Convolution> random_3x3(int largest_pad) {
+// Of 3x3, or of up to `largest` x `largest`.
+std::unique_ptr<Convolution> random_winograd(int largest_pad, int largest) {
   const bool deep = one_in(8);      // more filters than are held at a time, and more channels than a block has
-  Geometry g = {deep ? between(500, 540) : between(1, 40), between(1, 24), between(1, 60),
-                deep ? between(270, 300) : between(1, 70), 0, 0, 3, 3, 1, 1, between(0, largest_pad),
+  const bool small = one_in(2);
+  const int kernel_h = small ? 3 : between(3, largest), kernel_w = small ? 3 : between(3, largest);
+  Geometry g = {deep ? between(500, 540) : between(1, 40), between(1, 40), one_in(3) ? between(60, 200) : between(1, 60),
+                deep ? between(270, 300) : between(1, 70), 0, 0, kernel_h, kernel_w, 1, 1, between(0, largest_pad),
                 between(0, largest_pad), 1, 1};
   if (deep) g.height = between(2, 5), g.width = between(2, 5);
-  g.height = std::max(g.height, 3 - 2 * g.pad_h);
-  g.width = std::max(g.width, 3 - 2 * g.pad_w);
-  g.out_height = tops(g.height, 3, 1, g.pad_h, 1);
-  g.out_width = tops(g.width, 3, 1, g.pad_w, 1);
+  if (largest_pad < 3) g.pad_h = std::min(g.pad_h, kernel_h - 1), g.pad_w = std::min(g.pad_w, kernel_w - 1);
+  g.height = std::max(g.height, kernel_h - 2 * g.pad_h);
+  g.width = std::max(g.width, kernel_w - 2 * g.pad_w);
+  g.out_height = tops(g.height, kernel_h, 1, g.pad_h, 1);
+  g.out_width = tops(g.width, kernel_w, 1, g.pad_w, 1);
   return std::unique_ptr<Convolution>(new Convolution(g, between(1, 3), 1, one_in(2) ? between(1, 50) : 0));
 }
 
@@ -188,7 +204,7 @@ std::unique_ptr<Convolution> random_convolution() {
 }
 
 void check_winograd() {
-  const auto c = random_3x3(7);
+  const auto c = random_winograd(9, 9);
   const Epilogue e = c->epilogue();
   const Doubles expected = c->forward(e);
   kernels()->winograd(c->g, c->images, c->bottom, c->in, c->weights, e, c->top, c->out);
@@ -196,14 +212,14 @@ void check_winograd() {
 }
 
 void check_winograd_to_bottom() {
-  const auto c = random_3x3(2);
+  const auto c = random_winograd(2, 9);
   const Doubles expected = c->to_bottom();
   kernels()->winograd_to_bottom(c->g, c->images, c->top, c->out, c->weights, c->bottom, c->in);
   compare(c->bottom, expected);
 }
 
 void check_winograd_to_weights() {
-  const auto c = random_3x3(7);
+  const auto c = random_winograd(7, 3);
   const Doubles expected = c->to_weights();
   kernels()->winograd_to_weights(c->g, c->images, c->bottom, c->in, c->top, c->out, c->weights);
   compare(c->weights, expected);

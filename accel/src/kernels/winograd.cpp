@@ -13,7 +13,11 @@
 //   dg = G' [sum over tiles of (A dY A') * (B' d B)] G.
 //
 // Tiles are numbered row by row. A thread takes a block of consecutive tiles through all three stages, so that V and M
-// stay in its cache; W tiles make a vector, which is why pixels are first split into the phases x mod 4.
+// stay in its cache; W tiles make a vector, which is why pixels are first split into the phases x mod 4. Where there are
+// few tiles, the filters are what is large, and a thread takes some outputs instead, whose filters stay in its cache.
+//
+// A larger kernel is a sum of pieces of 3x3, the last ones filled up with zeros, each three pixels further on: its input
+// has (channels x pieces) planes. A 7x7 kernel is nine pieces: 9 * 36 multiplications for 16 outputs instead of 784.
 #include "../parallel.h"
 #include "gemm.h"
 #include "table.h"
@@ -32,28 +36,60 @@ constexpr int SKEW = 48;          // floats between frequencies, or all 36 would
 constexpr int PIECE = 128;        // tiles of W planes that a thread transforms at a time for the gradient to the weights
 constexpr size_t CHUNK = 8u << 20;     // bytes of transformed tiles held at a time for that
 constexpr size_t FILTERS = 20u << 20;  // bytes of transformed filters held at a time
+constexpr int FEW = 64;           // tiles, up to which threads share out the outputs
+constexpr int DEEPEST = 2048;     // input planes of which all tiles' filters may be transformed at once
+constexpr int SOME = 2 * NR;      // outputs of a thread when they are shared out
+constexpr int CACHED = 64 << 10;  // floats of U that stay in the second level cache then
 
-struct Tiles {
-  int rows, columns;    // tiles of an image
-  int images;
-  int count() const { return rows * columns * images; }
-};
-
-// A run of tiles within one row of one image; `at` is its place in the block.
+// A run of tiles within one row of one image; `at` is the number of the first, or its place in the block.
 struct Run {
   int image, row, column, length, at;
 };
 
-// The run of a block [begin, end) that starts at tile `t`.
-Run run_at(const Tiles& tiles, int t, int begin, int end) {
-  Run run;
-  run.column = t % tiles.columns;
-  run.row = t / tiles.columns % tiles.rows;
-  run.image = t / tiles.columns / tiles.rows;
-  run.length = min(tiles.columns - run.column, end - t);
-  run.at = t - begin;
-  return run;
-}
+// The tiles of all images that are computed, as runs in the order of their numbers. What lies between two runs of a row
+// is like the tile before it, a row without a run like the row above.
+struct Tiles {
+  int rows, columns;    // of an image
+  Run* runs;
+  int run_count, count;
+
+  // All of them. `memory` has room for most_runs().
+  Tiles(int rows, int columns, int images, Run* memory) : rows(rows), columns(columns), runs(memory), run_count(0), count(0) {
+    for (int n = 0; n < images; ++n)
+      for (int r = 0; r < rows; ++r) add(n, r, 0, columns);
+  }
+  // None yet.
+  Tiles(int rows, int columns, Run* memory) : rows(rows), columns(columns), runs(memory), run_count(0), count(0) {}
+
+  static size_t most_runs(int rows, int columns, int images) {
+    return static_cast<size_t>(rows) * images * (columns / (W + 1) + 1);
+  }
+  void add(int image, int row, int column, int length) {
+    runs[run_count++] = {image, row, column, length, count};
+    count += length;
+  }
+};
+
+// Tiles [begin, end) of them, and the runs that these are.
+struct Block {
+  const Tiles* tiles;
+  int begin, end, first;
+  Block(const Tiles& all, int begin, int end) : tiles(&all), begin(begin), end(end), first(0) {
+    for (int above = all.run_count; above - first > 1;) {
+      const int middle = (first + above) / 2;
+      (all.runs[middle].at <= begin ? first : above) = middle;
+    }
+  }
+  // Calls f with each run, whose `at` is counted from `begin`.
+  template <typename Function>
+  void each_run(const Function& f) const {
+    for (int i = first; i < tiles->run_count && tiles->runs[i].at < end; ++i) {
+      const Run& run = tiles->runs[i];
+      const int skipped = max(begin - run.at, 0), at = run.at + skipped;
+      f(Run{run.image, run.row, run.column + skipped, min(run.length - skipped, end - at), at - begin});
+    }
+  }
+};
 
 // Cook and Toom's algorithm behind it: 1-D filtering multiplies polynomials, by their values at six points, and any
 // distinct six will do. Lavin and Gray take 0, +-1, +-2 and infinity; with 0, +-5/8, +-3/2 and infinity rounding errors
@@ -229,32 +265,64 @@ void transform_output(const float* M, ptrdiff_t stride, const Run& run, const Pl
   }
 }
 
-// Filters as a matrix: element (o, i) is the 3x3 kernel at data[o * outer + i * inner], rotated or not.
+// Filters as a matrix: element (o, c) is the kernel at data[o * outer + c * inner], rotated by 180 degrees or not.
 struct Filters {
   const float* data;
   ptrdiff_t outer, inner;
+  int height, width;
   bool rotated;
+  int across() const { return ceil_div(width, 3); }                 // pieces of 3x3
+  int pieces() const { return ceil_div(height, 3) * across(); }
 };
 
-// U of outputs [o, o + MR) as U[f][channel][MR], f `stride` apart: G g G'. Outputs from `outputs` on are zero.
-void transform_filters(const Filters& filters, int o, int outputs, int channels, float* U, ptrdiff_t stride) {
-  typedef float panel_vec __attribute__((vector_size(MR * 4), aligned(4), may_alias));
-  for (int c = 0; c < channels; ++c) {
-    panel_vec g[9] = {}, half[6][3];
-    for (int m = 0; m < min(MR, outputs - o); ++m) {
-      const float* kernel = filters.data + (o + m) * filters.outer + c * filters.inner;
-      for (int r = 0; r < 9; ++r) g[r][m] = kernel[filters.rotated ? 8 - r : r];
-    }
-    for (int j = 0; j < 3; ++j) {
-      const panel_vec in[3] = {g[j], g[3 + j], g[6 + j]};
-      panel_vec out[6];
-      multiply_G(in, out);
-      for (int i = 0; i < 6; ++i) half[i][j] = out[i];
-    }
-    for (int i = 0; i < 6; ++i) {
-      panel_vec out[6];
-      multiply_G(half[i], out);
-      for (int j = 0; j < 6; ++j) *reinterpret_cast<panel_vec*>(U + (6 * i + j) * stride + c * MR) = out[j];
+constexpr int MOST_TAPS = 81;
+
+// Of each piece of a kernel its nine taps, where there is no such one the number of taps.
+struct Pieces {
+  int count, taps[MOST_TAPS];
+  explicit Pieces(const Filters& filters) : count(0) {
+    const int all = filters.height * filters.width;
+    for (int y = 0; y < filters.height; y += 3)
+      for (int x = 0; x < filters.width; x += 3, ++count)
+        for (int i = 0; i < 9; ++i) {
+          const int row = y + i / 3, column = x + i % 3, tap = row * filters.width + column;
+          taps[9 * count + i] = row >= filters.height || column >= filters.width ? all : filters.rotated ? all - 1 - tap : tap;
+        }
+  }
+};
+
+// U[f][channel and piece][...] of outputs [o, o + PACK) and channels [begin, end), rows `row` and f `stride` apart:
+// G g G'. Outputs from `outputs` on are zero.
+void transform_filters(const Filters& filters, int o, int outputs, int begin, int end, float* U, ptrdiff_t row,
+                       ptrdiff_t stride) {
+  typedef float pack_vec __attribute__((vector_size(PACK * 4), aligned(4), may_alias));
+  const int taps = filters.height * filters.width, rows = max(0, min(PACK, outputs - o));
+  const Pieces pieces(filters);
+  float kernels[(MOST_TAPS + 1) * PACK];     // of PACK outputs, tap by tap, and a tap of zeros
+  memset(kernels + (rows < PACK ? 0 : taps * PACK), 0, (rows < PACK ? taps + 1 : 1) * PACK * sizeof(float));
+  for (int c = begin; c < end; ++c) {
+    const float* from = filters.data + o * filters.outer + c * filters.inner;
+    int t = 0;
+    if (rows == PACK)
+      for (; t + W <= taps; t += W)
+        for (int m = 0; m < PACK; m += W)
+          transpose(from + m * filters.outer + t, filters.outer, kernels + t * PACK + m, PACK);
+    for (; t < taps; ++t)
+      for (int m = 0; m < rows; ++m) kernels[t * PACK + m] = from[m * filters.outer + t];
+    for (int p = 0; p < pieces.count; ++p, U += row) {
+      pack_vec half[6][3];
+      for (int j = 0; j < 3; ++j) {
+        pack_vec in[3], out[6];
+        for (int i = 0; i < 3; ++i)
+          in[i] = *reinterpret_cast<const pack_vec*>(kernels + pieces.taps[9 * p + 3 * i + j] * PACK);
+        multiply_G(in, out);
+        for (int i = 0; i < 6; ++i) half[i][j] = out[i];
+      }
+      for (int i = 0; i < 6; ++i) {
+        pack_vec out[6];
+        multiply_G(half[i], out);
+        for (int j = 0; j < 6; ++j) *reinterpret_cast<pack_vec*>(U + (6 * i + j) * stride) = out[j];
+      }
     }
   }
 }
@@ -266,59 +334,249 @@ int group_size(int outputs, int channels) {
   return min(round_up(ceil_div(outputs, groups), OUTPUTS), round_up(outputs, OUTPUTS));
 }
 
-void convolve_tiles(int channels, int height, int width, int outputs, int out_height, int out_width, int pad_h,
-                    int pad_w, int images, const float* bottom, ptrdiff_t bottom_stride, const Filters& filters,
-                    const Epilogue& e, float* top, ptrdiff_t top_stride) {
-  const Tiles tiles = {ceil_div(out_height, 4), ceil_div(out_width, 4), images};
-  const int vectors = ceil_div(tiles.count(), W);
-  const int block = channels < MANY ? BLOCK : WIDE_BLOCK;
-  const int blocks = min(vectors, round_up(ceil_div(vectors, block / W), threads()));  // an equal share for each
+// A convolution of one group: from `in` planes of `images` to `out` planes.
+struct Planes {
+  int count, height, width;
+  ptrdiff_t stride;     // from image to image
+  ptrdiff_t pixels() const { return static_cast<ptrdiff_t>(height) * width; }
+};
+
+size_t floats_for_runs(const Planes& out, int images) {
+  return Tiles::most_runs(ceil_div(out.height, 4), ceil_div(out.width, 4), images) * sizeof(Run) / sizeof(float);
+}
+
+// The tiles of all images, in memory of this thread.
+Tiles all_tiles(const Planes& out, int images) {
+  Run* runs = reinterpret_cast<Run*>(scratch(floats_for_runs(out, images), 1));
+  return Tiles(ceil_div(out.height, 4), ceil_div(out.width, 4), images, runs);
+}
+
+// Where the pixels of a line are, in all channels, those four to the left: zeros in `differ`. Returns whether the line
+// is the one four above.
+bool compare_line(const Planes& in, const float* bottom, int y, int32_t* differ) {
+  constexpr int PARTS = 64;
+  const int part = ceil_div(in.width, PARTS);
+  bool alike[PARTS];      // whether any pixel of that part of the line may still be zero
+  for (int i = 0; i < PARTS; ++i) alike[i] = i * part < in.width;
+  for (int x = 0; x < in.width; ++x) differ[x] = x < 4;
+  for (int c = 0, left = 1; c < in.count && left > 0; ++c) {
+    const float* line = bottom + c * in.pixels() + static_cast<ptrdiff_t>(y) * in.width;
+    left = 0;
+    for (int i = 0; i < PARTS; ++i) {
+      if (!alike[i]) continue;
+      const int begin = max(i * part, 4), end = min(i * part + part, in.width);
+      for (int x = begin; x < end; ++x) {
+        int32_t here, before;
+        memcpy(&here, line + x, sizeof here);
+        memcpy(&before, line + x - 4, sizeof before);
+        differ[x] |= here ^ before;
+      }
+      int zeros = 0;
+      for (int x = begin; x < end; ++x) zeros += differ[x] == 0;
+      alike[i] = zeros > 0;
+      left += zeros;
+    }
+  }
+  if (y < 4) return false;
+  for (int c = 0; c < in.count; ++c) {
+    const float* line = bottom + c * in.pixels() + static_cast<ptrdiff_t>(y) * in.width;
+    if (memcmp(line, line - 4 * in.width, in.width * sizeof(float))) return false;
+  }
+  return true;
+}
+
+// Whether what is seen at each of [from, from + count) is what is seen four before: zeros in `differ`, which has `size`,
+// and zeros of padding beyond it.
+bool as_before(const int32_t* differ, int size, int from, int count) {
+  for (int i = max(from, 0); i < from + count; ++i)
+    if (i < size ? differ[i] != 0 : i < size + 4) return false;
+  return true;
+}
+
+// The tiles that are unlike the one to their left and not all like those above. Padding, of a net's input or of a
+// photograph, makes wide frames in which all are alike.
+Tiles unlike_tiles(const Planes& in, const float* bottom, const Planes& out, int images, int pad_h, int pad_w,
+                   const Filters& filters) {
+  const int rows = ceil_div(out.height, 4), columns = ceil_div(out.width, 4);
+  const size_t for_runs = floats_for_runs(out, images);
+  float* memory = scratch(for_runs + in.pixels() + in.height + in.width, 1);
+  int32_t *differ = reinterpret_cast<int32_t*>(memory + for_runs), *above = differ + in.pixels(), *left = above + in.height;
+  Tiles tiles(rows, columns, reinterpret_cast<Run*>(memory));
+  for (int n = 0; n < images; ++n) {
+    const float* image = bottom + n * in.stride;
+    each(in.height, in.count * static_cast<ptrdiff_t>(in.width), [&](int y) {
+      above[y] = !compare_line(in, image, y, differ + static_cast<ptrdiff_t>(y) * in.width);
+    });
+    for (int r = 0; r < rows; ++r) {
+      const int y = 4 * r - pad_h;
+      if (r > 0 && as_before(above, in.height, y, filters.height + 3)) continue;
+      memset(left, 0, in.width * sizeof(int32_t));
+      for (int i = max(y, 0); i < min(y + filters.height + 3, in.height); ++i)
+        for (int x = 0; x < in.width; ++x) left[x] |= differ[static_cast<ptrdiff_t>(i) * in.width + x];
+      int begin = 0;
+      for (int t = 1; t <= columns; ++t) {
+        int end = t;
+        while (end < columns && as_before(left, in.width, 4 * end - pad_w, filters.width + 3)) ++end;
+        if (t < columns && end - t <= W) continue;     // fewer are not worth another run
+        tiles.add(n, r, begin, t - begin);
+        begin = t = end;
+      }
+    }
+  }
+  return tiles;
+}
+
+// Fill the tiles that were not computed with those that they are like.
+void repeat_tiles(const Planes& out, float* top, int images, const Tiles& tiles) {
+  if (tiles.count == tiles.rows * tiles.columns * images) return;
+  each(out.count * images, out.pixels(), [&](int i) {
+    const int n = i / out.count;
+    float* plane = top + n * out.stride + i % out.count * out.pixels();
+    const Run *run = tiles.runs, *last = tiles.runs + tiles.run_count;
+    while (run < last && run->image < n) ++run;
+    for (int r = 0; r < tiles.rows; ++r) {
+      const int lines = min(4, out.height - 4 * r);
+      float* line = plane + static_cast<ptrdiff_t>(4 * r) * out.width;
+      if (run == last || run->image > n || run->row > r) {
+        memcpy(line, line - 4 * static_cast<ptrdiff_t>(out.width), lines * out.width * sizeof(float));
+        continue;
+      }
+      for (; run < last && run->image == n && run->row == r; ++run) {
+        const bool followed = run + 1 < last && run[1].image == n && run[1].row == r;
+        const int begin = 4 * (run->column + run->length), end = followed ? 4 * run[1].column : out.width;
+        for (int j = 0; j < lines; ++j)
+          for (int x = begin; x < end; x += 4)
+            memmove(line + j * out.width + x, line + j * out.width + x - 4, min(4, end - x) * sizeof(float));
+      }
+    }
+  });
+}
+
+// V[f][channel and piece][...] of a channel.
+void transform_channel(const Planes& in, const float* bottom, int c, const Filters& filters, int pad_h, int pad_w,
+                       const Block& block, float* V, ptrdiff_t row, ptrdiff_t stride) {
+  for (int y = 0; y < filters.height; y += 3)
+    for (int x = 0; x < filters.width; x += 3, V += row)
+      block.each_run([&](const Run& run) {
+        transform_input(bottom + run.image * in.stride + c * in.pixels(), in.height, in.width, pad_h - y, pad_w - x, run,
+                        V, stride);
+      });
+}
+
+// M[f][output] = U[f] V[f] for `rows` outputs, of depths [begin, end); U and V begin at the first.
+void multiply(int rows, int depth, const float* U, ptrdiff_t U_row, ptrdiff_t U_stride, const float* V, ptrdiff_t V_row,
+              ptrdiff_t V_stride, float* M, ptrdiff_t M_row, ptrdiff_t M_stride, const Panels& panels, bool accumulate) {
+  for (int f = 0; f < F; ++f)
+    for (int k = 0; k < depth; k += DEEP)
+      for (int p = 0; p < panels.count; ++p) {
+        const int at = panels.begin(p) * W;
+        for (int m = 0; m < rows; m += MR)
+          panel(panels.size(p), min(DEEP, depth - k), U + f * U_stride + m / PACK * U_row + k * PACK + m % PACK, PACK,
+                V + f * V_stride + k * V_row + at, V_row, M + f * M_stride + m * M_row + at, M_row, accumulate || k > 0);
+      }
+}
+
+// Outputs [o, o + rows) from M.
+void transform_outputs(const Planes& out, float* top, int o, int rows, const Block& block, const float* M, ptrdiff_t M_row, ptrdiff_t M_stride, const Epilogue& e) {
+  for (int m = 0; m < rows; ++m)
+    block.each_run([&](const Run& run) {
+      const ptrdiff_t to = run.image * out.stride + (o + m) * out.pixels();
+      transform_output(M + m * M_row, M_stride, run, PlaneEpilogue(e, o + m, to), top + to, out.height, out.width);
+    });
+}
+
+// By blocks of tiles; `filters` are transformed once for all of them, as many outputs at a time as FILTERS allows.
+void convolve_blocks(const Planes& in, const float* bottom, const Planes& out, float* top, int pad_h, int pad_w,
+                     const Filters& filters, const Tiles& tiles, const Epilogue& e) {
+  const int depth = in.count * filters.pieces(), vectors = ceil_div(tiles.count, W);
+  const int most = depth < MANY ? BLOCK : WIDE_BLOCK;
+  const int blocks = min(vectors, round_up(ceil_div(vectors, most / W), threads()));  // an equal share for each
   const int length = ceil_div(vectors, blocks) * W;
-  const int group = group_size(outputs, channels);
-  const ptrdiff_t U_stride = static_cast<ptrdiff_t>(group) * channels + SKEW;
-  const ptrdiff_t V_stride = static_cast<ptrdiff_t>(channels) * length + SKEW;
+  const int group = group_size(out.count, depth);
+  const ptrdiff_t U_stride = static_cast<ptrdiff_t>(group) * depth + SKEW;
+  const ptrdiff_t V_stride = static_cast<ptrdiff_t>(depth) * length + SKEW;
   const ptrdiff_t M_stride = static_cast<ptrdiff_t>(OUTPUTS) * length + SKEW;
   float* U = scratch(F * (U_stride + threads() * (V_stride + M_stride)) + threads() * 2 * W);
   float* VM = U + F * U_stride;
-  for (int first = 0; first < outputs; first += group) {
-    const int last = min(first + group, outputs);
-    each(ceil_div(last - first, MR), static_cast<ptrdiff_t>(F) * MR * channels, [&](int i) {
-      transform_filters(filters, first + i * MR, last, channels, U + static_cast<ptrdiff_t>(i) * MR * channels, U_stride);
+  for (int first = 0; first < out.count; first += group) {
+    const int last = min(first + group, out.count);
+    each(ceil_div(last - first, PACK), static_cast<ptrdiff_t>(F) * PACK * depth, [&](int i) {
+      transform_filters(filters, first + i * PACK, last, 0, in.count, U + static_cast<ptrdiff_t>(i) * PACK * depth, PACK, U_stride);
     });
     parallel(blocks, [&](int task, int thread) {
       float* V = VM + thread * (F * (V_stride + M_stride) + 2 * W);
       float* M = V + F * V_stride + W;
       const int begin = static_cast<int>(static_cast<long>(vectors) * task / blocks) * W;
-      const int end = min(static_cast<int>(static_cast<long>(vectors) * (task + 1) / blocks) * W, tiles.count());
+      const int end = min(static_cast<int>(static_cast<long>(vectors) * (task + 1) / blocks) * W, tiles.count);
+      const Block block(tiles, begin, end);
       const Panels panels(end - begin);
-      for (int c = 0; c < channels; ++c)
-        for (int t = begin; t < end;) {
-          const Run run = run_at(tiles, t, begin, end);
-          const float* plane = bottom + run.image * bottom_stride + static_cast<ptrdiff_t>(c) * height * width;
-          transform_input(plane, height, width, pad_h, pad_w, run, V + c * length, V_stride);
-          t += run.length;
-        }
+      for (int c = 0; c < in.count; ++c)
+        transform_channel(in, bottom, c, filters, pad_h, pad_w, block,
+                          V + static_cast<ptrdiff_t>(c) * filters.pieces() * length, length, V_stride);
       for (int o = first; o < last; o += OUTPUTS) {
         const int rows = min(OUTPUTS, last - o);
-        for (int f = 0; f < F; ++f)
-          for (int k = 0; k < channels; k += DEEP)
-            for (int p = 0; p < panels.count; ++p) {
-              const int at = panels.begin(p) * W;
-              for (int m = 0; m < rows; m += MR)
-                panel(panels.size(p), min(DEEP, channels - k),
-                      U + f * U_stride + static_cast<ptrdiff_t>(o + m - first) * channels + k * MR, MR,
-                      V + f * V_stride + k * length + at, length, M + f * M_stride + m * length + at, length, k > 0);
-            }
-        for (int m = 0; m < rows; ++m)
-          for (int t = begin; t < end;) {
-            const Run run = run_at(tiles, t, begin, end);
-            const ptrdiff_t to = run.image * top_stride + static_cast<ptrdiff_t>(o + m) * out_height * out_width;
-            transform_output(M + m * length, M_stride, run, PlaneEpilogue(e, o + m, to), top + to, out_height, out_width);
-            t += run.length;
-          }
+        multiply(rows, depth, U + static_cast<ptrdiff_t>(o - first) * depth, static_cast<ptrdiff_t>(PACK) * depth, U_stride,
+                 V, length, V_stride, M, length, M_stride, panels, false);
+        transform_outputs(out, top, o, rows, block, M, length, M_stride, e);
       }
     });
   }
+}
+
+// By blocks of outputs, each with filters of its own, for as many tiles at a time as FEW. Here outputs make the vectors:
+//   M'[f] (tiles x outputs) = V'[f] (tiles x channels)  U'[f] (channels x outputs).
+void convolve_few(const Planes& in, const float* bottom, const Planes& out, float* top, int pad_h, int pad_w,
+                  const Filters& filters, const Tiles& tiles, const Epilogue& e) {
+  const int pieces = filters.pieces(), depth = in.count * pieces;
+  const int parts = ceil_div(tiles.count, FEW), part = round_up(ceil_div(tiles.count, parts), PACK);
+  const int row = part + W;           // the transform of a run's last tiles writes a vector
+  const int columns = min(SOME, round_up(out.count, PACK)), tasks = ceil_div(out.count, columns);
+  const int channels = max(1, min(in.count, CACHED / (F * columns * pieces)));   // at a time
+  const ptrdiff_t U_stride = static_cast<ptrdiff_t>(channels) * pieces * columns + SKEW;
+  const ptrdiff_t V_stride = static_cast<ptrdiff_t>(depth) * row + SKEW;
+  const ptrdiff_t M_stride = static_cast<ptrdiff_t>(columns) * part + SKEW;
+  const Panels panels(columns);
+  float* V = scratch(F * (V_stride + threads() * (U_stride + 2 * M_stride)) + W);
+  float* UM = V + F * V_stride + W;
+  for (int begin = 0; begin < tiles.count; begin += part) {
+    const int end = min(begin + part, tiles.count);
+    const Block block(tiles, begin, end);
+    each(in.count, static_cast<ptrdiff_t>(F) * pieces * row, [&](int c) {
+      transform_channel(in, bottom, c, filters, pad_h, pad_w, block, V + static_cast<ptrdiff_t>(c) * pieces * row, row,
+                        V_stride);
+    });
+    parallel(tasks, [&](int task, int thread) {
+      float* U = UM + thread * F * (U_stride + 2 * M_stride);
+      float *turned = U + F * U_stride, *M = turned + F * M_stride;
+      const int o = task * columns;
+      for (int c = 0; c < in.count; c += channels) {
+        const int last = min(c + channels, in.count), k = c * pieces;
+        for (int m = 0; m < columns; m += PACK)
+          transform_filters(filters, o + m, out.count, c, last, U + m, columns, U_stride);
+        for (int f = 0; f < F; ++f) {
+          const float* next = V + (f + 1) % F * V_stride + static_cast<ptrdiff_t>(k) * row;
+          for (int i = 0; i < (last * pieces - k) * row; i += 16) __builtin_prefetch(next + i, 0, 2);
+          for (int p = 0; p < panels.count; ++p) {
+            const int at = panels.begin(p) * W;
+            for (int t = 0; t < end - begin; t += MR)
+              panel(panels.size(p), last * pieces - k, V + f * V_stride + static_cast<ptrdiff_t>(k) * row + t, row,
+                    U + f * U_stride + at, columns, turned + f * M_stride + t * columns + at, columns, k > 0);
+          }
+        }
+      }
+      for (int f = 0; f < F; ++f)
+        for (int m = 0; m < columns; m += W)
+          for (int t = 0; t < part; t += W)
+            transpose(turned + f * M_stride + t * columns + m, columns, M + f * M_stride + m * part + t, part);
+      transform_outputs(out, top, o, min(columns, out.count - o), block, M, part, M_stride, e);
+    });
+  }
+}
+
+void convolve_tiles(const Planes& in, const float* bottom, const Planes& out, float* top, int pad_h, int pad_w,
+                    const Filters& filters, const Tiles& tiles, const Epilogue& e) {
+  const bool few = tiles.count <= FEW || in.count * filters.pieces() > DEEPEST;
+  (few ? convolve_few : convolve_blocks)(in, bottom, out, top, pad_h, pad_w, filters, tiles, e);
 }
 
 // Where a filter sees nothing but zeros its sum is exactly zero, as far as the nets are concerned: behind a frame of
@@ -350,11 +608,11 @@ void restore_zeros(const Geometry& g, const float* bottom, const Epilogue& e, fl
     if (zeros) __atomic_store_n(&any, true, __ATOMIC_RELAXED);
   });
   if (!any) return;
-  each(g.out_height, 9 * g.out_width, [&](int y) {
+  each(g.out_height, g.kernel_h * g.kernel_w * g.out_width, [&](int y) {
     for (int x = 0; x < g.out_width; ++x) {
       int32_t window = 0;
-      for (int i = max(y - g.pad_h, 0); i < min(y - g.pad_h + 3, H); ++i)
-        for (int j = max(x - g.pad_w, 0); j < min(x - g.pad_w + 3, width); ++j) window |= seen[i * width + j];
+      for (int i = max(y - g.pad_h, 0); i < min(y - g.pad_h + g.kernel_h, H); ++i)
+        for (int j = max(x - g.pad_w, 0); j < min(x - g.pad_w + g.kernel_w, width); ++j) window |= seen[i * width + j];
       zero[y * g.out_width + x] = window == 0;
     }
   });
@@ -375,27 +633,31 @@ void restore_zeros(const Geometry& g, const float* bottom, const Epilogue& e, fl
 
 void winograd(const Geometry& g, int images, const float* bottom, ptrdiff_t bottom_stride, const float* weights,
               const Epilogue& e, float* top, ptrdiff_t top_stride) {
-  convolve_tiles(g.channels, g.height, g.width, g.outputs, g.out_height, g.out_width, g.pad_h, g.pad_w, images,
-                 bottom, bottom_stride, {weights, 9 * static_cast<ptrdiff_t>(g.channels), 9, false}, e, top,
-                 top_stride);
+  const ptrdiff_t taps = g.kernel_h * g.kernel_w;
+  const Planes in = {g.channels, g.height, g.width, bottom_stride}, out = {g.outputs, g.out_height, g.out_width, top_stride};
+  const Filters filters = {weights, taps * g.channels, taps, g.kernel_h, g.kernel_w, false};
+  const Tiles tiles = e.addend ? all_tiles(out, images) : unlike_tiles(in, bottom, out, images, g.pad_h, g.pad_w, filters);
+  convolve_tiles(in, bottom, out, top, g.pad_h, g.pad_w, filters, tiles, e);
+  repeat_tiles(out, top, images, tiles);
   for (int n = 0; n < images; ++n)
     restore_zeros(g, bottom + n * bottom_stride, e.at(0, n * top_stride), top + n * top_stride);
 }
 
 void winograd_to_bottom(const Geometry& g, int images, const float* top, ptrdiff_t top_stride, const float* weights,
                         float* bottom, ptrdiff_t bottom_stride) {
-  convolve_tiles(g.outputs, g.out_height, g.out_width, g.channels, g.height, g.width, 2 - g.pad_h, 2 - g.pad_w, images,
-                 top, top_stride, {weights, 9, 9 * static_cast<ptrdiff_t>(g.channels), true}, NO_EPILOGUE, bottom,
-                 bottom_stride);
+  const ptrdiff_t taps = g.kernel_h * g.kernel_w;
+  const Planes in = {g.outputs, g.out_height, g.out_width, top_stride}, out = {g.channels, g.height, g.width, bottom_stride};
+  convolve_tiles(in, top, out, bottom, g.kernel_h - 1 - g.pad_h, g.kernel_w - 1 - g.pad_w,
+                 {weights, taps, taps * g.channels, g.kernel_h, g.kernel_w, true}, all_tiles(out, images), NO_EPILOGUE);
 }
 
 void winograd_to_weights(const Geometry& g, int images, const float* bottom, ptrdiff_t bottom_stride,
                          const float* top, ptrdiff_t top_stride, float* weights) {
-  const Tiles tiles = {ceil_div(g.out_height, 4), ceil_div(g.out_width, 4), images};
+  const Tiles tiles = all_tiles({g.outputs, g.out_height, g.out_width, top_stride}, images);
   const int columns = round_up(g.channels, W);
   const int group = round_up(group_size(g.outputs, columns), W);
   const int fit = static_cast<int>(CHUNK / (F * sizeof(float) * (columns + group))) / PIECE * PIECE;
-  const int chunk = min(round_up(tiles.count(), W), max(fit, PIECE));
+  const int chunk = min(round_up(tiles.count, W), max(fit, PIECE));
   // dU[f] (outputs x channels) += Z[f]' (outputs x tiles) V[f] (tiles x channels): both operands are needed with tiles
   // outermost, so W planes at a time are transformed as before and then transposed.
   const ptrdiff_t dU_stride = static_cast<ptrdiff_t>(group) * columns + SKEW;
@@ -407,26 +669,25 @@ void winograd_to_weights(const Geometry& g, int images, const float* bottom, ptr
   for (int first = 0; first < g.outputs; first += group) {
     const int rows = min(group, g.outputs - first);
     const int V_blocks = columns / W, blocks = V_blocks + ceil_div(rows, W);
-    for (int begin = 0; begin < tiles.count(); begin += chunk) {
-      const int end = min(begin + chunk, tiles.count());
+    for (int begin = 0; begin < tiles.count; begin += chunk) {
+      const int end = min(begin + chunk, tiles.count);
       parallel(blocks * ceil_div(end - begin, PIECE), [&](int task, int thread) {
         float* own = planes + thread * F * plane_stride;
         const int length = PIECE + W;
         const int block = task % blocks, from = begin + task / blocks * PIECE, to = min(from + PIECE, end);
         const bool input = block < V_blocks;
+        const Block pieces(tiles, from, to);
         const int first_plane = input ? block * W : first + (block - V_blocks) * W;
         for (int i = 0; i < W; ++i) {
           const int c = min(first_plane + i, (input ? g.channels : g.outputs) - 1);  // padding repeats the last
-          for (int t = from; t < to;) {
-            const Run run = run_at(tiles, t, from, to);
+          pieces.each_run([&](const Run& run) {
             if (input)
               transform_input(bottom + run.image * bottom_stride + static_cast<ptrdiff_t>(c) * g.height * g.width,
                               g.height, g.width, g.pad_h, g.pad_w, run, own + i * length, plane_stride);
             else
               transform_gradient(top + run.image * top_stride + static_cast<ptrdiff_t>(c) * g.out_height * g.out_width,
                                  g.out_height, g.out_width, run, own + i * length, plane_stride);
-            t += run.length;
-          }
+          });
         }
         const ptrdiff_t row = input ? columns : group, out_stride = input ? V_stride : Z_stride;
         float* out = (input ? V + block * W : Z + (block - V_blocks) * W) + (from - begin) * row;

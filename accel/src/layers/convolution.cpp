@@ -3,17 +3,35 @@
 
 namespace accel {
 
-// Winograd pays where there are enough channels to sum over. Its rounding error needs 3x3.
+namespace {
+
+int tiles(const Blob& planes) { return planes.shape(0) * ((planes.shape(2) + 3) / 4) * ((planes.shape(3) + 3) / 4); }
+
+}  // namespace
+
+// Winograd pays where there are enough channels to sum over. Kernels are 3x3, or cut into pieces of 3x3, since that is
+// what its rounding error needs. Where a BLAS does the products, only the former.
 bool Convolution::takes_winograd() const {
   const int *k = kernel_shape_.cpu_data(), *s = stride_.cpu_data(), *d = dilation_.cpu_data();
-  return k[0] == 3 && k[1] == 3 && s[0] == 1 && s[1] == 1 && d[0] == 1 && d[1] == 1 && channels_ / group_ >= 16 &&
-         num_output_ / group_ >= 16;
+  const int most = products_pay() ? 9 : 3;
+  return k[0] >= 3 && k[1] >= 3 && k[0] <= most && k[1] <= most && s[0] == 1 && s[1] == 1 && d[0] == 1 && d[1] == 1 &&
+         channels_ / group_ >= 16 && num_output_ / group_ >= 16;
 }
 
-// And where there are tiles enough for what its filters cost, which are four times as large as the weights.
-bool Convolution::suits_winograd(const Blob& columns) const {
-  const int tiles = columns.shape(0) * ((columns.shape(2) + 3) / 4) * ((columns.shape(3) + 3) / 4);
-  return takes_winograd() && (tiles >= 24 || !products_pay());
+// And where there are tiles enough for what its filters cost, which are four times as large as the weights, and fewer
+// products: 36 for each piece and tile. The tiles lie in the top, or for the gradient in the bottom.
+bool Convolution::suits_winograd(const Blob& tiled, const Blob& top) const {
+  if (!takes_winograd()) return false;
+  if (!products_pay()) return true;
+  const int *k = kernel_shape_.cpu_data(), pieces = (k[0] + 2) / 3 * ((k[1] + 2) / 3);
+  const double direct = static_cast<double>(k[0]) * k[1] * top.shape(0) * top.count(2);
+  return tiles(tiled) >= 12 && 36. * pieces * tiles(tiled) <= 0.6 * direct;
+}
+
+// The gradient to the weights is for 3x3.
+bool Convolution::suits_winograd_to_weights(const Blob& top) const {
+  return takes_winograd() && kernel_shape_.cpu_data()[0] == 3 && kernel_shape_.cpu_data()[1] == 3 &&
+         (tiles(top) >= 24 || !products_pay());
 }
 
 // Each channel with filters of its own. Many for a single channel are a product.
@@ -36,7 +54,7 @@ void Convolution::convolve(const Blob& bottom, const Epilogue& e, Blob* top) {
   const float *x = bottom.cpu_data(), *w = blobs_[0]->cpu_data();
   float* y = top->mutable_cpu_data();
   if (depthwise()) return kernels()->depthwise(ungrouped(g), images, x, w, e, y);
-  if (!suits_winograd(*top)) return kernels()->convolve(g, images, group_, x, w, e, y);
+  if (!suits_winograd(*top, *top)) return kernels()->convolve(g, images, group_, x, w, e, y);
   const ptrdiff_t in = bottom.count(1), out = top->count(1);
   for (int j = 0; j < group_; ++j) {
     kernels()->winograd(g, images, x + j * (in / group_), in, w + j * (blobs_[0]->count() / group_),
@@ -63,7 +81,7 @@ void Convolution::Backward_cpu(const Blobs& top, const std::vector<bool>& propag
     }
     if (param_propagate_down_[0]) {
       float* dw = blobs_[0]->mutable_cpu_diff();
-      if (suits_winograd(*top[i]))
+      if (suits_winograd_to_weights(*top[i]))
         for (int j = 0; j < group_; ++j)
           kernels()->winograd_to_weights(g, images, x + j * (in / group_), in, dy + j * (out / group_), out,
                                          dw + j * weights);
@@ -72,7 +90,7 @@ void Convolution::Backward_cpu(const Blobs& top, const std::vector<bool>& propag
     }
     if (propagate_down[i]) {
       float* dx = bottom[i]->mutable_cpu_diff();
-      if (suits_winograd(*top[i]) && g.pad_h <= 2 && g.pad_w <= 2)
+      if (suits_winograd(*bottom[i], *top[i]) && g.pad_h < g.kernel_h && g.pad_w < g.kernel_w)
         for (int j = 0; j < group_; ++j)
           kernels()->winograd_to_bottom(g, images, dy + j * (out / group_), out, w + j * weights,
                                         dx + j * (in / group_), in);

@@ -79,7 +79,8 @@ class Convolution : public PlanarOnCpu<caffe::ConvolutionLayer<float> > {
 
  private:
   bool takes_winograd() const;
-  bool suits_winograd(const Blob& columns) const;
+  bool suits_winograd(const Blob& tiled, const Blob& top) const;
+  bool suits_winograd_to_weights(const Blob& top) const;
   bool depthwise() const;
 };
 

@@ -1,0 +1,140 @@
+"""Photographs with a note (EXIF) to turn them: every reader turns them alike, no mask is quietly turned otherwise."""
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from cli import BadInput
+from data_layers import open_dataset
+from data_layers.own import layouts
+from data_layers.own.survey import survey
+from data_layers.reading import picture_size, read_rgb
+from report import serve
+from surgery.pictures import load
+from tests.helpers import annotations as written
+from tests.helpers import own
+from tests.helpers.own_nets import describe
+
+# How a picture is stored that its note turns into `seen`: the inverse of what EXIF 2.3, table 6, says of each number.
+STORED = {1: lambda seen: seen, 2: lambda seen: seen[:, ::-1], 3: lambda seen: seen[::-1, ::-1],
+          4: lambda seen: seen[::-1], 5: lambda seen: seen.swapaxes(0, 1), 6: lambda seen: np.rot90(seen),
+          7: lambda seen: np.rot90(seen, 2).swapaxes(0, 1), 8: lambda seen: np.rot90(seen, -1)}
+
+
+def save(path, seen, note, stored=None):
+    """A picture that looks as `seen` once it is turned as its note says, losslessly."""
+    exif = Image.Exif()
+    exif[274] = note
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.ascontiguousarray(STORED[note](seen) if stored is None else stored)
+    Image.fromarray(pixels).save(path, exif=exif, **(dict(lossless=True) if path.suffix == '.webp' else {}))
+
+
+def scene(height=6, width=8, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def look(folder):
+    return survey(folder, layouts.find(folder, 1337), 1)
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.webp', '.tif'])
+@pytest.mark.parametrize('note', STORED)
+def test_every_reader_turns_alike(note, suffix, tmp_path):
+    path, seen = tmp_path / f'a{suffix}', scene()
+    save(path, seen, note)
+    np.testing.assert_array_equal(read_rgb(path), seen)
+    assert picture_size(path) == (6, 8)
+    np.testing.assert_array_equal(load(path, 3), seen[:, :, ::-1].transpose(2, 0, 1))
+    if suffix != '.tif':
+        np.testing.assert_array_equal(np.asarray(serve.decode(path.read_bytes())), seen)
+        np.testing.assert_array_equal(np.asarray(ImageOps.exif_transpose(Image.open(path)).convert('RGB')), seen)
+
+
+def test_notes_that_are_none_turn_nothing(tmp_path):
+    seen = scene()
+    for note in (0, 9, 65535):
+        save(tmp_path / 'a.png', seen, 1, stored=seen)
+        exif = Image.Exif()
+        exif[274] = note
+        Image.fromarray(seen).save(tmp_path / 'a.png', exif=exif)
+        np.testing.assert_array_equal(read_rgb(tmp_path / 'a.png'), seen)
+    file = io.BytesIO()
+    Image.fromarray(seen).save(file, 'PNG', exif=b'Exif\0\0MM\0*\xff\xff')
+    (tmp_path / 'a.png').write_bytes(file.getvalue())
+    np.testing.assert_array_equal(read_rgb(tmp_path / 'a.png'), seen)
+    np.testing.assert_array_equal(np.asarray(serve.decode(file.getvalue())), seen)
+
+
+def pair(folder, note, mask_note=1, size=(6, 8), turned_mask=True):
+    """Two upright photographs with masks, and one with a note, whose mask is upright or as the photograph is stored."""
+    own.write(folder, count=2)
+    (folder / 'classes.txt').write_text('background\nroad\ncar\n')
+    seen, label = scene(*size), np.random.default_rng(1).integers(0, 3, size).astype(np.uint8)
+    save(folder / 'images/turned.png', seen, note)
+    save(folder / 'masks/turned.png', label, mask_note, stored=None if turned_mask else STORED[note](label))
+    return seen, label
+
+
+@pytest.mark.parametrize('note', [5, 6, 7, 8])
+def test_a_mask_of_the_turned_size_fits(note, tmp_path, monkeypatch):
+    monkeypatch.setenv('FCN_DATA', str(tmp_path / 'data'))
+    seen, label = pair(tmp_path / 'photos', note)
+    found = look(tmp_path / 'photos')
+    assert not found.mistakes
+    describe(found, tmp_path / 'data/roads')
+    dataset = next(dataset for dataset in (open_dataset('roads', split) for split in ('train', 'val'))
+                   if 'turned' in dataset.ids)
+    image, read = dataset.load('turned')
+    np.testing.assert_array_equal(read[0], label)
+    np.testing.assert_allclose(image.transpose(1, 2, 0)[:, :, ::-1] + np.array(found.card.mean)[::-1], seen, atol=1e-3)
+
+
+@pytest.mark.parametrize('note', [2, 3, 4, 5, 6, 7, 8])
+def test_a_mask_with_the_same_note_fits(note, tmp_path, monkeypatch):
+    monkeypatch.setenv('FCN_DATA', str(tmp_path / 'data'))
+    _, label = pair(tmp_path / 'photos', note, mask_note=note)
+    found = look(tmp_path / 'photos')
+    assert not found.mistakes
+    describe(found, tmp_path / 'data/roads')
+    dataset = next(dataset for dataset in (open_dataset('roads', split) for split in ('train', 'val'))
+                   if 'turned' in dataset.ids)
+    np.testing.assert_array_equal(dataset.load('turned')[1][0], label)
+
+
+@pytest.mark.parametrize('note, size, turned_mask, complaint', [
+    (6, (6, 8), False, 'of the pixels as they are stored: turn the mask alike'),
+    (3, (6, 8), True, 'nothing shows whether'), (3, (6, 8), False, 'nothing shows whether'),
+    (2, (6, 8), True, 'nothing shows'), (4, (6, 8), True, 'nothing shows'),
+    (6, (7, 7), True, 'nothing shows'), (8, (7, 7), False, 'nothing shows')])
+def test_a_mask_that_may_or_may_not_be_turned_is_refused(note, size, turned_mask, complaint, tmp_path, monkeypatch):
+    monkeypatch.setenv('FCN_DATA', str(tmp_path / 'data'))
+    pair(tmp_path / 'photos', note, size=size, turned_mask=turned_mask)
+    found = look(tmp_path / 'photos')
+    assert len(found.mistakes) == 1 and complaint in found.mistakes[0] and 'EXIF' in found.mistakes[0]
+    assert '\n' not in found.mistakes[0] and 'turned.png' in found.mistakes[0]
+    describe(found, tmp_path / 'data/roads')        # by hand, or before the photograph was replaced
+    dataset = next(dataset for dataset in (open_dataset('roads', split) for split in ('train', 'val'))
+                   if 'turned' in dataset.ids)
+    with pytest.raises(BadInput, match='EXIF|they must agree'):
+        dataset.load('turned')
+
+
+@pytest.mark.parametrize('kind', ['labelme', 'cvat', 'label-studio'])
+def test_programs_that_show_photographs_turned(kind, tmp_path):
+    """Their shapes are of the turned photograph, whatever its note."""
+    written.write(kind, tmp_path)
+    for note, path in zip((3, 6, 2), sorted(tmp_path.rglob('*.jpg')), strict=True):
+        save(path, scene(), note)
+    assert not look(tmp_path).mistakes
+
+
+@pytest.mark.parametrize('kind', ['coco', 'supervisely'])
+def test_programs_that_may_not(kind, tmp_path):
+    written.write(kind, tmp_path)
+    photo, *_ = sorted(tmp_path.rglob('*.jpg'))
+    save(photo, scene(), 6)
+    assert not look(tmp_path).mistakes
+    save(photo, scene(), 3)
+    assert 'nothing shows' in look(tmp_path).mistakes[0]
