@@ -244,7 +244,11 @@ def common(names: Names, found: Survey, balanced: bool, vary: str | None = None)
         channels = f'CHANNELS = ({listed})     # of the input, in its order\n'
         counted = f'channels=len(CHANNELS),\n{" " * len("    return blocks.feed(")}'
     longest = max(max(one.size) for one in found.found['train'].values())
-    varied = f'{augment.parse(vary, longest)}     # training images' if vary is not None else UNVARIED
+    variation = {} if vary is None else augment.parse(vary, longest)
+    if 'colour' in variation:
+        channels = found.card.channels
+        augment.check_colours(len(channels), channels == COLOURS, names.data)
+    varied = UNVARIED if vary is None else f'{variation}     # training images'
     return COMMON.format(
         channels=channels, counted=counted,
         name=names.data, classes=len(found.card.classes), train=train, val=val, card=f'{names.data}/{CARD}',

@@ -7,16 +7,17 @@ import pytest
 from PIL import Image
 
 from cli import BadInput
-from data_layers import bands, open_dataset
+from data_layers import augment, bands, open_dataset, show
 from data_layers.bands import Bands
 from data_layers.own import layouts
-from data_layers.own.folder import CARD
+from data_layers.own.folder import CARD, read_card
 from data_layers.own.survey import survey
 from data_layers.pictures import blend
 from data_layers.reading import picture_size, read_rgb
 from surgery import preparation
 from surgery.preparation import Preparation, of_dataset
-from tests.helpers import own
+from tests.helpers import annotations, own
+from tests.helpers.datasets import save_lines
 from tests.helpers.other_pictures import SIZE, folder, save
 from tests.helpers.own_nets import describe
 
@@ -93,7 +94,7 @@ def test_colours_of_8_bits_are_described_as_ever(tmp_path):
     describe(look(tmp_path / 'in'), tmp_path / 'out')
     assert [*json.loads((tmp_path / 'out' / CARD).read_text())] == ['folder', 'masks', 'classes', 'values', 'mean']
     assert of_dataset(type(open_dataset('folder', 'val', tmp_path / 'out')), ['data'], ['label']).facts().keys() == {
-        'mean', 'scale', 'order', 'multiple', 'classes'}
+        'mean', 'scale', 'order', 'multiple', 'classes', 'values'}
 
 
 @pytest.mark.parametrize('suffix', ['.png', '.tif'])
@@ -259,6 +260,75 @@ def test_net_json_prepares_as_the_data_set_does(tmp_path):
     assert read.read(dataset.file('data', id)).tobytes() == dataset.load(id)[0].tobytes()
     with pytest.raises(BadInput, match='the mean is of the wrong kind'):
         preparation.checked('net.json', mean=[1, 2, 3], pictures=dataset.pictures.facts())
+
+
+def test_colours_of_classes_and_other_pictures_go_together(tmp_path):
+    folder(tmp_path / 'in', images=('.tif', 'u2', 5, 0, 4095))
+    save_lines(tmp_path / 'in/classes.txt', ['70 130 180 ground', '128 64 128 road'])
+    found = look(tmp_path / 'in')
+    assert not found.mistakes
+    describe(found, tmp_path / 'out')
+    card = read_card(tmp_path / 'out')
+    assert card == found.card and card.colours == ((70, 130, 180), (128, 64, 128)) and len(card.pictures.channels) == 5
+    takes = of_dataset(type(open_dataset('folder', 'train', tmp_path / 'out')), ['data'], ['label'])
+    takes.write(tmp_path)
+    assert preparation.read(tmp_path / 'net.json') == takes
+    assert takes.colours == card.colours and takes.values == ('0', '1') and takes.pictures == card.pictures
+    save_lines(tmp_path / 'list.txt', ['9 9 9 floor', '1 2 3 street'])
+    other = preparation.with_class_list(takes, tmp_path / 'list.txt')
+    assert other.pictures == takes.pictures and other.mean == takes.mean and other.scale == takes.scale
+    assert other.colours == ((9, 9, 9), (1, 2, 3)) and other.values == ()
+
+
+@pytest.mark.parametrize('kind', ['coco', 'cvat', 'label-studio'])
+def test_annotation_files_and_depth_beside(kind, tmp_path):
+    """Photographs of an annotation file, whose pictures in the folder of --and are further channels."""
+    annotations.write(kind, tmp_path)
+    photos = sorted(path for path in tmp_path.rglob('*.jpg'))
+    plain = look(tmp_path)
+    for number, path in enumerate(photos):
+        with Image.open(path) as picture:
+            save(tmp_path / f'depth/{path.stem}.png', np.full(picture.size[::-1], 900 + number, 'u2'))
+    found = look(tmp_path, 'depth')
+    assert not plain.mistakes and not found.mistakes and found.card.channels == ('blue', 'green', 'red', 'depth')
+    assert found.card.values == plain.card.values
+    assert found.layout.splits == plain.layout.splits
+
+
+@pytest.mark.parametrize(('bands', 'shown'), [(5, (0, 1, 2)), (1, (0, 0, 0)), (2, (0, 0, 0))])
+def test_a_sheet_of_samples_shows_what_the_window_does(bands, shown, tmp_path):
+    arrays = folder(tmp_path / 'in', images=('.tif', 'u2', bands, 0, 4095))['images']
+    describe(look(tmp_path / 'in'), tmp_path / 'out')
+    dataset = open_dataset('folder', 'val', tmp_path / 'out')
+    id = dataset.ids[0]
+    low, high = dataset.pictures.window[0]
+    expected = np.stack([by_hand(arrays[int(id)][..., band], low, high).round() for band in shown], 2)
+    np.testing.assert_array_equal(show.visible(dataset, 'data', dataset.load(id)[0]), expected.astype(np.uint8))
+    assert show.show('folder', tmp_path / 'out', 'train', out=tmp_path / 'sheet/a.png', vary='mirror,scale,crop,rotate')
+
+
+def test_three_channels_that_are_no_colours_are_shown_in_grey_and_not_recoloured(tmp_path):
+    arrays = folder(tmp_path / 'in', images=('.png', 'u1', 1, 0, 256), a=('.png', 'u1', 1, 0, 256),
+                    b=('.png', 'u1', 1, 0, 256))['images']
+    describe(look(tmp_path / 'in', 'a', 'b'), tmp_path / 'out')
+    dataset = open_dataset('folder', 'val', tmp_path / 'out')
+    assert dataset.pictures.channels == ('grey', 'a', 'b')
+    id = dataset.ids[0]
+    np.testing.assert_array_equal(show.visible(dataset, 'data', dataset.load(id)[0]), np.repeat(arrays[int(id)], 3, 2))
+    with pytest.raises(BadInput, match='blue, green and red, and data of folder has 3 others; leave colour out'):
+        augment.photographs(dataset, colour=0.2)
+
+
+def test_grey_and_deep_colours_are_recoloured(tmp_path):
+    for name, place in (('grey', ('.png', 'u1', 1, 0, 256)), ('deep', ('.tif', 'u2', 3, 0, 4095))):
+        folder(tmp_path / name, images=place)
+        describe(look(tmp_path / name), tmp_path / f'{name}-out')
+        dataset = open_dataset('folder', 'train', tmp_path / f'{name}-out')
+        assert augment.photographs(dataset, colour=0.2) == {0: dataset.means['data']}
+        sample, photos = dataset.load(dataset.ids[0]), augment.photographs(dataset, colour=0.5)
+        image, label = augment.augment(sample, 1, 0, colour=0.5, photos=photos)
+        assert image.shape == sample[0].shape and np.abs(image - sample[0]).mean() > 1
+        np.testing.assert_array_equal(label, sample[1])
 
 
 def test_a_grey_net_takes_a_photograph_in_colours(tmp_path):

@@ -16,6 +16,7 @@ caffe = pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 import nets  # noqa: E402
 from cli import BadInput  # noqa: E402
 from data_layers import open_dataset  # noqa: E402
+from data_layers.pictures import OPACITY  # noqa: E402
 from data_layers.reading import read_indices  # noqa: E402
 from nets import infer  # noqa: E402
 from report import serve  # noqa: E402
@@ -194,6 +195,43 @@ def test_every_command_feeds_the_net_alike(five, tmp_path, capsys):
         assert counts.sum() == truth.size
         assert counts[0, 0] == ((truth == 0) & (expected.argmax(0) == 0)).sum()
     assert deploy_options.described(run) is not None
+
+
+def test_they_are_varied_but_for_their_colours(five, tmp_path):
+    root, _, _ = five
+    write('varied', root / 'in', nets.FOLDER, '--width', 8, '--head', 32, '--vary', 'mirror,scale=0.5-1.5,crop=24')
+    shared = importlib.import_module('nets.varied')
+    assert shared.VARIED == {'mirror': True, 'scale': (0.5, 1.5), 'crop': 24} and len(shared.CHANNELS) == 5
+    solve(light(nets.load('varied-fcn32s'), 2, WIDTH), tmp_path / 'run', [root / 'vgg.caffemodel'])
+    assert len(Run(tmp_path / 'run').losses) == 2
+    with pytest.raises(BadInput, match='colour varies .* and tinted has 5; leave colour out'):
+        write('tinted', root / 'in', nets.FOLDER, '--vary', 'mirror,colour')
+    assert not (nets.FOLDER / 'tinted.py').exists()
+
+
+def test_overlays_have_the_colours_of_the_list_and_pngs_the_values(trained, tmp_path, monkeypatch):
+    """With "colours" and "pictures" in one dataset.json, and without it by net.json."""
+    monkeypatch.setenv('FCN_DATA', str(tmp_path / 'data'))
+    root, arrays, _ = trained
+    only = tmp_path / 'only'
+    only.mkdir()
+    for name in ('deploy.prototxt', 'weights.caffemodel'):
+        (only / name).write_bytes((root / 'run' / name).read_bytes())
+    known = json.loads((root / 'run/net.json').read_text())
+    (only / 'net.json').write_text(json.dumps(known | {'colours': [[250, 0, 0], [0, 0, 250]], 'values': ['7', '26']}))
+    words = ['--net', str(only), str(root / 'in/images/0.tif'), '--cpu', '--out']
+    infer.main([*words, str(tmp_path / 'plain')])
+    infer.main([*words, str(tmp_path / 'values'), '--values'])
+    label = next((tmp_path / 'plain').glob('*.png'))
+    with Image.open(label) as picture:
+        assert picture.getpalette()[:6] == [250, 0, 0, 0, 0, 250]
+        labels = np.asarray(picture)
+    np.testing.assert_array_equal(np.asarray(Image.open(next((tmp_path / 'values').glob('*.png')))),
+                                  np.array([7, 26])[labels])
+    shown = np.asarray(Image.open(next((tmp_path / 'plain').glob('*.jpg'))))[:SIZE[0]].astype(int)
+    photo = preparation.read(only / 'net.json').pictures.rgb(root / 'in/images/0.tif')
+    mixed = (1 - OPACITY) * photo + OPACITY * np.array([[250, 0, 0], [0, 0, 250]])[labels]
+    assert np.abs(shown.mean((0, 1)) - mixed.mean((0, 1))).max() < 8      # JPEG keeps little of noise
 
 
 @pytest.mark.slow
