@@ -246,8 +246,8 @@ def common(names: Names, found: Survey, balanced: bool, vary: str | None = None)
     longest = max(max(one.size) for one in found.found['train'].values())
     variation = {} if vary is None else augment.parse(vary, longest)
     if 'colour' in variation:
-        channels = found.card.channels
-        augment.check_colours(len(channels), channels == COLOURS, names.data)
+        sees = found.card.channels
+        augment.check_colours(len(sees), sees == COLOURS, names.data)
     varied = UNVARIED if vary is None else f'{variation}     # training images'
     return COMMON.format(
         channels=channels, counted=counted,
