@@ -10,6 +10,7 @@ To read a data set:
 
 - `dataset`: the base of all of them, its checks, and the training stream
 - `reading`: one file, and its values as the nets take them
+- `bands`: pictures that are not colours of 8 bits, through a window; `tiff`: TIFFs of any number of bands
 - `voc`, `sbd`, `nyud`, `siftflow`, `pascalcontext`, `cityscapes`: the published data sets, as they are distributed
 - `own`: your own data, described by a dataset.json
 

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from cli import BadInput
+from data_layers.bands import COLOURS
 from data_layers.dataset import Dataset
 from data_layers.reading import VOID
 
@@ -146,10 +147,16 @@ def photographs(dataset: Dataset, colour: float | None = None, **_: Any) -> dict
     photograph, mean = next(iter(dataset.means.items()))
     if colour is None or photograph not in dataset.tops:
         return {}
-    if len(mean) not in (1, 3):
-        raise BadInput(f'colour varies photographs of 1 or 3 channels, and {photograph} of {dataset.name} has '
-                       f'{len(mean)}; leave colour out')
+    coloured = dataset.pictures.channels == COLOURS if dataset.pictures else len(mean) == 3
+    check_colours(len(mean), coloured, f'{photograph} of {dataset.name}')
     return {dataset.tops.index(photograph): mean}
+
+
+def check_colours(channels: int, coloured: bool, what: object) -> None:
+    """Refuse to vary the colours of pictures, which a BadInput calls `what`, unless they are grey or coloured."""
+    if channels != 1 and not coloured:
+        raise BadInput(f'colour varies photographs of 1 channel or of blue, green and red, and {what} has {channels}'
+                       f'{" others" * (channels == 3)}; leave colour out')
 
 
 def augment(sample: Sequence[np.ndarray], seed: int, position: int, mirror: bool = False,

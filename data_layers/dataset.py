@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from cli import BadInput
+from data_layers.bands import Bands
 from data_layers.reading import (
     LARGE,
     LARGE_MAT,
@@ -125,6 +126,7 @@ class Dataset:
     overlapping = False                     # whether labels are K x H x W, a plane for each class
     left_out: str | None = None         # a class that some publications leave out of the scores
     void = VOID
+    pictures: Bands | None = None       # what the photographs are where they are not colours of 8 bits
     stored: tuple[str, ...] = ()        # the array of a label that is a MATLAB file: its variable, and perhaps a field
 
     def __init__(self, split: str, root: str | Path | None = None, tops: Sequence[str] | None = None) -> None:
@@ -404,8 +406,9 @@ class Dataset:
 
     def image(self, id: str) -> np.ndarray:
         """Read the photograph of a sample, H x W x 3, RGB, uint8: for pictures."""
+        path = self.file(next(iter(self.means)), id)
         try:
-            return read_rgb(self.file(next(iter(self.means)), id))
+            return self.pictures.rgb(path) if self.pictures else read_rgb(path)
         except BadInput as problem:
             raise BadInput(f'{self.name} {id}: {problem}') from None
 

@@ -11,7 +11,7 @@ import files
 from cli import BadInput
 from data_layers.own.classlist import VOID_NAMES
 from data_layers.palette import Colours, colorize, palette_of, save, save_indexed, save_values
-from data_layers.reading import IMAGES, VOID, read_rgb
+from data_layers.reading import IMAGES, VOID
 
 OPACITY = 0.6
 MARGIN, SWATCH = 6, 16  # pixels
@@ -185,7 +185,7 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     return probabilities
 
 
-def write_segmentation(stem: Path, photo: Path, labels: np.ndarray, classes: Sequence[str],
+def write_segmentation(stem: Path, photo: np.ndarray, labels: np.ndarray, classes: Sequence[str],
                        probabilities: np.ndarray | None = None, colours: Colours = (), values: Sequence[str] = ()
                        ) -> None:
     """Write the segmentation of a photograph.
@@ -195,8 +195,8 @@ def write_segmentation(stem: Path, photo: Path, labels: np.ndarray, classes: Seq
     stem : path
         What the names of the files begin with: `.png` has the classes, `_overlay.jpg` the photograph under their
         colours, `.npz` the probabilities.
-    photo : path
-        The photograph, H x W.
+    photo : array
+        The photograph, H x W x 3, uint8, RGB.
     labels : array
         H x W, uint8: the class of every pixel.
     classes : sequence of str
@@ -207,17 +207,12 @@ def write_segmentation(stem: Path, photo: Path, labels: np.ndarray, classes: Seq
         As for `palette_of`.
     values : sequence of str
         What the `.png` has in place of the classes' indices, as of `save_values`.
-
-    Raises
-    ------
-    BadInput
-        As of `read_rgb`.
     """
     if values:
         save_values(f'{stem}.png', labels, values, colours)
     else:
         save_indexed(f'{stem}.png', labels, colours)
-    save(f'{stem}_overlay.jpg', overlay(read_rgb(photo), labels, classes, colours), 'JPEG', quality=92)
+    save(f'{stem}_overlay.jpg', overlay(photo, labels, classes, colours), 'JPEG', quality=92)
     if probabilities is not None:
         content = io.BytesIO()      # numpy hides why a file cannot be written
         np.savez_compressed(content, probabilities=probabilities)

@@ -11,7 +11,7 @@ from PIL import Image
 
 import files
 from cli import BadInput
-from data_layers import mat
+from data_layers import mat, tiff
 
 VOID = 255
 IMAGES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp'}    # how the names of photographs end
@@ -130,7 +130,9 @@ def open_picture(path: Path) -> Image.Image:
     except Image.DecompressionBombError as problem:
         raise too_large(path, str(problem)) from None
     except Exception as problem:  # a corrupt file makes the decoders raise almost anything
-        raise unreadable(path, problem) from None
+        page = tiff_page(path)
+        raise unreadable(path, problem) if page is None else BadInput(
+            f'{path} has {page.bands} bands of {page.dtype}, not colours of 8 bits, which are wanted here') from None
     if picture.width * picture.height > MOST_PIXELS:
         picture.close()
         raise too_large(path, f'{picture.width}x{picture.height} pixels, at most {MOST_PIXELS} are possible')
@@ -148,6 +150,21 @@ def picture_size(path: Path) -> tuple[int, int] | None:
         with open_picture(path) as picture:
             return turned_size(picture)
     except BadInput:
+        return tiff_size(path)
+
+
+def tiff_size(path: Path) -> tuple[int, int] | None:
+    """Height and width of a TIFF that Pillow does not know, such as one of many bands; None where it cannot be read."""
+    page = tiff_page(path)
+    return page.size if page and page.height * page.width <= MOST_PIXELS else None
+
+
+def tiff_page(path: Path) -> tiff.Page | None:
+    """What the first page of a TIFF says; None for what is none, damaged, or of a kind that Pillow alone may know."""
+    try:
+        with files.open_regular(path) as file:
+            return tiff.pages(file)[0] if tiff.is_tiff(file.read(4)) else None
+    except (BadInput, OSError, ValueError, NotImplementedError):
         return None
 
 

@@ -268,7 +268,7 @@ def cell(dataset: Dataset, title: str, sample: Sequence[np.ndarray]) -> Image.Im
 
 
 def visible(dataset: Dataset, top: str, array: np.ndarray) -> Picture:
-    """An image as colours: the mean added; a photograph from BGR, other channels in their order, one of them as grey.
+    """An image as colours: the mean added; a photograph from BGR, others by their first three channels, or one as grey.
 
     Parameters
     ----------
@@ -279,7 +279,8 @@ def visible(dataset: Dataset, top: str, array: np.ndarray) -> Picture:
     """
     photograph = top == next(iter(dataset.means))
     pixels = array + np.array(dataset.means[top], np.float32).reshape(-1, 1, 1)
-    if len(pixels) < 3:         # depth, say, is on a scale of its own
+    grey = photograph and dataset.pictures is not None and not dataset.pictures.coloured
+    if len(pixels) < 3 or grey:         # depth, say, is on a scale of its own
         pixels = pixels[:1]
         if not photograph:
             low, high = float(pixels.min()), float(pixels.max())

@@ -77,10 +77,10 @@ class Material(NamedTuple):
 
 def materials() -> list[Material]:
     """The demo's photographs, which are scored too, and the slices of a brain, some of which are held out."""
-    root = photographs(SCALE).resolve()
+    options: dict[str, Any] = {'root': str(photographs(SCALE).resolve())}
     brain.prepare()
     demo = SimpleNamespace(NUM_CLASSES=voc.NUM_CLASSES, feed=lambda split: blocks.feed(
-        'voc', split, {'data': 'data'}, **({} if split == 'deploy' else {'root': str(root)})))
+        'voc', split, {'data': 'data'}, **({} if split == 'deploy' else options)))
     return [Material('demo', demo), Material('brain', slices)]
 
 

@@ -24,7 +24,7 @@ CHANNELS = {'depth': 1}  # of an input; 3 for all others
 
 
 def feed(dataset: str, split: str, images: Mapping[str, str], labels: Sequence[str] = ('label',),
-         **options: Any) -> NetSpec:
+         channels: int | None = None, **options: Any) -> NetSpec:
     """Begin a net with the images and labels of one split of a data set; `split='deploy'` has bare inputs instead.
 
     Parameters
@@ -35,6 +35,8 @@ def feed(dataset: str, split: str, images: Mapping[str, str], labels: Sequence[s
         Blob of the net -> top of the data set that it holds, such as `{'data': 'color'}`.
     labels : sequence of str
         Label blobs, called as in the data set.
+    channels : int, optional
+        Of every image, where it is not what the data sets of the papers have.
     options
         For the data layer, see `data_layers.param_str`.
 
@@ -46,7 +48,7 @@ def feed(dataset: str, split: str, images: Mapping[str, str], labels: Sequence[s
     n = NetSpec()
     if split == 'deploy':
         for name, top in images.items():
-            n[name] = L.Input(shape=dict(dim=[1, CHANNELS.get(top, 3), 500, 500]))
+            n[name] = L.Input(shape=dict(dim=[1, channels or CHANNELS.get(top, 3), 500, 500]))
         return n
     names = (*images, *labels)
     source = param_str.write(dataset=dataset, split=split, tops=(*images.values(), *labels), seed=1337, **options)

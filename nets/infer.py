@@ -123,7 +123,7 @@ def write(out: Path, path: Path, source: Source, found: Mapping[str, Segmented],
     for name, one in found.items():
         of_task = name.removeprefix('score') if source.dataset else '_' + NAMES.sub('_', name)
         stem = out / (path.stem + of_task * (len(found) > 1 or source.dataset is not None))
-        write_segmentation(stem, path, one.labels, source.classes(name), one.probabilities,
+        write_segmentation(stem, source.show(path), one.labels, source.classes(name), one.probabilities,
                            source.colours.get(name, ()), values.get(name, ()))
 
 

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import cli
 import files
 from cli import BadInput
 from data_layers import DATASETS, augment, data_home
+from data_layers.bands import COLOURS, is_folder_name
 from data_layers.own import classlist, layouts
 from data_layers.own.folder import CARD, Card
 from data_layers.own.survey import Survey, survey
@@ -42,11 +43,11 @@ from solvers.recipe import Recipe
 NUM_CLASSES = {classes}
 PHASES = ('train', 'val')
 VARIED: dict = {varied}
-{weights}
+{weights}{channels}
 
 def feed(split):
     """A net that begins with `data` and `label`."""
-    return blocks.feed('{name}', split, {{'data': 'data'}}, **(VARIED if split == 'train' else {{}}))
+    return blocks.feed('{name}', split, {{'data': 'data'}}, {counted}**(VARIED if split == 'train' else {{}}))
 
 
 def recipe(base_lr, **changes):
@@ -59,6 +60,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `python -m nets new`."""
     parser.add_argument('name', metavar='NAME', help='of the data set; its nets will be NAME-fcn32s, ...')
     parser.add_argument('--data', type=Path, required=True, metavar='DIR', help='folder of photographs and masks')
+    parser.add_argument('--and', dest='also', action='append', default=[], metavar='FOLDER', help='a folder beside '
+                        'that of the photographs, such as depth, whose pictures of the same names are further '
+                        'channels; again for each further one')
+    parser.add_argument('--alpha', action='store_true', help='what pictures call transparency is a channel, such as '
+                        'near infrared (default: it is left out)')
     parser.add_argument('--head', type=int, metavar='STRIDE', help='of the finest net: 32, 16 or 8 (default: 8, or '
                         'that of the net that it starts from)')
     parser.add_argument('--trunk', metavar='TRUNK', help='the classifier it starts from: vgg16 (the default), alexnet, '
@@ -101,8 +107,8 @@ def new(args: argparse.Namespace, nets: Path) -> str:
     check_name(names)
     start = open_start(args)
     check_taken(names, start)
-    found = survey(args.data.resolve(), layouts.find(args.data.resolve(), args.seed,
-                                                     args.classes and classlist.read(args.classes)), args.workers)
+    found = survey(args.data.resolve(), layouts.find(args.data.resolve(), args.seed, args.classes and classlist.read(
+        args.classes), args.also), args.workers, args.also, args.alpha)
     if found.mistakes:
         more = len(found.mistakes) - 1
         cli.show(*str(found).split('\n'))
@@ -137,6 +143,9 @@ def check_call(args: argparse.Namespace) -> None:
         raise BadInput(f'--width {args.width}: fc7 would have more weights than Caffe can count; take at most {WIDEST}')
     if args.width is not None and (args.width < 1 or trunk not in ('vgg16', 'alexnet')):
         raise BadInput(f'--width {args.width}: a number above 0, and for a trunk with fc6 and fc7; leave it out')
+    if wrong := [name for name in args.also if not is_folder_name(name) or args.also.count(name) > 1]:
+        raise BadInput(f'--and {wrong[0]}: give the name of a folder beside that of the photographs, such as depth, '
+                       'each once')
     if args.seed < 0 or (args.workers is not None and args.workers < 1):
         raise BadInput('--seed must be at least 0, --workers at least 1')
 
@@ -212,15 +221,36 @@ def card(found: Survey, root: Path) -> Card:
     return found.card
 
 
+def wrapped(items: Iterable[str], indent: str) -> str:
+    """Items with commas, as many in a line as it holds; unlike words in a text, none is broken."""
+    lines = ['']
+    for item in items:
+        if lines[-1] and len(lines[-1]) + len(item) > 80:
+            lines.append('')
+        lines[-1] += f'{lines[-1] and " " or indent}{item},'
+    return '\n'.join(lines)
+
+
 def common(names: Names, found: Survey, balanced: bool, vary: str | None = None) -> str:
     """The module of what the nets share."""
     train, val = len(found.found['train']), len(found.found['val'])
     steps = min(max(PASSES * train, STEPS[0]), STEPS[1])
     weights = '' if not balanced else textwrap.fill(
         f'WEIGHTS = ({", ".join(map(str, found.balance()))})', 110, subsequent_indent=11 * ' ') + '     # in the loss\n'
+    channels, counted = '', ''
+    if found.card.channels != COLOURS:
+        listed = wrapped([repr(name) for name in found.card.channels], 12 * ' ')
+        listed = listed.strip() if len(found.card.channels) == 1 else listed.strip().rstrip(',')
+        channels = f'CHANNELS = ({listed})     # of the input, in its order\n'
+        counted = f'channels=len(CHANNELS),\n{" " * len("    return blocks.feed(")}'
     longest = max(max(one.size) for one in found.found['train'].values())
-    varied = f'{augment.parse(vary, longest)}     # training images' if vary is not None else UNVARIED
+    variation = {} if vary is None else augment.parse(vary, longest)
+    if 'colour' in variation:
+        sees = found.card.channels
+        augment.check_colours(len(sees), sees == COLOURS, names.data)
+    varied = UNVARIED if vary is None else f'{variation}     # training images'
     return COMMON.format(
+        channels=channels, counted=counted,
         name=names.data, classes=len(found.card.classes), train=train, val=val, card=f'{names.data}/{CARD}',
         varied=varied, weights=weights, steps=steps, every=steps // SCORED, passes=PASSES, least=STEPS[0],
         most=STEPS[1])

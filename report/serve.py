@@ -9,6 +9,7 @@ a time; a few more may wait, others are asked to come again. Nothing is kept, an
 """
 import io
 import json
+import math
 import sys
 import threading
 import time
@@ -26,6 +27,7 @@ import files
 import nets
 from accel import device
 from cli import BadInput
+from data_layers.bands import stored
 from data_layers.pictures import blend
 from data_layers.reading import FORMATS, upright
 from report.page import contents, data_uri, fill_template, legend
@@ -78,6 +80,9 @@ class Segmenter:
     def __init__(self, deploy: Deploy, gpu: int | None = None, cpu: bool = False) -> None:
         self.deploy, self.source = deploy, deploy.source
         self._way = Way(multiple=max(deploy.multiple, 1), coarse=deploy.coarse)
+        if self.source.pictures and self.source.pictures.also:
+            raise BadInput(f'this net sees files in {", ".join(self.source.pictures.also)} beside each picture, and '
+                           'the page takes one file: use python -m nets.infer')
         if not self.source.sees_photograph:
             raise BadInput(f'this net sees {" and ".join(self.source.tops.values())}, not a photograph alone: '
                            'use python -m nets.infer')
@@ -114,17 +119,54 @@ class Segmenter:
         """
         return self._thread.submit(self._segment, photo).result()
 
+    def picture(self, data: bytes) -> dict[str, Any]:
+        """Segment a picture that is not colours of 8 bits, for a net that sees such pictures.
+
+        Parameters
+        ----------
+        data : bytes
+            Of its file.
+
+        Returns
+        -------
+        dict
+            As of a photograph, and `photo`: how it looks through its window (a data: address).
+
+        Raises
+        ------
+        Refused
+            It is not such a picture, damaged or too large.
+        """
+        return self._thread.submit(self._segment_picture, data).result()
+
+    def _segment_picture(self, data: bytes) -> dict[str, Any]:
+        with files.in_memory(data) as path:
+            try:
+                head = stored(path)
+                if math.prod(head.size) * max(head.bands, 3) > 3 * MAX_PIXELS:
+                    raise Refused(413, too_large('this picture'))
+                blobs, photo = self.source.read(path), self.source.show(path)
+            except BadInput as problem:
+                raise Refused(415, str(problem).replace(str(path), 'this picture')) from None
+        size = reduced(*photo.shape[:2])
+        blobs = {name: np.stack([resized(plane, size) for plane in blob]) for name, blob in blobs.items()}
+        photo = np.stack([resized(photo[:, :, channel], size) for channel in range(3)], axis=2)
+        return self._found(photo, blobs) | {'photo': data_uri(Image.fromarray(photo), 'JPEG')}
+
     def _segment(self, photo: Image.Image) -> dict[str, Any]:
         png = io.BytesIO()
         photo.save(png, 'PNG')
         with files.in_memory(png.getvalue()) as path:   # read as every other image is
             blobs = self.source.read(path)
+        return self._found(np.asarray(photo), blobs)
+
+    def _found(self, photo: npt.NDArray[np.uint8], blobs: dict[str, npt.NDArray[np.float32]]) -> dict[str, Any]:
         self._check_room(blobs)
         begin = time.perf_counter()
         found = segment_image(self._net, blobs, self._way)
         seconds = time.perf_counter() - begin
-        return {'seconds': seconds, 'width': photo.width, 'height': photo.height,
-                'tasks': [self._show(np.asarray(photo), name, one.labels) for name, one in found.items()]}
+        return {'seconds': seconds, 'width': photo.shape[1], 'height': photo.shape[0],
+                'tasks': [self._show(photo, name, one.labels) for name, one in found.items()]}
 
     def _check_room(self, blobs: dict[str, npt.NDArray[np.float32]]) -> None:
         """Refuse a photograph that the net does not take, or for which memory is too little now: Caffe would end."""
@@ -145,6 +187,19 @@ class Segmenter:
                 'overlay': data_uri(Image.fromarray(blend(photo, labels, classes, colours)), 'JPEG'),
                 'legend': [{'name': name, 'colour': colour, 'percent': 100 * float(np.mean(labels == k))}
                            for k in np.unique(labels).tolist() for name, colour in legend([k], classes, colours)]}
+
+
+def reduced(height: int, width: int) -> tuple[int, int]:
+    """Height and width of what is at most `SIDE` pixels long."""
+    factor = min(1.0, SIDE / max(height, width))
+    return max(1, round(factor * height)), max(1, round(factor * width))
+
+
+def resized(plane: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
+    """A channel, H x W, at a height and width."""
+    if plane.shape == size:
+        return plane
+    return np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize(size[::-1], Image.Resampling.BICUBIC))
 
 
 def too_large(what: str) -> str:
@@ -233,8 +288,10 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(403, 'only the page of this program may send photographs')
         length = self.body_length()
         try:
-            with self.server.segmenter:     # a place first: what is read takes memory
-                return self.server.segmenter(decode(self.body(length)))
+            segmenter = self.server.segmenter
+            with segmenter:     # a place first: what is read takes memory
+                data = self.body(length)
+                return segmenter.picture(data) if segmenter.source.pictures else segmenter(decode(data))
         except Refused as refusal:
             if refusal.status == 503:       # a browser hears no answer before it has sent all
                 self.discard(length)
@@ -334,8 +391,9 @@ class Server(ThreadingHTTPServer):
             raise BadInput(f'port {port} of {HOST} cannot be used ({problem}); name another with --port') from None
         self.segmenter = segmenter
         self.names = tuple(f'{host}:{self.server_port}' for host in (HOST, 'localhost'))
+        sees = segmenter.source.pictures.channels if segmenter.source.pictures else ()
         self.page = fill_template('serve.html', script='serve.js', title=title, limit=MAX_BYTES, side=SIDE,
-                                  formats=FORMATS).encode()
+                                  formats=FORMATS, sees=sees).encode()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say what went wrong with a connection, in a line; a client that has left is nothing to tell."""

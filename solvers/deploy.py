@@ -1,7 +1,7 @@
 """A net to segment with: one of nets/, of a run's folder, or any deploy prototxt with its caffemodel."""
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from solvers.source import Source, source_of, source_of_photographs
 from solvers.training import Training
 from surgery.caffemodel import by, read_weights
 from surgery.layers import Fields
-from surgery.preparation import ORDERS, Preparation
+from surgery.preparation import Preparation
 from surgery.prototxt import read_net
 from surgery.scoring import Scoring, scoring
 from surgery.shapes import TooLarge, infer
@@ -204,9 +204,9 @@ def open_deploy(prototxt: Path, weights: Path, takes: Preparation, score: str | 
 
 def _for_channels(takes: Preparation, found: Scoring) -> Preparation:
     """What the input wants, of as many channels as it has."""
-    if found.channels == 1 and takes.order == 'bgr':
-        return Preparation(**asdict(takes) | {'order': 'grey'})
-    if ORDERS[takes.order] != found.channels:
-        raise BadInput(f'its input {found.input} has {found.channels} channels, and {takes.order} has '
-                       f'{ORDERS[takes.order]}')
+    if found.channels == 1 and takes.order == 'bgr' and not takes.pictures:
+        return replace(takes, order='grey')
+    if takes.channels != found.channels:
+        raise BadInput(f'its input {found.input} has {found.channels} channels, and '
+                       f'{", ".join(takes.pictures.channels) if takes.pictures else takes.order} has {takes.channels}')
     return takes

@@ -1,7 +1,6 @@
 """Which net a command line names, and how it lets images go through: shared by all commands that segment."""
 import argparse
 from collections.abc import Callable, Collection
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -149,7 +148,7 @@ def read_preparation(args: argparse.Namespace, prototxt: Path) -> Preparation:
         takes = known and preparation_of(known) or Preparation()
     for option in ('mean', 'scale', 'order', 'multiple'):
         if (value := getattr(args, option)) is not None:
-            takes = preparation.checked(f'--{option}', **asdict(takes) | {option: value})
+            takes = preparation.checked(f'--{option}', **takes.facts() | {option: value})
     if args.classes is None:
         return takes
     return preparation.with_class_list(takes, args.classes)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from cli import BadInput
 from data_layers import Dataset, dataset_type, open_dataset, param_str
+from data_layers.bands import Bands
 from data_layers.pictures import UNNAMED
 from data_layers.reading import read_rgb
 from solvers.losses import losses_of
@@ -120,6 +121,8 @@ class Source:
         Score blob -> R, G and B of its classes, where others than VOC's are known.
     values : dict of str to tuple of str
         Score blob -> what stands for its classes in the user's own masks, where that is known.
+    pictures : Bands, optional
+        What that is where it is not colours of 8 bits.
     """
     tops: Mapping[str, str]
     tasks: Mapping[str, str]
@@ -129,6 +132,11 @@ class Source:
     sees_photograph: bool = True
     colours: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
     values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    pictures: Bands | None = None
+
+    def show(self, path: Path) -> npt.NDArray[np.uint8]:
+        """A photograph to look at, H x W x 3, RGB."""
+        return self.pictures.rgb(path) if self.pictures else read_rgb(path)
 
     def classes(self, score: str) -> tuple[str, ...]:
         """Names of the classes of a score blob, in the order of its channels."""
@@ -163,7 +171,7 @@ def source_of(training: Any) -> Source:
     return Source(tops, compared, {score: dataset.classes[label] for score, label in compared.items()},
                   dataset.read_image, dataset, list(tops.values()) == [next(iter(dataset.means))],
                   {score: dataset.colours.get(label, ()) for score, label in compared.items()},
-                  {score: dataset.values.get(label, ()) for score, label in compared.items()})
+                  {score: dataset.values.get(label, ()) for score, label in compared.items()}, dataset.pictures)
 
 
 def source_of_photographs(preparation: Preparation, image: str, scores: Mapping[str, int]) -> Source:
@@ -191,8 +199,8 @@ def source_of_photographs(preparation: Preparation, image: str, scores: Mapping[
             raise BadInput(f'{len(names[score])} names of classes for the {count} scores of {score}'
                            + ('; name one of its outputs with --score' if len(scores) > 1 else ''))
     return Source({image: image}, {score: score for score in scores}, names,
-                  lambda _, path: preparation.planes(read_rgb(path)),
-                  colours=dict.fromkeys(scores, preparation.colours), values=dict.fromkeys(scores, preparation.values))
+                  lambda _, path: preparation.read(path), colours=dict.fromkeys(scores, preparation.colours),
+                  values=dict.fromkeys(scores, preparation.values), pictures=preparation.pictures)
 
 
 def preparation_of(training: Any) -> Preparation | None:

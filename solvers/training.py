@@ -13,6 +13,8 @@ from surgery.classes import class_layers
 from surgery.classes import keep_classes as keep_rows
 from surgery.programs import net_name as net_name  # which a solve.py imports from here
 from surgery.programs import run_program
+from surgery.transplant import parameters
+from surgery.widen import widen_input
 
 
 def transplant_all(net: Any, *sources: Any) -> list[Report]:
@@ -34,6 +36,31 @@ def transplant_known(net: Any, *sources: Any) -> list[Report]:
             raise BadInput(f'none of the layers of the weights ({", ".join(source)}) is in the net, or none with '
                            'weights; name another caffemodel with --weights')
     return reports
+
+
+def widen(fcn: Callable[[str], Any], channels: Sequence[str], initialise: Callable[..., list[Report]], net: Any,
+          *sources: Any) -> list[Report]:
+    """Initialise a net that sees other channels than colours from nets that see colours.
+
+    Parameters
+    ----------
+    fcn : callable
+        Split -> `NetParameter` of the net, as of `Training`.
+    channels : sequence of str
+        What it sees, as of `surgery.widen.widened`: in the sources' first convolutions, filters over blue, green and
+        red become filters over these.
+    initialise : callable
+        (net, sources) -> reports, as of `Training`: what is done after that.
+    net, sources
+        As of `surgery.transplant`.
+
+    Returns
+    -------
+    list of Report
+        As of `initialise`.
+    """
+    deploy = fcn('deploy')
+    return initialise(net, *(widen_input(deploy, parameters(source), channels) for source in sources))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ For example
      "values": ["1", "2"]}              what stands for the classes in the masks that it learnt from
 
 Every key may be left out; the numbers above, a mean of 0, no names, the colours of VOC and no values are then meant.
+Of pictures that are not colours of 8 bits, "pictures" says how they become the channels, as `data_layers.bands`
+describes it; `mean` is then that of each channel after the window, and `order` says nothing.
 """
 import math
 from collections.abc import Sequence
@@ -23,14 +25,15 @@ import numpy.typing as npt
 
 import files
 from cli import BadInput
-from data_layers import VOID, Dataset
+from data_layers import VOID, Dataset, bands
+from data_layers.bands import LUMA, Bands
 from data_layers.own import classlist
 from data_layers.palette import are_colours
-from data_layers.reading import read_json
+from data_layers.reading import read_json, read_rgb
 
 NAME = 'net.json'
 ORDERS = {'bgr': 3, 'rgb': 3, 'grey': 1}    # channels
-GREY = (0.114, 0.587, 0.299)                # of blue, green and red
+GREY = LUMA[::-1]           # of blue, green and red
 MOST = 1024                                 # of `multiple`: larger than any net's stride
 
 
@@ -53,6 +56,8 @@ class Preparation:
         R, G and B of each class; empty for VOC's.
     values : tuple of str
         What stands for each class in the user's own masks, as of `data_layers.palette.save_values`, or empty.
+    pictures : Bands, optional
+        What the pictures are where they are not colours of 8 bits.
     """
     mean: tuple[float, ...] = (0.0,)
     scale: float = 1.0
@@ -61,12 +66,33 @@ class Preparation:
     classes: tuple[str, ...] = ()
     colours: tuple[tuple[int, ...], ...] = ()
     values: tuple[str, ...] = ()
+    pictures: Bands | None = None
+
+    @property
+    def channels(self) -> int:
+        """Of the net's input."""
+        return len(self.pictures.channels) if self.pictures else ORDERS[self.order]
+
+    def facts(self) -> dict[str, Any]:
+        """As net.json has it."""
+        known = asdict(self) | {'pictures': self.pictures and self.pictures.facts()}
+        return {key: value for key, value in known.items() if value or key not in ('colours', 'values', 'pictures')}
 
     def write(self, folder: Path) -> None:
         """Write net.json into a folder."""
-        known = asdict(self)
-        files.write_json(folder / NAME, {key: value for key, value in known.items()
-                                         if value or key not in ('colours', 'values')})
+        files.write_json(folder / NAME, self.facts())
+
+    def read(self, path: Path) -> npt.NDArray[np.float32]:
+        """A picture file as the net takes it, C x H x W, but for `multiple`.
+
+        Raises
+        ------
+        BadInput
+            The file is missing, corrupt or of another kind.
+        """
+        if self.pictures:
+            return self.pictures.blob(path, self.mean, self.scale)
+        return self.planes(read_rgb(path))
 
     def planes(self, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """A photograph as the net takes it, but for `multiple`.
@@ -140,7 +166,8 @@ def of_dataset(dataset: type[Dataset], images: Sequence[str], labels: Sequence[s
     if list(images) != [photograph] or len(labels) != 1 or labels[0] not in dataset.classes:
         return None
     return Preparation(tuple(dataset.means[photograph]), classes=tuple(dataset.classes[labels[0]]),
-                       colours=tuple(dataset.colours.get(labels[0], ())), values=dataset.values.get(labels[0], ()))
+                       colours=tuple(dataset.colours.get(labels[0], ())), values=dataset.values.get(labels[0], ()),
+                       pictures=dataset.pictures)
 
 
 def read(path: Path) -> Preparation:
@@ -173,11 +200,13 @@ def checked(what: object, **values: Any) -> Preparation:
     BadInput
         A value is of the wrong kind; names it.
     """
-    mean, scale, order, multiple, classes, colours, stored = (
+    mean, scale, order, multiple, classes, colours, stored, pictures = (
         values.get(name, field.default) for name, field in Preparation.__dataclass_fields__.items())
     mean = [mean] if _number(mean) else mean
+    pictures = None if pictures is None else bands.checked(what, pictures)
+    channels = len(pictures.channels) if pictures else 3
     fit = {
-        'mean': isinstance(mean, list | tuple) and len(mean) in (1, 3) and all(map(_number, mean)),
+        'mean': isinstance(mean, list | tuple) and len(mean) in (1, channels) and all(map(_number, mean)),
         'scale': _number(scale) and scale != 0,
         'order': isinstance(order, str) and order in ORDERS,
         'multiple': type(multiple) is int and 1 <= multiple <= MOST,
@@ -189,7 +218,7 @@ def checked(what: object, **values: Any) -> Preparation:
     if wrong := [key for key, right in fit.items() if not right]:
         raise BadInput(f'{what}: the {wrong[0]} is of the wrong kind, {str(values[wrong[0]])[:80]!r}')
     return Preparation(tuple(map(float, mean)), float(scale), order, multiple, tuple(classes),
-                       tuple(map(tuple, colours)), tuple(stored))
+                       tuple(map(tuple, colours)), tuple(stored), pictures)
 
 
 def are_values(value: Any) -> bool:
@@ -234,7 +263,7 @@ def with_class_list(takes: Preparation, path: Path) -> Preparation:
     if [entry.number for entry in entries] != list(range(len(entries))):
         raise BadInput(f'{path}: the numbers of the classes are not 0, 1, 2, ...; they are the channels of the scores')
     colours = [entry.colour for entry in entries if entry.colour]
-    return checked(path, **asdict(takes) | {'classes': names, 'colours': colours, 'values': ()})
+    return checked(path, **takes.facts() | {'classes': names, 'colours': colours, 'values': ()})
 
 
 def _number(value: Any) -> bool:

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 caffe = pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 
@@ -83,6 +84,29 @@ def test_new_nets_have_half_the_rate_at_twice_the_squared_length(checkout, tmp_p
     dataset = open_dataset('net1', 'train')
     squares = measure(weights, 16, [dataset.load(id)[0] for id in dataset.ids[:4]])
     assert found[1] == pytest.approx([STEP / (24 * 32 * squares[NEW[kind]]) for kind in STAGES], rel=0.06)
+
+
+@pytest.mark.slow
+def test_grey_pictures_have_the_rates_of_their_copies_in_colours(checkout, tmp_path, monkeypatch):
+    """Lengths are measured through the window with widened filters: a grey picture's are those of its copy."""
+    monkeypatch.setenv('FCN_WEIGHTS', str(tmp_path / 'weights'))
+    (tmp_path / 'weights').mkdir()
+    write_weights(tmp_path / 'weights/vgg16-convolutions.caffemodel', convolutions())
+    rng = np.random.default_rng(5)
+    for number in range(5):
+        grey = ndimage.gaussian_filter(rng.random((40, 48)), 3)
+        grey = ((grey - grey.min()) / np.ptp(grey) * 255).astype(np.uint8)
+        for name, pixels in (('grey', grey), ('copy', np.repeat(grey[..., None], 3, 2))):
+            save_png(tmp_path / f'{name}/images/{number}.png', pixels)
+            save_png(tmp_path / f'{name}/masks/{number}.png', (grey > 128).astype(np.uint8))
+    for name in ('grey', 'copy'):
+        save_lines(tmp_path / name / 'classes.txt', ['low', 'high'])
+        write(name, tmp_path / name, checkout, '--width', 16)
+        assert 'measured on 4 of the photographs' in (checkout / f'{name}_fcn8s/solve.py').read_text()
+    assert open_dataset('grey', 'train').pictures.channels == ('grey',)
+    assert open_dataset('copy', 'train').pictures is None
+    assert rates_of('grey') == pytest.approx(rates_of('copy'), rel=0.02)
+    assert rates_of('grey')[2] != pytest.approx(STEP / (40 * 48 * VOC['pool3']), rel=0.06)
 
 
 @pytest.mark.parametrize('height, width', [(70, 104), (181, 217), (500, 375)])

@@ -3,10 +3,11 @@ import io
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageOps
 
 from cli import BadInput
-from data_layers import open_dataset
+from data_layers import bands, open_dataset
 from data_layers.own import layouts
 from data_layers.own.survey import survey
 from data_layers.reading import picture_size, read_rgb
@@ -14,6 +15,7 @@ from report import serve
 from surgery.pictures import load
 from tests.helpers import annotations as written
 from tests.helpers import own
+from tests.helpers.datasets import save_lines
 from tests.helpers.own_nets import describe
 
 # How a picture is stored that its note turns into `seen`: the inverse of what EXIF 2.3, table 6, says of each number.
@@ -50,6 +52,99 @@ def test_every_reader_turns_alike(note, suffix, tmp_path):
     if suffix != '.tif':
         np.testing.assert_array_equal(np.asarray(serve.decode(path.read_bytes())), seen)
         np.testing.assert_array_equal(np.asarray(ImageOps.exif_transpose(Image.open(path)).convert('RGB')), seen)
+
+
+@pytest.mark.parametrize('kind', ['colours', 'colours.tif', 'grey of 16 bits', 'five bands', 'three bands, planar'])
+@pytest.mark.parametrize('note', STORED)
+def test_pictures_of_other_kinds_are_turned_alike(note, kind, tmp_path):
+    """Bands as numpy turns them, whether Pillow or our own TIFF reader finds them."""
+    path = tmp_path / ('a.png' if kind in ('colours', 'grey of 16 bits') else 'a.tif')
+    if kind.startswith('colours'):
+        seen = scene()
+        save(path, seen, note)
+    elif kind == 'grey of 16 bits':
+        seen = np.random.default_rng(0).integers(0, 65536, (6, 8, 1)).astype(np.uint16)
+        save(path, seen, note, stored=STORED[note](seen)[:, :, 0])
+    else:
+        seen = np.random.default_rng(0).random((6, 8, 5 if kind == 'five bands' else 3), np.float32)
+        save_bands(path, seen, note, planar='planar' in kind)
+    np.testing.assert_array_equal(bands.read_values(path), seen)
+    assert bands.stored(path).size == picture_size(path) == (6, 8)
+    if kind == 'colours.tif':
+        np.testing.assert_array_equal(read_rgb(path), seen)
+
+
+def save_bands(path, seen, note, planar=False):
+    """A TIFF by tifffile."""
+    stored = STORED[note](seen)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tifffile.imwrite(path, np.ascontiguousarray(np.moveaxis(stored, 2, 0) if planar else stored),
+                     photometric='minisblack', planarconfig='separate' if planar else 'contig',
+                     extratags=[(274, 3, 1, note, True)])
+
+
+def bands_beside(folder, note, mask_note=1, size=(6, 8)):
+    """As `pair`, of five bands."""
+    rng = np.random.default_rng(0)
+    for name, turn in (('a', 1), ('b', 1), ('turned', note)):
+        seen, label = rng.integers(0, 4096, (*size, 5)).astype(np.uint16), rng.integers(0, 3, size).astype(np.uint8)
+        save_bands(folder / f'images/{name}.tif', seen, turn)
+        save(folder / f'masks/{name}.png', label, mask_note if name == 'turned' else 1)
+    save_lines(folder / 'classes.txt', own.CLASSES)
+    return seen, label
+
+
+@pytest.mark.parametrize('note, mask_note', [(5, 1), (6, 1), (7, 1), (8, 1), (3, 3), (2, 2), (6, 6)])
+def test_bands_and_their_mask_agree(note, mask_note, tmp_path, monkeypatch):
+    monkeypatch.setenv('FCN_DATA', str(tmp_path / 'data'))
+    seen, label = bands_beside(tmp_path / 'photos', note, mask_note)
+    found = look(tmp_path / 'photos')
+    assert not found.mistakes
+    describe(found, tmp_path / 'data/fields')
+    dataset = next(dataset for dataset in (open_dataset('fields', split) for split in ('train', 'val'))
+                   if 'turned' in dataset.ids)
+    image, read = dataset.load('turned')
+    np.testing.assert_array_equal(read[0], label)
+    pictures = found.card.pictures
+    for channel, (band, (low, high), mean) in enumerate(zip(pictures.bands, pictures.window, found.card.mean,
+                                                            strict=True)):
+        expected = np.clip((seen[..., band - 1].astype(float) - low) / (high - low), 0, 1) * 255 - mean
+        np.testing.assert_allclose(image[channel], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize('note, size', [(3, (6, 8)), (2, (6, 8)), (6, (7, 7))])
+def test_bands_and_a_mask_that_may_not_agree_are_refused(note, size, tmp_path):
+    bands_beside(tmp_path, note, size=size)
+    found = look(tmp_path)
+    assert len(found.mistakes) == 1 and 'nothing shows whether' in found.mistakes[0]
+
+
+@pytest.mark.parametrize('note, other, fits', [(3, 1, False), (3, 3, True), (6, 1, True), (6, 6, True)])
+def test_further_channels_agree_with_their_photograph(note, other, fits, tmp_path, monkeypatch):
+    """Depth beside a photograph: of the same note, or of the turned size; else it may be upside down."""
+    monkeypatch.setenv('FCN_DATA', str(tmp_path / 'data'))
+    root, rng = tmp_path / 'photos', np.random.default_rng(0)
+    _, label = pair(root, note, mask_note=note)
+    depths = {}
+    for photo in sorted((root / 'images').iterdir()):
+        size = picture_size(photo)
+        depths[photo.stem] = rng.integers(500, 9000, size).astype(np.uint16)
+        save(root / f'depth/{photo.stem}.png', depths[photo.stem], other if photo.stem == 'turned' else 1)
+    found = survey(root, layouts.find(root, 1337, None, ['depth']), 1, ['depth'])
+    assert len(found.mistakes) == (not fits)
+    describe(found, tmp_path / 'data/rooms')
+    dataset = next(dataset for dataset in (open_dataset('rooms', split) for split in ('train', 'val'))
+                   if 'turned' in dataset.ids)
+    if not fits:
+        assert 'EXIF' in found.mistakes[0] and 'depth/turned.png' in found.mistakes[0]
+        with pytest.raises(BadInput, match='EXIF'):
+            dataset.load('turned')
+        return
+    image, read = dataset.load('turned')
+    np.testing.assert_array_equal(read[0], label)
+    low, high = found.card.pictures.window[3]
+    np.testing.assert_allclose(image[3], np.clip((depths['turned'].astype(float) - low) / (high - low), 0, 1) * 255
+                               - found.card.mean[3], atol=1e-3)
 
 
 def test_notes_that_are_none_turn_nothing(tmp_path):

@@ -17,6 +17,9 @@ Of an annotation file for many photographs, a list names one as if the file were
 With "masks": "planes" classes may overlap: each has masks of its own, where every pixel that is not 0 shows it. A list
 then names a mask with a star, such as masks/*/photo1.png, in whose place `values` are put: "values": {"road": "road",
 "person": "person", "dirt": null}. A class without such a file is not in the photograph; null makes void of all classes.
+
+With "pictures" the photographs are others than of 8 bits and three colours: see `data_layers.bands`. "mean" then has a
+number for each channel, after the window.
 """
 import json
 from collections.abc import Sequence
@@ -27,6 +30,8 @@ import numpy as np
 
 import files
 from cli import BadInput
+from data_layers import bands
+from data_layers.bands import COLOURS, Bands
 from data_layers.dataset import VOC_MEAN, Dataset
 from data_layers.own import turned
 from data_layers.own.masks import KINDS, index_values, read_stored, stored_size
@@ -34,6 +39,7 @@ from data_layers.palette import are_colours
 from data_layers.reading import VOID, read_json, read_lines, read_pixels
 
 CARD = 'dataset.json'
+OPTIONAL = {'colours', 'pictures'}     # of its keys
 PLANES = 'planes'       # masks of classes that overlap, a file for each class
 
 
@@ -52,9 +58,11 @@ class Card:
     values : dict
         Value stored in a mask -> its class, or None for void.
     mean : tuple of float
-        B, G and R, on the scale 0 ... 255.
+        B, G and R, or of each channel of `pictures`, on the scale 0 ... 255.
     colours : tuple of (int, int, int)
         R, G and B of each class; empty where none are stated.
+    pictures : Bands, optional
+        What the pictures are where they are not colours of 8 bits.
     """
     folder: Path
     masks: str
@@ -62,6 +70,12 @@ class Card:
     values: dict[str, str | None]
     mean: tuple[float, ...]
     colours: tuple[tuple[int, ...], ...] = ()
+    pictures: Bands | None = None
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels of a net's input, in its order."""
+        return self.pictures.channels if self.pictures else COLOURS
 
     @property
     def stored(self) -> tuple[str, ...]:
@@ -79,8 +93,8 @@ class Card:
             The file cannot be written.
         """
         known = {**asdict(self), 'folder': str(self.folder)}
-        if not self.colours:
-            del known['colours']
+        known['pictures'] = self.pictures and self.pictures.facts()
+        known = {key: value for key, value in known.items() if value or key not in OPTIONAL}
         files.write(path, json.dumps(known, indent=1, ensure_ascii=False) + '\n')
 
 
@@ -95,11 +109,13 @@ def read_card(root: Path) -> Card:
     path = root / CARD
     known = read_json(path)
     keys = ('folder', 'masks', 'classes', 'values', 'mean')
-    if not isinstance(known, dict) or {*known} - {'colours'} != {*keys}:
-        raise BadInput(f'{path} must have the keys {", ".join(keys)}, perhaps colours, and no others; correct it, or '
-                       'remove it and run python -m nets new again')
+    if not isinstance(known, dict) or {*known} - OPTIONAL != {*keys}:
+        raise BadInput(f'{path} must have the keys {", ".join(keys)}, perhaps {" and ".join(sorted(OPTIONAL))}, and no '
+                       'others; correct it, or remove it and run python -m nets new again')
     colours = known.get('colours', [])
     folder, masks, classes, values, mean = (known[key] for key in keys)
+    pictures = bands.checked(path, known['pictures']) if 'pictures' in known else None
+    channels = len(pictures.channels) if pictures else 3
     fit = {
         'folder': isinstance(folder, str) and folder != '',
         'masks': masks in (*KINDS, PLANES),
@@ -107,14 +123,14 @@ def read_card(root: Path) -> Card:
                     and 1 <= len(classes) <= VOID and len({*classes}) == len(classes)),
         'values': isinstance(values, dict) and isinstance(classes, list) and
         all(name is None or name in classes for name in values.values()),
-        'mean': (isinstance(mean, list) and len(mean) == 3 and
+        'mean': (isinstance(mean, list) and len(mean) == channels and
                  all(isinstance(value, int | float) and 0 <= value <= 255 for value in mean)),
         'colours': are_colours(colours) and isinstance(classes, list) and len(colours) in (0, len(classes)),
     }
     if wrong := [key for key in fit if not fit[key]]:
         raise BadInput(f'{path} has a {wrong[0]} of the wrong kind, {str(known[wrong[0]])[:80]!r}; correct it as the '
                        'beginning of data_layers/own/folder.py tells')
-    return Card(root / folder, masks, tuple(classes), values, tuple(mean), tuple(map(tuple, colours)))
+    return Card(root / folder, masks, tuple(classes), values, tuple(mean), tuple(map(tuple, colours)), pictures)
 
 
 class Folder(Dataset):
@@ -152,7 +168,7 @@ class Folder(Dataset):
         place = cls.locate(root)
         card = read_card(place)
         about = dict(name=name or cls.name, place=place, card=card, means={'data': card.mean},
-                     classes={'label': card.classes}, overlapping=card.masks == PLANES,
+                     classes={'label': card.classes}, overlapping=card.masks == PLANES, pictures=card.pictures,
                      colours={'label': card.colours}, values={'label': card.stored})
         return type('Folder', (cls,), about)
 
@@ -220,14 +236,21 @@ class Folder(Dataset):
             return super().size_of(top, path)
         return stored_size(next(iter(self.planes(path)), path) if self.overlapping else path)
 
+    @classmethod
+    def read_image(cls, top: str, path: Path) -> np.ndarray:
+        return cls.pictures.blob(path, cls.means[top]) if cls.pictures else super().read_image(top, path)
+
     def check_heads(self, id: str, tops: Sequence[str]) -> None:
         super().check_heads(id, tops)
-        if len(tops) > 1:
-            photo, mask = self.paths[id]
-            try:
+        photo, mask = self.paths[id]
+        try:
+            if self.pictures:
+                for folder in self.pictures.also:
+                    turned.check(photo, bands.beside(photo, folder))
+            if len(tops) > 1:
                 turned.check(photo, next(iter(self.planes(mask)), mask) if self.overlapping else mask)
-            except BadInput as problem:
-                raise BadInput(f'{self.name} {id}: {problem}') from None
+        except BadInput as problem:
+            raise BadInput(f'{self.name} {id}: {problem}') from None
 
     def planes(self, path: Path) -> dict[Path, str | None]:
         """The masks of the classes that a photograph shows: file -> class, or None for void."""

@@ -9,6 +9,7 @@ are folders named train, val, test, or lists train.txt, val.txt; failing that, o
 import os
 import re
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -64,7 +65,7 @@ class Layout:
     notes: list[str] = field(default_factory=list)
 
 
-def find(folder: Path, seed: int, classes: ClassList | None = None) -> Layout:
+def find(folder: Path, seed: int, classes: ClassList | None = None, apart: Sequence[str] = ()) -> Layout:
     """Look at the names in a folder.
 
     Parameters
@@ -75,6 +76,8 @@ def find(folder: Path, seed: int, classes: ClassList | None = None) -> Layout:
         Of the split, if one must be drawn.
     classes : ClassList, optional
         The classes; by default those of a list in `folder`.
+    apart : sequence of str
+        Names of folders whose pictures are neither photographs nor masks, but further channels of photographs.
 
     Returns
     -------
@@ -86,7 +89,7 @@ def find(folder: Path, seed: int, classes: ClassList | None = None) -> Layout:
     BadInput
         No photograph has a mask, or a list of a split does not fit.
     """
-    paths = list_files(folder)
+    paths = list_files(folder, apart)
     pairs, notes = find_pairs(folder, paths)
     found = None
     if not pairs and (found := exported.find(folder, paths, split_of)):
@@ -133,7 +136,10 @@ def find_pairs(folder: Path, paths: list[PurePosixPath]) -> tuple[dict[tuple[str
     for path in (path for path in pictures if path not in masks):
         place = split_of(path), IMAGE_NAME.sub('', path.stem)
         if place in photos:
-            twice.append(f'{place[1]}, {photos[place]} and {path}')
+            other = next((one for one in (photos[place], path) if in_mask_folder(one) is None), path).parent.name
+            twice.append(f'{place[1]}, {photos[place]} and {path}; give them different names' + (
+                f'; or if {other} has further channels of the others, say --and {other}'
+                if photos[place].parent != path.parent and other else ''))
         photos[place] = path
     found = defaultdict(list)
     for path in (path for path in paths if path in masks or path.suffix.lower() == '.json'):
@@ -142,7 +148,7 @@ def find_pairs(folder: Path, paths: list[PurePosixPath]) -> tuple[dict[tuple[str
     pairs = {place: (str(photos[place]), str(min(found[place], key=preference)))
              for place in photos if place in found}
     if pairs and twice:
-        raise BadInput(f'{folder} has two photographs called {twice[0]}; give them different names')
+        raise BadInput(f'{folder} has two photographs called {twice[0]}')
     bare = sorted(str(path) for place, path in photos.items() if place not in found)
     lost = sorted(str(paths[0]) for place, paths in found.items() if place not in photos and paths[0] in masks)
     notes = [f'left out, without a {what}: {names[0]}{f" and {len(names) - 1} more" if len(names) > 1 else ""}'
@@ -158,8 +164,14 @@ def stems(path: PurePosixPath) -> list[str]:
     return [path.stem, MASK_NAME.sub('', path.stem)]
 
 
-def list_files(folder: Path) -> list[PurePosixPath]:
+def list_files(folder: Path, apart: Sequence[str] = ()) -> list[PurePosixPath]:
     """The pictures and annotation files below a folder, sorted, without hidden ones and those that are neither side.
+
+    Parameters
+    ----------
+    folder : path
+    apart : sequence of str
+        As of `find`.
 
     Raises
     ------
@@ -168,7 +180,8 @@ def list_files(folder: Path) -> list[PurePosixPath]:
     """
     found = []
     for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith('.') and not OTHER_FOLDER.search(name)]
+        folders[:] = [name for name in folders if not name.startswith('.') and not OTHER_FOLDER.search(name)
+                      and name not in apart]
         inside = PurePosixPath(Path(place).relative_to(folder).as_posix())
         found += [inside / name for name in names if not name.startswith('.')]
     paths = sorted(path for path in found if path.suffix.lower() in IMAGES | annotations.SUFFIXES

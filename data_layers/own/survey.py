@@ -4,15 +4,16 @@ The mistakes people make with masks have each a cause and a remedy: colours wher
 for no and yes, numbers that begin at 1, masks of another size than their photograph, a class that the list lacks.
 """
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
-from cli import BadInput, printable, progress
-from data_layers.own import annotations, turned
+from cli import BadInput, printable, progress, table
+from data_layers.bands import Bands, beside
+from data_layers.own import annotations, channels, turned
 from data_layers.own.classlist import VOID_NAMES, ClassList, Entry
 from data_layers.own.evidence import Evidence, measure_masks
 from data_layers.own.folder import Card
@@ -43,7 +44,9 @@ class Found:
     uncertain : bool
         Whether it has such a note, and nothing tells whether the mask was drawn before it is turned or after.
     sums : array
-        3, float64: the sums of B, G and R.
+        3, float64: the sums of B, G and R, of colours of 8 bits.
+    drawn : list of array
+        Of other pictures, some values of each channel, as of `channels.sample`.
     values : dict
         Value stored in the mask -> pixels.
     colourful : bool
@@ -57,6 +60,7 @@ class Found:
     turned: bool = False
     uncertain: bool = False
     sums: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    drawn: list[np.ndarray] = field(default_factory=list)
     values: dict[str, int] = field(default_factory=dict)
     colourful: bool = False
     problem: str | None = None
@@ -137,12 +141,26 @@ class Survey:
             stored.setdefault(name, []).append(key)
         lines += [f'  {name:<18}{100 * total[name] / labelled:>12.3f}{sum(1 for one in counts if one.get(name)):>9}'
                   f'   stored as {", ".join(stored.get(name, ["nothing"])[:6])}' for name in self.card.classes]
-        lines.append(f'mean (B, G, R): {", ".join(f"{value:.3f}" for value in self.card.mean)}')
+        if self.card.pictures:
+            lines += picture_lines(self.card.pictures, self.card.mean)
+        else:
+            lines.append(f'mean (B, G, R): {", ".join(f"{value:.3f}" for value in self.card.mean)}')
         lines += [f'note: {note}' for note in self.layout.notes] + self.lists
         return '\n'.join(map(printable, lines))
 
 
-def survey(folder: Path, layout: Layout, workers: int | None = None) -> Survey:
+def picture_lines(pictures: Bands, mean: tuple[float, ...]) -> list[str]:
+    """What the channels of pictures are that are not colours of 8 bits, a line each."""
+    rows = [('channels', 'band', 'window', 'mean'), *(
+        (f'  {name}', str(band), f'{low:g} to {high:g}', f'{value:.3f}') for name, band, (low, high), value in zip(
+            pictures.channels, pictures.bands, pictures.window, mean, strict=True))]
+    also = [f'bands are counted through each picture and its files in {", ".join(pictures.also)}'] if (
+        pictures.also) else []
+    return [*table(rows).split('\n'), *also]
+
+
+def survey(folder: Path, layout: Layout, workers: int | None = None, also: Sequence[str] = (),
+           alpha: bool = False) -> Survey:
     """Read every photograph and mask of a layout, in parallel.
 
     Parameters
@@ -153,6 +171,8 @@ def survey(folder: Path, layout: Layout, workers: int | None = None) -> Survey:
         As of `layouts.find`; gets notes about classes that no training photograph shows.
     workers : int, optional
         Processes; by default one a core.
+    also, alpha
+        As of `channels.find`.
 
     Returns
     -------
@@ -165,9 +185,12 @@ def survey(folder: Path, layout: Layout, workers: int | None = None) -> Survey:
         The masks are of two kinds; or a file killed the process that read it.
     """
     masks = mask_kind(folder, layout)
+    pictures, notes = channels.find(folder, [pair[0] for pairs in layout.splits.values() for pair in pairs.values()],
+                                    also, alpha)
+    layout.notes += notes
     jobs = [(split, id, *pair) for split, pairs in layout.splits.items() for id, pair in pairs.items()]
     found: dict[str, dict[str, Found]] = {split: {} for split in layout.splits}
-    inspected = inspect_all(folder, masks, jobs, workers)
+    inspected = inspect_all(folder, masks, jobs, workers, pictures)
     for split, id, one in progress(inspected, total=len(jobs), desc='look at', unit='image'):
         found[split][id] = one
     every = [one for split in found.values() for one in split.values()]
@@ -178,7 +201,9 @@ def survey(folder: Path, layout: Layout, workers: int | None = None) -> Survey:
     sums = np.sum([one.sums for one in found['train'].values()], axis=0)
     pixels = sum(one.size[0] * one.size[1] for one in found['train'].values())
     mean = tuple(round(float(value), 3) for value in sums / max(pixels, 1))
-    card = Card(folder, masks, classes, values, mean, colours_of(layout, classes))
+    if pictures:
+        pictures, mean = seen_through(folder, layout, pictures, found, workers)
+    card = Card(folder, masks, classes, values, mean, colours_of(layout, classes), pictures)
     result = Survey(folder, layout, card, found, wrong, list(asked.lists) if asked else [])
     if not wrong:
         layout.notes += doubts(values, evidence, layout.classes)
@@ -186,6 +211,16 @@ def survey(folder: Path, layout: Layout, workers: int | None = None) -> Survey:
         if not any(one.get(name) for one in result.counts('train')):
             layout.notes.append(f'no training photograph shows {name}: it will not be learnt')
     return result
+
+
+def seen_through(folder: Path, layout: Layout, pictures: Bands, found: dict[str, dict[str, Found]],
+                 workers: int | None) -> tuple[Bands, tuple[float, ...]]:
+    """The windows of pictures that are not colours of 8 bits, and the mean of each channel after that."""
+    whole = {id: one for id, one in found['train'].items() if one.drawn}
+    if not whole:       # which the mistakes tell
+        return pictures, (0.0,) * len(pictures.channels)
+    pictures = channels.with_windows(pictures, [one.drawn for one in whole.values()])
+    return pictures, channels.means(folder, [layout.splits['train'][id][0] for id in whole], pictures, workers)
 
 
 def mask_kind(folder: Path, layout: Layout) -> str:
@@ -231,13 +266,15 @@ def mode_of(path: Path) -> str:
         return ''
 
 
-def inspect_all(folder: Path, masks: str, jobs: list[Job], workers: int | None) -> Iterator[tuple[str, str, Found]]:
+def inspect_all(folder: Path, masks: str, jobs: list[Job], workers: int | None, pictures: Bands | None = None,
+                ) -> Iterator[tuple[str, str, Found]]:
     """Inspect all pairs, in order, in several processes."""
     few = len(jobs) < 16        # for which no process is worth its start
-    return spread(inspect, jobs, 1 if few else workers, lambda job: folder / job[2], (folder, masks))
+    return spread(inspect, jobs, 1 if few else workers, lambda job: folder / job[2],
+                  (folder, masks, pictures, len(jobs)))
 
 
-def inspect(folder: Path, masks: str, job: Job) -> tuple[str, str, Found]:
+def inspect(folder: Path, masks: str, pictures: Bands | None, count: int, job: Job) -> tuple[str, str, Found]:
     """Read one photograph and its mask.
 
     Parameters
@@ -246,6 +283,10 @@ def inspect(folder: Path, masks: str, job: Job) -> tuple[str, str, Found]:
         Where both are.
     masks : str
         The kind of the masks, one of `masks.KINDS`.
+    pictures : Bands, optional
+        What the photographs are where they are not colours of 8 bits.
+    count : int
+        How many pairs there are.
     job : (str, str, str, str)
         Split, id, photograph and mask.
 
@@ -262,9 +303,7 @@ def inspect(folder: Path, masks: str, job: Job) -> tuple[str, str, Found]:
         if unequal(found, picture_size(folder / photo), stored_size(folder / label)):
             found.turned = turned.note_of(folder / photo) > 4
             return split, id, found
-        image = read_rgb(folder / photo)
-        found.size = image.shape[1], image.shape[0]
-        found.sums = image[:, :, ::-1].sum((0, 1), dtype=np.float64)
+        look_at(found, folder / photo, pictures, count)
         try:
             positions, keys = read_stored(folder / label, masks)
         except Colourful:
@@ -277,6 +316,20 @@ def inspect(folder: Path, masks: str, job: Job) -> tuple[str, str, Found]:
     except BadInput as problem:
         found.problem = str(problem)
     return split, id, found
+
+
+def look_at(found: Found, photo: Path, pictures: Bands | None, count: int) -> None:
+    """Note the size of a photograph, and what its mean or its window is found from; arguments as of `inspect`."""
+    if pictures:
+        for other in pictures.also:
+            turned.check(photo, beside(photo, other))
+        planes = pictures.values(photo)
+        found.size = planes[0].shape[1], planes[0].shape[0]
+        found.drawn = channels.sample(pictures, planes, count)
+    else:
+        image = read_rgb(photo)
+        found.size = image.shape[1], image.shape[0]
+        found.sums = image[:, :, ::-1].sum((0, 1), dtype=np.float64)
 
 
 def unequal(found: Found, photo: tuple[int, int] | None, mask: tuple[int, int] | None) -> bool:

@@ -8,13 +8,15 @@ from pathlib import Path
 from cli import BadInput
 from data_layers.own import annotations
 from data_layers.own.masks import stored_size
-from data_layers.reading import open_picture, orientation, picture_size
+from data_layers.reading import open_picture, orientation, picture_size, tiff_page
 
 REMEDY = "save the photograph turned, as Pillow's ImageOps.exif_transpose does, and see that the mask fits"
 
 
 def note_of(path: Path) -> int:
     """What EXIF says of a picture, 1 for upright to 8; raises BadInput if its head cannot be read."""
+    if (page := tiff_page(path)) is not None:       # of many bands, perhaps, which Pillow does not know
+        return page.turned
     with open_picture(path) as picture:
         return orientation(picture)
 
@@ -45,11 +47,11 @@ def told_by_size(note: int, photo: Path, mask: Path) -> bool:
 
 
 def check(photo: Path, mask: Path) -> None:
-    """Refuse a photograph and a mask of which one may have to be turned, with a BadInput."""
+    """Refuse a photograph and a mask, or further channels, of which one may have to be turned, with a BadInput."""
     try:
         unsure = uncertain(photo, mask)
     except BadInput:    # told when it is read
         return
     if unsure:
         raise BadInput(f'{photo} has a note (EXIF) to turn it, which is followed here, and nothing shows whether '
-                       f'{mask} was drawn before or after; {REMEDY}')
+                       f'{mask} was made before or after; {REMEDY}')

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from cli import BadInput
+from data_layers.bands import COLOURS
 from data_layers.own.survey import Survey
 
 Content = str | Callable[[Path], object]    # of a file: its text, or what writes it to a path
@@ -137,6 +139,55 @@ def solve_files(names: Names, kind: str, about: str, recipe: str, start: str, im
     return {names.folder(kind) / 'solve.py': SOLVE.format(
         about=about, training=f'{training}{separator}{start})', constants=constants,
         imports=in_order(lines | {*imports}))}
+
+
+class Initialise(NamedTuple):
+    """How a training initialises its net, as `solve.py` states it.
+
+    Attributes
+    ----------
+    text : str
+        What follows `init` in a training; empty for all weights by name.
+    imports : list of str
+        Lines that it needs.
+    """
+
+    text: str
+    imports: list[str]
+
+
+def initialise(names: Names, found: Survey, function: str = 'transplant_all', text: str = '',
+               sees: Sequence[str] = COLOURS) -> Initialise:
+    """How a net starts from one that may see other channels, which are then widened to those of the data.
+
+    Parameters
+    ----------
+    names, found : Names, Survey
+        Of the data.
+    function : str
+        One of `solvers.training` that does it where both see the same.
+    text : str
+        An expression with it; by default the function itself.
+    sees : sequence of str
+        The channels of the net that it starts from.
+
+    Raises
+    ------
+    BadInput
+        They are neither colours nor those of the data.
+    """
+    wanted, text = found.card.channels, text or function
+    if tuple(sees) not in (COLOURS, wanted):
+        raise BadInput(f'the net to start from sees {", ".join(sees)}, and the pictures have {", ".join(wanted)}: it '
+                       'must see the same, or colours')
+    functions = {function} if text != 'transplant_all' else set[str]()
+    if tuple(sees) != wanted:
+        text, functions = f'partial(widen, fcn, {names.module}.CHANNELS, {text})', {function, 'widen'}
+    if not functions:
+        return Initialise('', [])
+    return Initialise(f',\n{INDENT}initialise={text}', [
+        f'from solvers.training import {", ".join(["Training", *sorted({"net_name", *functions})])}',
+        *(['from functools import partial'] if 'partial(' in text else [])])
 
 
 def in_order(lines: Iterable[str]) -> str:

@@ -2,8 +2,9 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from data_layers.bands import COLOURS
 from data_layers.own.survey import Survey
-from nets.starts import Content, Names, module_of, net_files, solve_files, title
+from nets.starts import Content, Names, initialise, module_of, net_files, solve_files, title
 from nets.starts.rates import PIXELS, PUBLISHED, rates
 
 STRIDES = (32, 16, 8)
@@ -31,13 +32,16 @@ class Classifier:
     def files(self, names: Names, found: Survey, balanced: bool) -> dict[Path, Content]:
         before, called = CLASSIFIERS[self.trunk]
         origin, result = f'the {called} classifier', dict[Path, Content]()
+        sees: Sequence[str] = COLOURS
         known = rates(found, self.width) if self.trunk == 'vgg16' else None
         for kind in self.kinds:
             result |= paper_net(names, kind, found, balanced, self.width)
+            start = initialise(names, found, sees=sees)
             result |= solve_files(names, kind, f'Train {title(kind)} on {names.data} from {origin}.',
-                                  known.written(kind) if known else recipe(kind, found.pixels), f"init=('{before}',)",
-                                  constants=known.reason(kind) if known else '')
-            before, origin = names.net(kind), title(kind)
+                                  known.written(kind) if known else recipe(kind, found.pixels),
+                                  f"init=('{before}',){start.text}", start.imports,
+                                  known.reason(kind) if known else '')
+            before, origin, sees = names.net(kind), title(kind), found.card.channels
         return result
 
     def account(self, found: Survey) -> list[str]:

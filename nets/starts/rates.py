@@ -13,6 +13,7 @@ import numpy as np
 
 from cli import BadInput
 from data_layers.augment import limit
+from data_layers.bands import COLOURS
 from data_layers.own.survey import Survey
 from data_layers.reading import read_photo
 from nets.edits import narrow
@@ -21,7 +22,8 @@ from solvers import weights as places
 from solvers.instance import instantiate, segment
 from surgery import read_weights, transplant
 from surgery.caffemodel import Weights
-from surgery.graph import prune
+from surgery.graph import input_layer, prune
+from surgery.widen import widen_input
 
 # With momentum 0.99, longer steps overshoot for the first hundreds of them. STEP x 4,000 steps is what the study of
 # docs/results.md (500, 250 and 250 steps at rates found by hand) gives each stage, more than twice.
@@ -97,14 +99,17 @@ def rates(found: Survey, width: int | None, weights: Weights | None = None) -> R
     width : int, optional
         Outputs of fc6 and fc7, where it is not 4096.
     weights : dict of str to list of ndarray, optional
-        Of a trained net that they start from; by default VGG-16's convolutions, if they are in the folder of weights.
+        Of a trained net that they start from, over the channels of the data; by default VGG-16's convolutions, if they
+        are in the folder of weights.
     """
+    card = found.card
     squares = VOC | ({'fc7': POOL5 * width / CHANNELS} if width else {})
     chosen = list(found.layout.splits['train'].values())
     chosen = chosen[::max(1, len(chosen) // PHOTOGRAPHS)][:PHOTOGRAPHS]
     try:
-        images = [read_photo(found.folder / photo, found.card.mean) for photo, *_ in chosen]
-        measured = measure(weights if weights is not None else convolutions(), width, images)
+        images = [card.pictures.blob(found.folder / photo, card.mean) if card.pictures else
+                  read_photo(found.folder / photo, card.mean) for photo, *_ in chosen]
+        measured = measure(convolutions(card.channels) if weights is None else weights, width, images)
     except BadInput:        # other weights, or other pictures, than those nets take: training tells
         measured = {}
     if 'fc6' not in (weights or ()) and not width:
@@ -114,12 +119,13 @@ def rates(found: Survey, width: int | None, weights: Weights | None = None) -> R
     return Rates(found.pixels, squares | measured, len(chosen) if measured else 0)
 
 
-def convolutions() -> Weights:
-    """VGG-16's convolutions, from the folder of weights; BadInput where they are missing."""
+def convolutions(channels: Sequence[str] = COLOURS) -> Weights:
+    """VGG-16's convolutions, widened to channels, from the folder of weights; BadInput where they are missing."""
     here = [path for path in (places.weights_folder() / CONVOLUTIONS, *places.candidates('vgg16')) if path.is_file()]
     if not here:
         raise BadInput(f'{places.weights_folder() / CONVOLUTIONS} is missing')
-    return {name: blobs for name, blobs in read_weights(here[0]).items() if name.startswith('conv')}
+    found = {name: blobs for name, blobs in read_weights(here[0]).items() if name.startswith('conv')}
+    return found if tuple(channels) == COLOURS else widen_input(fcn('deploy'), found, channels)
 
 
 def measure(weights: Weights, width: int | None, images: Sequence[np.ndarray]) -> dict[str, float]:
@@ -132,7 +138,7 @@ def measure(weights: Weights, width: int | None, images: Sequence[np.ndarray]) -
     width : int, optional
         Outputs of fc6 and fc7, where it is not 4096.
     images : sequence of array
-        3 x H x W, float32, mean subtracted; larger ones are shrunk to `SIDE`.
+        C x H x W, float32, mean subtracted; larger ones are shrunk to `SIDE`.
 
     Returns
     -------
@@ -142,13 +148,14 @@ def measure(weights: Weights, width: int | None, images: Sequence[np.ndarray]) -
     Raises
     ------
     BadInput
-        The weights are not those of a VGG-16, or lack a convolution.
+        The weights are not those of a VGG-16 over such images, or lack a convolution.
     """
     import caffe
     trained = 'fc6' in weights
     net = fcn('deploy')
     if width or not trained:        # a full fc6 without weights is not worth its 400 MB
         net = narrow(net, width or 8)
+    input_layer(net).input_param.shape[0].dim[1] = len(images[0])
     caffe.set_random_seed(1)
     net = instantiate(prune(net, *NEW.values()), read=NEW.values())
     report = transplant(net, weights)

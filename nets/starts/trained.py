@@ -16,10 +16,11 @@ import numpy as np
 import cli
 import nets
 from cli import BadInput
+from data_layers.bands import COLOURS
 from data_layers.own.survey import Survey
 from nets import blocks
 from nets.edits import narrow, slow
-from nets.starts import INDENT, INIT, NORMALIZE, Content, Names, net_files, plain, solve_files, title
+from nets.starts import INIT, NORMALIZE, Content, Names, initialise, net_files, plain, solve_files, title
 from nets.starts.classifier import chain, paper_net, recipe
 from nets.starts.rates import NEW, Rates, rates
 from solvers import best
@@ -29,15 +30,17 @@ from solvers.foreign import rehearse
 from solvers.prototxts import check_net, read_net, read_solver
 from solvers.recipe import Recipe
 from solvers.run import Run, weights_of
-from solvers.source import facts, source_of
+from solvers.source import facts, preparation_of, source_of
 from surgery import preparation, read_weights, transplant, write_weights
 from surgery.caffemodel import Weights
 from surgery.classes import class_layers, same_names, with_classes
-from surgery.graph import prune
+from surgery.graph import input_layer, prune
 from surgery.head import adapt_input, phases
 from surgery.layers import layer_type
+from surgery.preparation import Preparation
 from surgery.prototxt import upgrade, write_prototxt
 from surgery.shapes import infer
+from surgery.widen import can_widen, widen_input
 
 PAPER = ('fcn32s', 'fcn16s', 'fcn8s', 'fcn8s-atonce', 'fcn-alexnet', 'fcn-googlenet')
 # Skips learn at the rates of the stages that brought them, while new scores of the last feature learn as in FCN-32s.
@@ -79,6 +82,8 @@ class Net(NamedTuple):
         Its parameters, for images as the data layers give them.
     known : bool
         Whether `solvers.weights` finds them by the name; else they are put beside the new net.
+    channels : tuple of str
+        Names of those of its input.
     """
 
     name: str
@@ -89,6 +94,7 @@ class Net(NamedTuple):
     recipe: Recipe
     weights: Weights
     known: bool
+    channels: tuple[str, ...] = COLOURS
 
     @property
     def short(self) -> str:
@@ -135,7 +141,7 @@ class Trained:
             result |= paper_net(names, first, found, balanced, self.narrow, SLOWER.get(first))
         else:
             result |= self._net_beside(names, first, found, balanced)
-        known = rates(found, self.narrow, self.source.weights) if self.paper in NEW else None
+        known = rates(found, self.narrow, self._seeing(found.card.channels)) if self.paper in NEW else None
         result |= self._solve(names, first, found, known)
         for before, kind in zip(self.kinds, self.kinds[1:], strict=False):
             assert known
@@ -163,10 +169,17 @@ class Trained:
         """What fc6 and fc7 must be narrowed to."""
         return None if self.width == FULL else self.width
 
+    def _seeing(self, channels: Sequence[str]) -> Weights:
+        """The weights over the channels of the data."""
+        same = self.source.channels == channels
+        return self.source.weights if same else widen_input(self.source.deploy, self.source.weights, channels)
+
     def _net_beside(self, names: Names, kind: str, found: Survey, balanced: bool) -> dict[Path, Content]:
         """A net whose deploy.prototxt lies beside it."""
         classes = len(found.card.classes)
         deploy = with_classes(self.source.deploy, self.layers, classes)
+        if self.source.channels != found.card.channels:
+            see(deploy, len(found.card.channels), f'--from {self.source.name}')
         about = (f'{title(kind)} for {names.data}: the net of {self.source.short} over {classes} classes, in '
                  'deploy.prototxt beside this file.')
         return beside(names, kind, about, deploy, self.source.normalize, balanced)
@@ -181,15 +194,23 @@ class Trained:
         steps = (known.written(FIRST) if known else recipe(kind, found.pixels) if self.paper else
                  stated(source.recipe))
         constants += known.reason(FIRST) if known else ''
+        start = initialise(names, found, 'keep_classes', 'partial(keep_classes, fcn, KEPT)', source.channels)
         result = solve_files(
             names, kind, f'Train {title(kind)} on {names.data} from {source.short}.', steps,
-            f'init=({init},),\n{INDENT}initialise=partial(keep_classes, fcn, KEPT)',
-            ['from functools import partial', 'from solvers.training import Training, keep_classes, net_name',
-             *([] if source.known else ['from pathlib import Path'])], constants)
+            f'init=({init},){start.text}', [*start.imports, *([] if source.known else ['from pathlib import Path'])],
+            constants)
         if not source.known:
             kinds = {layer.name: layer.type for layer in source.deploy.layer}
             result[folder / INIT] = partial(write_weights, weights=source.weights, types=kinds)
         return result
+
+
+def see(deploy: Any, channels: int, what: str) -> None:
+    """Let a deploy net that sees colours see so many channels; raises BadInput, which begins with `what`."""
+    if not can_widen(deploy):
+        raise BadInput(f'{what}: what reads its input is no convolution over all channels, so it cannot see {channels} '
+                       'channels in place of 3; take another')
+    input_layer(deploy).input_param.shape[0].dim[1] = channels
 
 
 def comment(name: str) -> str:
@@ -251,7 +272,11 @@ def _net_of_nets(name: str) -> Net:
     deploy = training.fcn('deploy')
     path = places.find(name)
     return Net(name, _kind(name, dataset), deploy, classes, _normalized(training), training.recipe,
-               _fitting(deploy, read_weights(path), path), known=True)
+               _fitting(deploy, read_weights(path), path), True, _channels(preparation_of(training)))
+
+
+def _channels(takes: Preparation | None) -> tuple[str, ...]:
+    return takes.pictures.channels if takes and takes.pictures else COLOURS
 
 
 def _net_of_folder(folder: Path) -> Net:
@@ -260,6 +285,7 @@ def _net_of_folder(folder: Path) -> Net:
     classes, normalize, recipe = takes.classes if takes else (), True, OTHERWISE
     if (folder / 'solver.prototxt').exists():
         training = read_described(folder)
+        takes = takes or preparation_of(training)
         score, dataset, classes = _task(training, str(folder), classes)
         normalize, recipe = _normalized(training), _recipe(folder)
         _take_rates(deploy, training.fcn(training.phases[0]))
@@ -268,9 +294,12 @@ def _net_of_folder(folder: Path) -> Net:
         score = _score_of(deploy, folder)
     deploy, path = prune(deploy, score), _weights_file(folder)
     found = _fitting(deploy, read_weights(path), path)
-    if takes:
+    if takes and takes.pictures and takes.scale != 1:
+        raise BadInput(f'--from {folder}: its {preparation.NAME} has a scale beside its "pictures"; put it into the '
+                       'window')
+    if takes and not takes.pictures:
         adapt_input(deploy, found, takes.scale, takes.order)
-    return Net(str(folder), _kind(name, dataset), deploy, classes, normalize, recipe, found, known=False)
+    return Net(str(folder), _kind(name, dataset), deploy, classes, normalize, recipe, found, False, _channels(takes))
 
 
 def _deploy_of(folder: Path) -> Any:
@@ -372,10 +401,11 @@ def check_source(found: Net, text: str) -> None:
     if len(inputs) != 1 or len(inputs[0].top) != 1 or found.deploy.layer[0].type != 'Input':
         raise BadInput(f'--from {text}: a net with one input is wanted, as its first layer')
     score, n = found.deploy.layer[-1].top[0], len(inputs[0].input_param.shape)
-    if n != 1 or len(inputs[0].input_param.shape[0].dim) != 4 or inputs[0].input_param.shape[0].dim[1] != 3:
-        raise BadInput(f'--from {text}: its input is not an image of 3 channels')
+    if n != 1 or len(inputs[0].input_param.shape[0].dim) != 4 or inputs[0].input_param.shape[0].dim[1] != len(
+            found.channels):
+        raise BadInput(f'--from {text}: its input is not an image of {len(found.channels)} channels')
     try:
-        shape = infer(found.deploy, {inputs[0].top[0]: (1, 3, *ODD)}).blobs[score]
+        shape = infer(found.deploy, {inputs[0].top[0]: (1, len(found.channels), *ODD)}).blobs[score]
     except BadInput as problem:
         raise BadInput(f'--from {text}: it takes no image of {ODD[1]}x{ODD[0]} pixels ({problem}); take a net for '
                        'images of any size') from None

@@ -7,10 +7,11 @@ from typing import Any
 import cli
 import files
 from cli import BadInput
+from data_layers.bands import COLOURS
 from data_layers.own.survey import Survey
 from data_layers.reading import read_json
-from nets.starts import INIT, Content, Names, plain, solve_files, title
-from nets.starts.trained import beside, check_free_names
+from nets.starts import INIT, Content, Names, initialise, plain, solve_files, title
+from nets.starts.trained import beside, check_free_names, see
 from surgery import (
     Mismatch,
     convolutionalize,
@@ -79,12 +80,16 @@ class Trunk:
         except BadInput as problem:
             raise BadInput(f'--trunk {self.folder}: {problem}') from None
         check_free_names(net, f'--trunk {self.folder}')
+        if found.card.channels != COLOURS:
+            see(net, len(found.card.channels), f'--trunk {self.folder}')
+        start = initialise(names, found)
         origin = plain(self.folder.resolve().name)
         about = (f'{title(f"fcn{self.plan.finest}s")} for {names.data} on the trunk of {origin}, {classes} classes: '
                  'deploy.prototxt beside this file.')
         return beside(names, kind, about, net, True, balanced) | solve_files(
             names, kind, f'Train {title(kind)} on {names.data}, all at once, from the classifier {origin}.',
-            f'{rate:g}, momentum=0.9', f"init=(Path(__file__).with_name('{INIT}'),)", ['from pathlib import Path']) | {
+            f'{rate:g}, momentum=0.9', f"init=(Path(__file__).with_name('{INIT}'),){start.text}",
+            ['from pathlib import Path', *start.imports]) | {
             names.folder(kind) / INIT: partial(write_weights, weights=weights,
                                                types={layer.name: layer.type for layer in net.layer})}
 

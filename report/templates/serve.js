@@ -42,7 +42,7 @@ async function segment(file) {
     tell(`${file.name}: ${found.width} x ${found.height} pixels in ${found.seconds.toFixed(2)} s`);
     result.replaceChildren(...found.tasks.map((task) => {
       const title = found.tasks.length > 1 ? `segmentation: ${task.name}` : 'segmentation';
-      return element('section', {}, element('div', {className: 'result'}, figure(shown, 'Your photograph', 'photo'),
+      return element('section', {}, element('div', {className: 'result'}, figure(found.photo ?? shown, 'Your photograph', 'photo'),
         figure(task.overlay, `Your photograph under its classes: ${task.says}`, title)), legend(task));
     }));
   } catch {

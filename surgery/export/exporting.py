@@ -1,5 +1,4 @@
 """Write a net in another format, prove it, and give the account."""
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +84,7 @@ def account(source: Source, to: str, proof: dict[str, Any]) -> dict[str, Any]:
         'inputs': {name: list(shape) for name, shape in source.sizes.inputs.items()},
         'free': [name for name in NAMES if source.sizes.free[name]], 'some_sizes_only': source.sizes.some,
         'bound_by': _bound(source), 'outputs': {name: list(source.shapes.blobs[name]) for name in source.outputs},
-        'preparation': asdict(source.preparation), 'classes': {name: list(c) for name, c in source.classes.items()},
+        'preparation': source.preparation.facts(), 'classes': {name: list(c) for name, c in source.classes.items()},
         'left_out': [{'layer': layer, 'why': why} for layer, why in source.removed], 'proof': proof}
 
 

@@ -1,6 +1,5 @@
 """What nets are exported to: how a format is written, and which engines run it."""
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,7 +7,7 @@ import files
 from cli import BadInput
 
 from ..onnx_export import onnx_model
-from ..preparation import ORDERS, Preparation
+from ..preparation import Preparation
 from .source import Source
 from .torch import PAGE, WEIGHTS, describe, write_torch
 
@@ -45,7 +44,7 @@ class Format(NamedTuple):
 
 def _write_onnx(source: Source, path: Path) -> None:
     facts: dict[str, object] = {'source': Path(source.name).name, 'input': source.takes,
-                                **{key: value for key, value in asdict(source.preparation).items() if key != 'classes'}}
+                                **{key: value for key, value in source.preparation.facts().items() if key != 'classes'}}
     if source.classes:
         facts['classes'] = source.classes
     model = onnx_model(source.net, source.weights, source.shapes, source.sizes, source.outputs, source.takes,
@@ -64,7 +63,9 @@ def _write_torch(source: Source, folder: Path) -> None:
         raise BadInput(f'--input {source.takes}: the module takes what the net does, and the function prepare of its '
                        'page makes that of a photograph; leave --input out')
     inputs = list(source.sizes.inputs.values())
-    takes = source.preparation if len(inputs) == 1 and inputs[0][1:2] == (ORDERS[source.preparation.order],) else None
+    takes = source.preparation if len(inputs) == 1 and inputs[0][1:2] == (source.preparation.channels,) else None
+    if takes and takes.pictures:     # which the report describes
+        takes = None
     names = next((source.classes[name] for name in source.outputs if name in source.classes), ())
     write_torch(source.net, source.weights, folder, takes if takes != Preparation() else None, names)
 

@@ -82,7 +82,7 @@ def _of_our_data_layer(net: Any, layer: Any) -> Known:
     tops = list(options.get('tops', ()))
     if [top for top in tops if top in dataset.means] != [photograph]:       # depth, say, or several images
         return Known(Preparation(), False, classes)
-    return Known(Preparation(tuple(map(float, dataset.means[photograph]))), True, classes)
+    return Known(Preparation(tuple(map(float, dataset.means[photograph])), pictures=dataset.pictures), True, classes)
 
 
 def check_photograph(inputs: Mapping[str, Shape], facts: Known) -> Known:
@@ -98,6 +98,9 @@ def check_photograph(inputs: Mapping[str, Shape], facts: Known) -> Known:
                        '--input out')
     name, shape = next(iter(inputs.items()))
     preparation = facts.preparation
+    if preparation.pictures:
+        raise BadInput(f'the input {name} is made of {", ".join(preparation.pictures.channels)} through a window, not '
+                       'of a photograph: leave --input out, and prepare pictures as the report and net.json say')
     if len(shape) == 4 and shape[1] == 1 and preparation.order == 'bgr':
         preparation = checked('the input', **{key: getattr(preparation, key) for key in
                                               Preparation.__dataclass_fields__} | {'order': 'grey'})

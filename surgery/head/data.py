@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from cli import BadInput
 from data_layers import VOID, Dataset, dataset_type, param_str
+from data_layers.bands import COLOURS
 from data_layers.own.folder import CARD
 
 from ..preparation import Preparation, of_dataset
@@ -74,6 +75,9 @@ def open_data(name: str | None, root: Path, classes: int) -> Data:
     image, label = train.default_tops[0], next(top for top in train.default_tops if top in train.classes)
     if len(train.classes[label]) != classes:
         raise BadInput(f'--classes {classes}: the data set {name} has {len(train.classes[label])}')
+    if kind.pictures and kind.pictures.channels != COLOURS:
+        raise BadInput(f'the data set {name} has the channels {", ".join(kind.pictures.channels)}, and a head sees '
+                       'blue, green and red; python -m nets new NAME --data DIR --trunk FOLDER widens the trunk too')
     return Data(name, str(root), splits, (image, label), len(test), of_dataset(kind, [image], [label]))
 
 

@@ -403,12 +403,37 @@ def in_png(data, rng):
                                for kind, body in chunks)
 
 
+def in_tiff(whole, rng):
+    """The tags of a TIFF, as tifffile writes it: other numbers, types and counts, doubled, in circles; or a picture."""
+    if rng.random() < .3 or whole[:4] != b'II*\0':
+        return in_picture(whole, rng)
+    data = bytearray(whole)
+    at = int.from_bytes(data[4:8], 'little')
+    count = int.from_bytes(data[at:at + 2], 'little')
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        entry = at + 2 + 12 * rng.randrange(max(count, 1))
+        how = rng.randrange(6)
+        if how < 3:
+            number = rng.choice((0, 1, 2, 3, 5, 8, 16, 32, 34925, 65535, 2 ** 31, 2 ** 32 - 1, rng.randrange(1 << 16)))
+            data[entry + 8:entry + 12] = number.to_bytes(4, 'little')
+        elif how == 3:
+            data[entry + 4:entry + 8] = rng.choice((0, 1, 5, 4096, 1 << 20, 2 ** 32 - 1)).to_bytes(4, 'little')
+        elif how == 4:
+            data[entry + 2:entry + 4] = rng.choice((0, 1, 2, 3, 4, 12, 16, 65535)).to_bytes(2, 'little')
+        else:
+            tag = rng.choice((254, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 317, 322, 324, 338, 42113))
+            data[entry:entry + 2] = tag.to_bytes(2, 'little')
+    if rng.random() < .2:
+        data[at + 2 + 12 * count:at + 6 + 12 * count] = rng.choice((at, at + 1, 8, 2 ** 32 - 1)).to_bytes(4, 'little')
+    return bytes(data)
+
+
 # -------------------------------------------------------------------------------------------------------- all of it
 
 DAMAGES = {'.onnx': in_onnx, '.caffemodel': in_wire, '.solverstate': in_wire, '.safetensors': in_safetensors,
            '.prototxt': in_prototxt, '.json': in_json, '.jsonl': in_json, '.tar': in_tar, '.zip': in_zip,
            '.txt': in_text, '.tsv': in_text, '.xml': in_text, '.mat': in_mat,
-           **dict.fromkeys(('.jpg', '.png', '.bmp', '.tif', '.webp'), in_picture)}
+           '.tif': in_tiff, **dict.fromkeys(('.jpg', '.png', '.bmp', '.webp'), in_picture)}
 
 
 def damaged(path, rng):

@@ -29,7 +29,7 @@ from solvers.loop import solve
 from surgery import __main__ as surgery_main
 from surgery import write_weights
 from surgery.preparation import Preparation
-from tests.helpers import annotations, datasets, deploy_nets, own, tiny
+from tests.helpers import annotations, datasets, deploy_nets, other_pictures, own, tiny
 from tests.helpers.surgery_models import a_classifier, a_state, save_safetensors
 from tests.helpers.surgery_nets import LENET, layer, randomise
 from tests.helpers.torch_files import save_legacy, save_zip
@@ -199,6 +199,11 @@ def build_own(world, kind):
             ('car', 'circle', [[12, 12], [15, 12]])])
 
 
+def build_bands(world):
+    """Someone's own pictures of five bands of 16 bits, and their depth in files of its own."""
+    other_pictures.folder(world / 'in/photos', 4, images=('.tif', 'u2', 5, 100, 4000), depth=('.png', 'u2', 1, 0, 9000))
+
+
 def build_described(world):
     """Own data that `nets new` has looked at."""
     own.write(world / 'in/photos', 'palette')
@@ -307,6 +312,7 @@ SURFACES = {
     **{name: Surface(partial(build_layout, name), check_layouts(name)) for name in LAYOUTS},
     **{f'own-{kind}': Surface(partial(build_own, kind=kind), new_nets('', '--width 8', '--trunk alexnet'))
        for kind in ('index', 'palette', 'rgb', 'polygons')},
+    'own-bands': Surface(build_bands, new_nets('--and depth', '--and depth --width 8', '--and depth --trunk alexnet')),
     **{f'own-{kind}': Surface(partial(build_own, kind=kind), new_nets('', '--width 8'), aim='*' + suffix)
        for kind, suffix in ANNOTATED.items()},
     'described': Surface(build_described, commands(data_layers_main.main, 'check @in/roads --workers 1',
