@@ -3,7 +3,6 @@ import re
 import subprocess
 import sys
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -196,7 +195,8 @@ def unknown(said, _):
     for name, kind in (('up', 'Interp'), ('unpool', 'Upsample'), ('bn', 'BN')):
         folder = edited(said.folder(), 'name: "relu1" type: "ReLU"', f'name: "{name}" type: "{kind}"')
         lines += said.trained(folder)
-    return lines + said.trained(feeding(said.folder(), 'layer { name: "data" type: "ImageData" top: "data" top: "label" }'))
+    images = 'layer { name: "data" type: "ImageData" top: "data" top: "label" }'
+    return lines + said.trained(feeding(said.folder(), images))
 
 
 def old(said, _):
@@ -214,8 +214,8 @@ def resumed(said, _):
     return lines + said.trained(edited(folder, 'num_output: 6', 'num_output: 7'), '--resume')
 
 
-CASES = {1: chance, 2: nan, 4: rates, 5: zero, 6: zero, 7: unmatched, 8: mismatch, 11: shifted, 13: from_one, 14: ignored,
-         15: smoothed, 16: black_and_white, 18: parting, 19: memory, 21: fixed_size, 22: unknown, 23: old, 24: python,
+CASES = {1: chance, 2: nan, 4: rates, 5: zero, 6: zero, 7: unmatched, 8: mismatch, 11: shifted, 13: from_one,
+         14: ignored, 15: smoothed, 16: black_and_white, 18: parting, 19: memory, 21: fixed_size, 22: unknown, 23: old, 24: python,
          25: resumed}
 
 
@@ -244,7 +244,8 @@ def test_every_quoted_message_is_provoked():
 def test_links_lead_to_sections():
     for page, anchor in re.findall(r'\]\((?:([\w./-]+\.md))?#([\w-]+)\)', PAGE):
         text = (ROOT / 'docs' / page).read_text() if page else PAGE
-        titles = [re.sub(r'[^\w -]', '', title.lower()).replace(' ', '-') for title in re.findall(r'^#+ (.*)', text, re.M)]
+        titles = [re.sub(r'[^\w -]', '', title.lower()).replace(' ', '-')
+                  for title in re.findall(r'^#+ (.*)', text, re.MULTILINE)]
         assert anchor in titles, f'{page}#{anchor}'
     for page in re.findall(r'\]\(([\w./-]+\.md)', PAGE):
         assert (ROOT / 'docs' / page).is_file()
@@ -252,8 +253,9 @@ def test_links_lead_to_sections():
 
 # ------------------------------------------------------------------------------------------------ Caffe's own messages
 
-INPUTS = ('layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 24 dim: 32 } } }\n'
-          'layer { name: "label" type: "Input" top: "label" input_param { shape { dim: 1 dim: 1 dim: 20 dim: 32 } } }\n')
+INPUTS = '''layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 24 dim: 32 } } }
+layer { name: "label" type: "Input" top: "label" input_param { shape { dim: 1 dim: 1 dim: 20 dim: 32 } } }
+'''
 SCORE = layer('score', 'Convolution', 'data', extra='convolution_param { num_output: 3 kernel_size: 3 }')
 CAFFES_OWN = {      # prototxt after INPUTS -> the section that quotes what Caffe says of it
     11: layer('x', 'Crop', ['data', 'label'], extra='crop_param { axis: 2 offset: 19 }'),
