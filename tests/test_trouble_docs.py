@@ -215,8 +215,8 @@ def resumed(said, _):
 
 
 CASES = {1: chance, 2: nan, 4: rates, 5: zero, 6: zero, 7: unmatched, 8: mismatch, 11: shifted, 13: from_one,
-         14: ignored, 15: smoothed, 16: black_and_white, 18: parting, 19: memory, 21: fixed_size, 22: unknown, 23: old, 24: python,
-         25: resumed}
+         14: ignored, 15: smoothed, 16: black_and_white, 18: parting, 19: memory, 21: fixed_size, 22: unknown, 23: old,
+         24: python, 25: resumed}
 
 
 @pytest.mark.slow
