@@ -26,7 +26,7 @@ from solvers.weights import ROOT
 
 NOTEBOOK = ROOT / 'docs/tutorial.ipynb'
 SHELL = re.compile(r'^!((?:.*\\\n)*.*)$', re.MULTILINE)      # a line, and those that a backslash continues it with
-QUALITY = 80        # of JPEG
+QUALITY = 70        # of JPEG
 Output = dict[str, Any]
 
 
@@ -35,7 +35,7 @@ def shell(command: str) -> None:
     path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
     done = subprocess.run(command, shell=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           stdin=subprocess.DEVNULL, env={**os.environ, 'PATH': path})
-    sys.stdout.write(done.stdout)
+    sys.stdout.write(done.stdout.replace(f'{Path.cwd()}/', ''))     # the same on every machine
     if done.returncode:
         raise cli.Failed(f'{command} ended with status {done.returncode}: {done.stdout[-500:]}')
 
