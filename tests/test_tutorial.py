@@ -66,7 +66,7 @@ def test_it_runs_from_top_to_bottom(tmp_path):
     else:
         make_demo(tmp_path)
     out = tmp_path / 'run.ipynb'
-    done = subprocess.run([sys.executable, '-m', 'experiments.tutorial', '--out', out], cwd=tmp_path, env=environment,
+    done = subprocess.run([sys.executable, '-m', 'experiments.tutorial', '--out', out], cwd=ROOT, env=environment,
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     cells = [cell for cell in json.loads(out.read_text())['cells'] if cell['cell_type'] == 'code']
