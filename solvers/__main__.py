@@ -15,7 +15,7 @@ import cli
 import files
 from accel import ranks
 from cli import BadInput
-from solvers import best, monitor, snapshot, solve, weights
+from solvers import best, monitor, options, snapshot, solve, weights
 from solvers.doctor import command as doctor
 from solvers.folder import INIT, RUN, read_folder
 from solvers.foreign import check_training
@@ -121,7 +121,9 @@ def train_folder(args: argparse.Namespace) -> None:
     begun = args.resume and snapshot.list_snapshots(snapshots_of(run))
     initial = () if begun else found.initial
     if ranks.world().first:
-        scored = check_training(found.training, args.folder, initial)
+        given = options.stated(args)
+        changes = options.resumed(given, found.training, run) if begun else given
+        scored = check_training(options.changed(found.training, changes), args.folder, initial)
         for note in found.notes:
             cli.say(note)
         if scored != found.training.recipe.test_iter:

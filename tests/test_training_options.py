@@ -3,6 +3,7 @@ import json
 import math
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from data_layers import augment  # noqa: E402
 from nets import infer  # noqa: E402
 from report import page  # noqa: E402
 from solvers import __main__ as solvers  # noqa: E402
-from solvers import best, monitor, score, snapshot  # noqa: E402
+from solvers import best, capacity, monitor, preflight, score, snapshot  # noqa: E402
+from solvers.folder import read_folder  # noqa: E402
 from solvers.instance import instantiate, load, segment  # noqa: E402
 from solvers.loop import solve  # noqa: E402
 from solvers.monitor import Splits  # noqa: E402
@@ -289,6 +291,21 @@ def test_a_folder_of_prototxts_takes_the_options(tmp_path, monkeypatch, capsys):
     assert cli.run(solvers.main, ['train', str(folder), '--run', str(tmp_path / 'run'), '--cpu', '--resume']) == 0
     assert 'base_lr: 0.004' in (tmp_path / 'run/solver.prototxt').read_text()
     assert scorings(tmp_path / 'run')[-1][0] == 8
+
+
+def test_a_folder_whose_images_fit_only_when_they_are_shrunk(tmp_path, monkeypatch, capsys):
+    """Its check counts the images as the options change them."""
+    monkeypatch.setattr(solvers.solve, 'tell_finished', lambda *_: None)
+    folders.write_own(tmp_path / 'own', size=(48, 64))
+    folder = folders.write(tmp_path / 'net', tmp_path / 'own')
+    training = read_folder(folder).training
+    train, val = map(training.fcn, training.phases)
+    scoring = preflight.sizes(val, open_source(val), capacity.validating_bytes)
+    needed = preflight.sizes(train, open_source(train), partial(capacity.training_bytes, type='SGD'), scoring)
+    monkeypatch.setattr(capacity, 'available', lambda: scoring + needed - 1)
+    call = ['train', str(folder), '--run', str(tmp_path / 'run'), '--cpu', '--iterations', '1']
+    assert cli.run(solvers.main, call) == 2 and 'give --max-size' in capsys.readouterr().err
+    assert cli.run(solvers.main, [*call, '--max-size', '32']) == 0, capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------------------------------ the size of images
