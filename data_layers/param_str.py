@@ -2,8 +2,8 @@
 
 The data layer's is a dict: `dataset` and `split` as for `open_dataset`, and optionally `tops`, `root`, `seed`,
 `batch_size` (1; more needs images of one size), as for `Prefetcher`, `workers` and `ahead`, and in training, as for
-`augment`, `mirror`, `scale`, `crop`, `rotate`, `colour` and `max_size`. With `planes` True a label is K x H x W, a plane
-of 0 and 1 for each of the K classes, 255 where it is void: for losses of classes that overlap.
+`augment`, `mirror`, `scale`, `crop`, `rotate`, `colour` and `max_size`. With `planes` True a label is K x H x W, a
+plane of 0 and 1 for each of the K classes, 255 where it is void: for losses of classes that overlap.
 
 That of `ClassWeights` is a tuple, one weight a class.
 """
