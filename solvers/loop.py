@@ -22,7 +22,7 @@ from solvers import best, monitor, preflight, snapshot
 from solvers.best import Best
 from solvers.capacity import training_bytes, validating_bytes
 from solvers.evaluation import Evaluation, evaluate, has_predictions, read_record, write_record
-from solvers.losses import SIGMOID, losses_of, per_label, weight_of
+from solvers.losses import SIGMOID, first_of, losses_of, per_label, weight_of
 from solvers.metrics import ConfusionMatrix, Counts, from_json
 from solvers.options import Options
 from solvers.run import Run, alone, evaluation_of, publish_weights, snapshots_of, write_down
@@ -415,11 +415,6 @@ class PixelLoss:
         """The loss and the labelled pixels of all passes since the last call."""
         taken, self._sum = self._sum, np.zeros(2)
         return taken
-
-
-def first_of(losses: Sequence[Any]) -> Any:
-    """Of the loss layers of a net the first that counts: the one whose value a pixel is told."""
-    return next((layer for layer in losses if weight_of(layer)), losses[0])
 
 
 def mean_of(taken: np.ndarray) -> float:

@@ -1,4 +1,5 @@
 """What a net learns by: the losses that compare scores with labels, how much each counts, and how it is normalised."""
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,16 @@ def overlap(net: Any) -> bool:
 def weight_of(layer: Any) -> float:
     """What a loss is multiplied by before it is added to the others."""
     return float(layer.loss_weight[0]) if len(layer.loss_weight) else 1.0
+
+
+def first_of(losses: Sequence[Any]) -> Any:
+    """Of the loss layers of a net the first that counts: the one whose value a pixel is told."""
+    return next((layer for layer in losses if weight_of(layer)), losses[0])
+
+
+def has_mean(net: Any) -> bool:
+    """Whether a loss of a `NetParameter` is a mean over pixels."""
+    return any(normalisation_of(layer) in MEANS for layer in losses_of(net))
 
 
 def normalisation_of(layer: Any) -> str:

@@ -239,23 +239,31 @@ BREAKAGES = [
 ]
 
 
-@pytest.mark.slow
-def test_every_breakage_is_named(tmp_path, capsys):
-    """Prints the table: breakage, cause that was named, whether that is right."""
+def judge(capsys, verdicts):
+    """Print a table of breakages, each with the cause to name, None for a healthy one, and what the doctor said."""
     rows, wrong = [], []
-    for number, (what, break_it, cause) in enumerate(BREAKAGES):
-        setup = small(tmp_path / str(number))
-        break_it(setup)
-        if not (setup.folder / 'init.caffemodel').exists():
-            setup.write()
-        status, found = doctor(capsys, setup.folder)
-        right = status == 1 and found['cause'] == cause
+    for what, cause, status, found in verdicts:
+        right = (status, found['cause']) == (int(cause is not None), cause)
         rows.append((what, str(found['cause']), 'yes' if right else f'NO, {cause}', found['sentence']))
         wrong += [] if right else [what]
     with capsys.disabled():
         print('\n' + cli.table([('breakage', 'cause named', 'right?', ''), *rows]))
         print(f'{len(rows) - len(wrong)} of {len(rows)} right')
     assert not wrong
+
+
+@pytest.mark.slow
+def test_every_breakage_is_named(tmp_path, capsys):
+    """Prints the table: breakage, cause that was named, whether that is right."""
+    verdicts = []
+    for number, (what, break_it, cause) in enumerate(BREAKAGES):
+        setup = small(tmp_path / str(number))
+        break_it(setup)
+        if not (setup.folder / 'init.caffemodel').exists():
+            setup.write()
+        status, found = doctor(capsys, setup.folder)
+        verdicts.append((what, cause, status, found))
+    judge(capsys, verdicts)
 
 
 # ------------------------------------------------------------------------------------------------------- BatchNorm
@@ -277,7 +285,7 @@ NORMALISED = [
 
 @pytest.mark.slow
 def test_a_head_on_batch_norm(tmp_path, capsys):
-    rows, wrong = [], []
+    verdicts = []
     for number, (what, break_it, cause) in enumerate(NORMALISED):
         place = tmp_path / str(number)
         root = small(place).root
@@ -286,12 +294,8 @@ def test_a_head_on_batch_norm(tmp_path, capsys):
         break_it(weights)
         write_weights(head / 'init.caffemodel', weights)
         status, found = doctor(capsys, head)
-        right = (status, found['cause']) == (int(cause is not None), cause)
-        rows.append((what, str(found['cause']), 'yes' if right else f'NO, {cause}', found['sentence']))
-        wrong += [] if right else [what]
-    with capsys.disabled():
-        print('\n' + cli.table([('breakage', 'cause named', 'right?', ''), *rows]))
-    assert not wrong
+        verdicts.append((what, cause, status, found))
+    judge(capsys, verdicts)
 
 
 # ------------------------------------------------------------------------------------------------------------- runs
@@ -363,7 +367,7 @@ RUNS = [
 
 @pytest.mark.slow
 def test_runs(tmp_path, capsys):
-    rows, wrong = [], []
+    verdicts = []
     for number, (what, before, after, cause) in enumerate(RUNS):
         setup = small(tmp_path / str(number), base_lr=3e-3)
         if before:
@@ -372,12 +376,8 @@ def test_runs(tmp_path, capsys):
         if after:
             after(run)
         status, found = doctor(capsys, run)
-        right = (status, found['cause']) == (int(cause is not None), cause)
-        rows.append((what, str(found['cause']), 'yes' if right else f'NO, {cause}', found['sentence']))
-        wrong += [] if right else [what]
-    with capsys.disabled():
-        print('\n' + cli.table([('breakage', 'cause named', 'right?', ''), *rows]))
-    assert not wrong
+        verdicts.append((what, cause, status, found))
+    judge(capsys, verdicts)
 
 
 # --------------------------------------------------------------------------------------------------------- healthy

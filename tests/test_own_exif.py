@@ -37,6 +37,12 @@ def scene(height=6, width=8, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
+def with_turned(name):
+    """The split of a data set that has the photograph with a note."""
+    return next(dataset for dataset in (open_dataset(name, split) for split in ('train', 'val'))
+                if 'turned' in dataset.ids)
+
+
 def look(folder):
     return survey(folder, layouts.find(folder, 1337), 1)
 
@@ -101,8 +107,7 @@ def test_bands_and_their_mask_agree(note, mask_note, tmp_path, monkeypatch):
     found = look(tmp_path / 'photos')
     assert not found.mistakes
     describe(found, tmp_path / 'data/fields')
-    dataset = next(dataset for dataset in (open_dataset('fields', split) for split in ('train', 'val'))
-                   if 'turned' in dataset.ids)
+    dataset = with_turned('fields')
     image, read = dataset.load('turned')
     np.testing.assert_array_equal(read[0], label)
     pictures = found.card.pictures
@@ -133,8 +138,7 @@ def test_further_channels_agree_with_their_photograph(note, other, fits, tmp_pat
     found = survey(root, layouts.find(root, 1337, None, ['depth']), 1, ['depth'])
     assert len(found.mistakes) == (not fits)
     describe(found, tmp_path / 'data/rooms')
-    dataset = next(dataset for dataset in (open_dataset('rooms', split) for split in ('train', 'val'))
-                   if 'turned' in dataset.ids)
+    dataset = with_turned('rooms')
     if not fits:
         assert 'EXIF' in found.mistakes[0] and 'depth/turned.png' in found.mistakes[0]
         with pytest.raises(BadInput, match='EXIF'):
@@ -179,8 +183,7 @@ def test_a_mask_of_the_turned_size_fits(note, tmp_path, monkeypatch):
     found = look(tmp_path / 'photos')
     assert not found.mistakes
     describe(found, tmp_path / 'data/roads')
-    dataset = next(dataset for dataset in (open_dataset('roads', split) for split in ('train', 'val'))
-                   if 'turned' in dataset.ids)
+    dataset = with_turned('roads')
     image, read = dataset.load('turned')
     np.testing.assert_array_equal(read[0], label)
     np.testing.assert_allclose(image.transpose(1, 2, 0)[:, :, ::-1] + np.array(found.card.mean)[::-1], seen, atol=1e-3)
@@ -193,8 +196,7 @@ def test_a_mask_with_the_same_note_fits(note, tmp_path, monkeypatch):
     found = look(tmp_path / 'photos')
     assert not found.mistakes
     describe(found, tmp_path / 'data/roads')
-    dataset = next(dataset for dataset in (open_dataset('roads', split) for split in ('train', 'val'))
-                   if 'turned' in dataset.ids)
+    dataset = with_turned('roads')
     np.testing.assert_array_equal(dataset.load('turned')[1][0], label)
 
 
@@ -210,8 +212,7 @@ def test_a_mask_that_may_or_may_not_be_turned_is_refused(note, size, turned_mask
     assert len(found.mistakes) == 1 and complaint in found.mistakes[0] and 'EXIF' in found.mistakes[0]
     assert '\n' not in found.mistakes[0] and 'turned.png' in found.mistakes[0]
     describe(found, tmp_path / 'data/roads')        # by hand, or before the photograph was replaced
-    dataset = next(dataset for dataset in (open_dataset('roads', split) for split in ('train', 'val'))
-                   if 'turned' in dataset.ids)
+    dataset = with_turned('roads')
     with pytest.raises(BadInput, match='EXIF|they must agree'):
         dataset.load('turned')
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from solvers.doctor.finding import Finding, fine, look, wrong
-from solvers.monitor import SMOOTHING, smooth
+from solvers.monitor import SMOOTHING, chance, smooth
 
 PARTED, FAR_PARTED = 1.25, 2.0      # times its lowest that a held-out loss ends at: wrong if mean IU falls, and anyhow
 FALLEN = 0.9        # of what training's loss was then, or of the best mean IU
@@ -39,11 +39,11 @@ def read(lines: Sequence[dict[str, Any]], pixels: float, classes: int, mean: boo
         return []
     losses = smooth([loss for _, loss in steps])
     per = 1.0 if mean else max(pixels, 1.0)
-    last, chance = float(losses[-1]) / per, math.log(classes)
+    last, guessing = float(losses[-1]) / per, chance(classes)
     found = []
-    if len(steps) >= ENOUGH and abs(last - chance) < 0.02 * chance:
+    if len(steps) >= ENOUGH and abs(last - guessing) < 0.02 * guessing:
         found.append(wrong('run', 'chance', f'after {steps[-1][0]:,} steps the loss is {last:.3g} a pixel, that of '
-                           f'guessing, ln({classes}) = {chance:.2f}', 'raise the rate, and see that weights were '
+                           f'guessing, ln({classes}) = {guessing:.2f}', 'raise the rate, and see that weights were '
                            'transplanted (init.txt of the run)'))
     else:
         found.append(fine('run', f'loss {losses[min(SMOOTHING, len(losses)) - 1] / per:.3g} -> {last:.3g} a pixel in '

@@ -14,7 +14,8 @@ from solvers.doctor.layers import kind_of
 from solvers.doctor.schedule import PLAIN, last_momentum, rates
 from solvers.doctor.subject import Subject
 from solvers.doctor.trial import end_of, is_stable
-from solvers.losses import MEANS, losses_of, normalisation_of, weight_of
+from solvers.losses import MEANS, first_of, losses_of, normalisation_of, weight_of
+from solvers.monitor import chance
 
 SEARCHED = 0.9              # momentum of the search
 FAR_ABOVE, ABOVE = 30, 3    # times the largest stable rate: wrong, and wrong if steps lead up
@@ -70,9 +71,9 @@ def one_image(search: dict[str, Any], first: float, classes: int, variety: float
     what = (f'loss {first:.3g} -> {own:.3g} a pixel in {len(losses)} steps at {one["rate"]:.1g}, '
             f'{100 * one["right"]:.0f} % of its pixels right; knowing only how frequent its classes are gives '
             f'{variety:.3g} and {100 * one["majority"]:.0f} %')
-    figures = dict(per_pixel=own, first=first, variety=variety, chance=math.log(classes), rate=one['rate'],
+    figures = dict(per_pixel=own, first=first, variety=variety, chance=chance(classes), rate=one['rate'],
                    steps=len(losses), right=one['right'], tried=search['tried'])
-    if search['largest_stable'] is None or not (own < 0.98 * first or own < 0.2 * math.log(classes)):
+    if search['largest_stable'] is None or not (own < 0.98 * first or own < 0.2 * chance(classes)):
         return [wrong('one image', 'one image', f'the net learns not even one image, at no rate from '
                       f'{min(search["tried"], key=float)} to {max(search["tried"], key=float)}: {what}',
                       'look at the lines above that are not OK, and start again from a net that is known to learn',
@@ -84,8 +85,7 @@ def one_image(search: dict[str, Any], first: float, classes: int, variety: float
 
 def kind(net: Any) -> str:
     """How the first loss that counts is normalised, in words."""
-    layers = losses_of(net)
-    return kind_of(next((layer for layer in layers if weight_of(layer)), layers[0]))
+    return kind_of(first_of(losses_of(net)))
 
 
 def is_mean(net: Any) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 
 from solvers.doctor.finding import Finding, fine, look, wrong
 from solvers.doctor.layers import some
+from solvers.monitor import chance
 from surgery.caffemodel import Weights
 
 DEAD, MANY = 0.99, 0.75     # share of a layer's channels that are 0 everywhere on all images: wrong, and worth a look
@@ -96,15 +97,15 @@ def features(found: Mapping[str, Any], read: Mapping[str, str], remedy: str) -> 
 
 def first_loss(per_pixel: Sequence[float], classes: int, kind: str, total: Sequence[float]) -> list[Finding]:
     """The loss that training begins from, a pixel, beside that of guessing."""
-    chance, own = math.log(classes), per_pixel[0]
-    what = (f'{own:.3g} a pixel with the first weights; guessing is ln({classes}) = {chance:.2f}. The loss is {kind}: '
-            f'{total[0]:.4g} here')
-    figures: dict[str, Any] = dict(per_pixel=own, chance=chance, total=total[0])
+    guessing, own = chance(classes), per_pixel[0]
+    what = (f'{own:.3g} a pixel with the first weights; guessing is ln({classes}) = {guessing:.2f}. The loss is '
+            f'{kind}: {total[0]:.4g} here')
+    figures: dict[str, Any] = dict(per_pixel=own, chance=guessing, total=total[0])
     if not math.isfinite(own):
         return [wrong('first loss', 'activations', 'the loss is not a finite number with the first '
                                                    'weights', 'start from '
                       'other weights with --weights')]
-    if own > 5 * chance:
+    if own > 5 * guessing:
         return [look('first loss', f'{what}; the scores start far from equal', **figures)]
     return [fine('first loss', what, **figures)]
 

@@ -21,7 +21,7 @@ import accel  # noqa: F401 (the layers that training computes with)
 import cli
 import files
 from accel import device
-from solvers.losses import losses_of, per_label, weight_of
+from solvers.losses import first_of, losses_of, per_label, weight_of
 from solvers.prototxts import read_net
 from surgery import read_weights, transplant
 from surgery.caffemodel import Weights
@@ -85,8 +85,7 @@ class Bench:
 
     def per_pixel(self, net: Any) -> float:
         """The first loss that counts, as that of a labelled pixel."""
-        layer = next((layer for layer in losses_of(self.net_parameter) if weight_of(layer)), None)
-        layer = layer or losses_of(self.net_parameter)[0]
+        layer = first_of(losses_of(self.net_parameter))
         return per_label(layer, float(net.blobs[layer.top[0]].data), net.blobs[layer.bottom[1]].data)
 
 
