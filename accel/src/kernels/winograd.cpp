@@ -37,7 +37,7 @@ constexpr int PIECE = 128;        // tiles of W planes that a thread transforms 
 constexpr size_t CHUNK = 8u << 20;     // bytes of transformed tiles held at a time for that
 constexpr size_t FILTERS = 20u << 20;  // bytes of transformed filters held at a time
 constexpr int FEW = 64;           // tiles, up to which threads share out the outputs
-constexpr int DEEPEST = 2048;     // input planes of which all tiles' filters may be transformed at once
+constexpr int DEEPEST = 8192;     // input planes of which all tiles' filters may be transformed at once
 constexpr int SOME = 2 * NR;      // outputs of a thread when they are shared out
 constexpr int CACHED = 64 << 10;  // floats of U that stay in the second level cache then
 
