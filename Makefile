@@ -10,7 +10,7 @@ debian = @dpkg-query -W $(1) > /dev/null 2>&1 || \
     { echo 'error: missing packages; run: sudo apt-get install $(1)' >&2; exit 2; }
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build-gpu demo study test test-all test-gpu fuzz lint bench nets mpi browser brain arm wheel bundle gpu-kit clean $(NETS)
+.PHONY: help setup build-gpu demo study photographs test test-all test-gpu fuzz lint bench nets mpi browser brain arm wheel bundle gpu-kit clean $(NETS)
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,9 @@ demo: setup  ## the whole story on three real photographs, in minutes on a CPU
 
 study: setup brain  ## the papers' design choices on slices of a brain; hours, or with QUICK=1 twenty minutes
 	$(VENV) -m experiments.study $(if $(QUICK),--quick) $(ARGS)
+
+photographs: setup  ## the nets on real photographs of VOC 2012 and SBD: a day; ARGS=--quick in minutes, ARGS='--root DIR'
+	$(VENV) -m experiments.photographs $(ARGS)
 
 test: setup  ## the tests that everything rests on, in at most five minutes on two cores
 	$(VENV) -m pytest -n auto --dist loadfile -m 'not slow' $(ARGS)

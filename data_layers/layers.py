@@ -50,6 +50,7 @@ class SegmentationData(caffe.Layer):    # type: ignore[misc]    # pycaffe comes 
         self.photos = augment.photographs(self.dataset, **self.variation)
         self.random = is_training(self.dataset.split)
         self.position = 0           # of the next sample of all ranks
+        self.every = 1              # of a split that is gone through in order, how far samples are apart
         self.fetched: tuple[range, list[Sample]] = range(0), []     # positions and what the net gets there
         if bottom or len(top) != len(self.dataset.tops):
             raise BadInput(f'a data layer of {self.dataset.name} {self.dataset.split} has no bottoms and the tops '
@@ -87,7 +88,7 @@ class SegmentationData(caffe.Layer):    # type: ignore[misc]    # pycaffe comes 
     def upcoming(self, count: int) -> list[str]:
         """The ids of the `count` samples that this rank takes next."""
         ids = self.dataset.ids
-        return [ids[draw(self.seed, position, len(ids)) if self.random else position % len(ids)]
+        return [ids[draw(self.seed, position, len(ids)) if self.random else position * self.every % len(ids)]
                 for position in self.positions(count)]
 
     def fetch(self) -> list[Sample]:
@@ -205,11 +206,12 @@ def position() -> int:
     return layer.position if layer else 0
 
 
-def rewind() -> None:
-    """Start all in-order layers again from their first sample."""
+def rewind(every: int = 1) -> None:
+    """Start all in-order layers again from their first sample, and give only each of them that `every` counts to."""
     for layer in _layers:
         if not layer.random:
-            layer.position = 0
+            layer.position, layer.every = 0, every
+            layer.fetched = range(0), []
 
 
 def close() -> None:

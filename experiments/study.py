@@ -8,12 +8,9 @@ are for small pictures and a CPU. Scores say how the choices compare on this dat
 Writes runs/study/study.json, tables, pictures and a report. A training that is finished is not repeated, one that was
 stopped is resumed.
 """
-import hashlib
-import json
-import shutil
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,8 +26,7 @@ from data_layers.reading import read_indices
 from experiments import brain
 from experiments.brain import CLASSES, NAME
 from experiments.fetch import vgg16_convolutions
-from experiments.training import shrink
-from experiments.training import train as train_net
+from experiments.training import run_folder, shrink, train_once
 from nets import blocks
 from nets.blocks import crop, loss, score, upsample
 from nets.edits import freeze, learn_upsampling, normalise
@@ -43,7 +39,7 @@ from report import page, study_tables
 from report.pictures import sheet
 from report.study_tables import tables
 from report.upper_bound import upper_bound
-from solvers import best, snapshot, weights
+from solvers import weights
 from solvers.evaluation import evaluate_run
 from solvers.recipe import Recipe
 from solvers.run import Run
@@ -138,53 +134,6 @@ def training(row: Row, seed: int) -> Training:
                                           test_iter=images, seed=seed), init=())
 
 
-def train(row: Row, seed: int, initial: Path, run: Path) -> dict[str, Any]:
-    """Train a row with one seed, unless just that was done before.
-
-    What a training is, its net, its recipe and the weights it starts from, is written down before it begins.
-
-    Parameters
-    ----------
-    row : Row
-    seed : int
-    initial : Path
-        The caffemodel it starts from.
-    run : Path
-        The run's folder, which also gets `training.json`.
-
-    Returns
-    -------
-    dict
-        What `training.json` holds: `about`, `scores` (the metrics as fractions of 1) and `seconds` (None for a
-        training that was resumed).
-
-    Raises
-    ------
-    BadInput
-        The folder holds another training.
-    Failed
-        A signal stopped the training.
-    """
-    plan = training(row, seed)
-    about = {'net': hashlib.sha256(str(plan.fcn('train')).encode()).hexdigest(), 'recipe': asdict(plan.recipe),
-             'initial': files.sha256(initial)}
-    record = run / 'training.json'
-    known: dict[str, Any] = json.loads(files.read_text(record)) if record.exists() else {'about': about}
-    if known['about'] != about:
-        raise cli.BadInput(f'{run} holds another training than this study asks for; remove it, or give another --out')
-    if 'scores' in known:
-        return known
-    run.mkdir(parents=True, exist_ok=True)
-    files.write_json(record, known)
-    resumed = snapshot.list_snapshots(run / 'snapshots')
-    scores, seconds = train_net(plan, run, initial, 'study', keep=1)
-    known |= {'scores': scores, 'seconds': None if resumed else round(seconds)}
-    files.write_json(record, known)
-    shutil.rmtree(run / 'snapshots')    # weights.caffemodel is the last of them
-    best.forget(run)
-    return known
-
-
 def study(rows: Sequence[Row], seeds: Sequence[int], convolutions: Path, runs: Path, out: Path,
           **facts: Any) -> dict[str, Any]:
     """Train every row with every seed, and keep what is known so far in study.json.
@@ -215,7 +164,7 @@ def study(rows: Sequence[Row], seeds: Sequence[int], convolutions: Path, runs: P
         for row in rows:
             cli.say(f'{row.name}, seed {seed}')
             initial = run_folder(runs, row.start, seed) / 'weights.caffemodel' if row.start else convolutions
-            one = train(row, seed, initial, run_folder(runs, row.name, seed))
+            one = train_once(training(row, seed), run_folder(runs, row.name, seed), initial, 'study')
             entry = result['rows'].setdefault(row.name, {
                 'base_lr': row.base_lr, 'steps': row.steps, 'start': row.start or "VGG-16's convolutions",
                 'scores': {}, 'seconds': {}})
@@ -237,11 +186,6 @@ def describe_data() -> dict[str, Any]:
     bound = upper_bound(splits['val'], workers=1)['label']
     return {**{split: len(dataset) for split, dataset in splits.items()}, 'classes': list(CLASSES),
             'upper_bound': {str(factor): value for factor, value in bound.items()}}
-
-
-def run_folder(runs: Path, name: str, seed: int) -> Path:
-    """The folder, below `runs`, of the run of a row and a seed."""
-    return runs / f'seed-{seed}' / name.lower().replace(',', '').replace(' ', '-')
 
 
 def show(names: Sequence[str], runs: Path, seed: int, out: Path) -> None:

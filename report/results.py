@@ -3,26 +3,30 @@
     python -m report results                        print the page
     python -m report results --measure              time nets on this machine's CPU, into docs/results/speed.json
 
-All of ours comes from the files in docs/results/: study.json (make study), demo.json (summary.json of make demo),
+All of ours comes from the files in docs/results/: study.json (make study), photographs.json (make photographs),
+demo.json (summary.json of make demo),
 speed.json, and for a net that was trained on its data set, NET.json of python -m solvers.score --json. Where
 a file is missing, the page says what it takes.
 """
 import json
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import cli
 import files
-from report import published
+from report import photographs, published
 from report.published import in_percent
 from report.study_tables import HEADING, NAMES, WIDTH, tables
 from solvers.metrics import METRICS
 from solvers.weights import ROOT
 
 FOLDER = ROOT / 'docs/results'
-TEMPLATE = Path(__file__).parent / 'templates/results.md'
+TEMPLATE, PHOTOGRAPHS = (Path(__file__).parent / f'templates/{name}.md' for name in ('results', 'photographs'))
+OWN = 'The nets on VGG-16 start from all of it.'
+FRESH = ('The nets on VGG-16 start from its convolutions, of which conv1 to conv3 are held fixed; fc6 and fc7 are\n'
+         '{width} wide and start at random.')
 DATA = {'voc': 'VOC 2011 and SBD', 'nyud': 'NYUDv2', 'siftflow': 'SIFT Flow', 'pascalcontext': 'PASCAL-Context'}
 
 
@@ -96,6 +100,20 @@ def study(results: Results) -> str:
         '**Upper bound: labels of the held-out slices made coarse, mean IU**\n\n' + markdown(
             ['factor', *bound], [['mean IU', *(f'{100 * value:.1f}' for value in bound.values())]]),
         '**How they were trained**\n\n' + markdown(['', 'rate', 'steps', 'from'], recipes)])
+
+
+def learnt_photographs(results: Results) -> str:
+    """What was learnt from photographs: the tables, and how to read them."""
+    found = results.known.get('photographs')
+    if found is None:
+        return f'Needs {DATA["voc"].replace("2011", "2012")}: `make photographs`.'
+    parts = [f'**{title}**\n\n{markdown(heading, lines)}' for title, (heading, *lines) in photographs.tables(found)]
+    learnt, held_out = found['data']['train'], found['data']['val']
+    facts = {'train': f'{learnt["photographs"]:,}', 'borders': learnt['with void borders'],
+             'val': held_out['photographs'], 'least': found['least'], 'common': ', '.join(found['common classes']),
+             'trunk': FRESH.format(width=found['width']) if found['width'] else OWN, 'processor': found['processor'],
+             'tables': '\n\n'.join(parts)}
+    return filled(PHOTOGRAPHS.read_text().strip(), facts)
 
 
 def compared(results: Results, names: Iterable[str], source: str = published.PAPER) -> str:
@@ -182,7 +200,8 @@ def page(results: Results) -> str:
     found, speed = results.known['study'], results.known['speed']
     seeds = len(next(iter(found['rows'].values()))['scores'])
     facts = {
-        'demo': demo(results), 'study': study(results), 'classifiers': classifiers(results),
+        'demo': demo(results), 'study': study(results), 'photographs': learnt_photographs(results),
+        'classifiers': classifiers(results),
         'skips': compared(results, ['voc-fcn32s-fixed', 'voc-fcn32s', 'voc-fcn16s', 'voc-fcn8s']),
         'released': released(results),
         'nyud': compared(results, [name for name in published.SCORES if name.startswith('nyud')]),
@@ -194,7 +213,11 @@ def page(results: Results) -> str:
         'command': command(found),
         'seeds': 'one seed' if seeds == 1 else f'{seeds} seeds: mean ± standard deviation',
         'processor': speed['processor'], 'cores': speed['cores']}
-    text = TEMPLATE.read_text()
+    return filled(TEMPLATE.read_text(), facts)
+
+
+def filled(text: str, facts: Mapping[str, object]) -> str:
+    """A text with {NAME} replaced by what is known of it."""
     for name, value in facts.items():
         text = text.replace(f'{{{name}}}', str(value))
     return text

@@ -238,13 +238,15 @@ class Loop:
         return cli.printable(', '.join([f'loss {self.loss:.4g}, {self.pixel_loss:.3g} a pixel',
                                         *(losses if len(losses) > 1 else ()), *scores]))
 
-    def evaluate(self, keep: bool = False) -> Evaluation:
+    def evaluate(self, keep: bool = False, every: int = 1) -> Evaluation:
         """Score the test split, each rank its part of it.
 
         Parameters
         ----------
         keep : bool
             Write the predictions into the run's folder.
+        every : int
+            How far the images are apart that are scored.
 
         Returns
         -------
@@ -252,8 +254,8 @@ class Loop:
             On every rank that of all images.
         """
         from data_layers import layers
-        layers.rewind()
-        mine = self.ranks.share(self.scored.ids)
+        layers.rewind(every)
+        mine = self.ranks.share(self.scored.ids[::every])
         part = evaluate(self.test_net, tasks(self.tested), self.scored.classes, mine,
                         evaluation_of(self.run) if keep else None, colours=self.scored.colours)
         total = Evaluation({label: type(matrix)(matrix.classes) for label, matrix in part.matrices.items()},
@@ -262,21 +264,32 @@ class Loop:
             total += one
         return total
 
+    @property
+    def every(self) -> int:
+        """How far the images are apart that are scored on the way."""
+        return -(-len(self.scored) // (self.options.score_images or len(self.scored)))
+
     def score(self) -> None:
         """Score the test split, note and print it, and warn of a net that gives every pixel one class."""
         self.ranks.check_equal(self.solver.net)
         self.held_out.take()        # what scoring at another time has left
-        found = self.evaluate(keep=self.finished)
-        self.matrices, self.evaluation = found.matrices, found if self.finished else None
-        scores = {label: matrix.compute() for label, matrix in self.matrices.items()}
+        sparse = self.every > 1
+        found = self.evaluate(keep=self.finished and not sparse, every=self.every)
+        scores = {label: matrix.compute() for label, matrix in found.matrices.items()}
         summaries = {label: score.summary() for label, score in scores.items()}
         pixel_loss = mean_of(self.ranks.sum(self.held_out.take()))
         self.best = self.best.after(self.iteration, best.mean_iu(summaries))
         if self.log:
-            warn(self.log.score(self.iteration, found.loss / len(self.scored), pixel_loss, summaries))
-            for label, score in scores.items():
-                cli.say(f'iteration {self.iteration}: {label}  {score}')
-                if isinstance(matrix := self.matrices[label], ConfusionMatrix):
+            loss = found.loss / len(self.scored.ids[::self.every])
+            warn(self.log.score(self.iteration, loss, pixel_loss, summaries,
+                                {label: score.iu for label, score in scores.items()}))
+        if self.finished and sparse:
+            found = self.evaluate(keep=True)
+        self.matrices, self.evaluation = found.matrices, found if self.finished else None
+        if self.log:
+            for label, matrix in self.matrices.items():
+                cli.say(f'iteration {self.iteration}: {label}  {matrix.compute()}')
+                if isinstance(matrix, ConfusionMatrix):
                     warn(monitor.one_class(matrix.counts))
 
     def save(self) -> None:

@@ -3,7 +3,7 @@ import json
 import math
 import os
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,10 @@ NO_LINE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, Recur
 
 
 class MetricsLog:
-    """The lines of `metrics.jsonl`: `{"iteration", "loss", "pixel_loss"}` a step, the same and `"scores"` a scoring.
+    """The lines of `metrics.jsonl`: `{"iteration", "loss", "pixel_loss"}` a step, a scoring `"scores"` and `"iu"` too.
 
-    `loss` is that of an image, summed over its pixels where the net sums it, `pixel_loss` that of one labelled pixel. A
-    scoring after which the two splits part has a `"warning"` too.
+    `loss` is that of an image, summed over its pixels where the net sums it, `pixel_loss` that of one labelled pixel;
+    `iu` is that of each class, null where it is absent. A scoring after which the two splits part has a `"warning"`.
 
     A line holds numbers of the training alone, no times, so that a resumed run writes the very lines of a whole one.
     """
@@ -52,8 +52,9 @@ class MetricsLog:
         self._write(iteration=iteration, loss=loss, pixel_loss=pixel_loss)
         return float(np.mean(self.recent)), float(np.mean(self.recent_pixels))
 
-    def score(self, iteration: int, loss: float, pixel_loss: float, scores: dict[str, dict[str, float]]) -> str | None:
-        """Note the scores of the test split, by label blob, and its mean loss, of an image and of a pixel.
+    def score(self, iteration: int, loss: float, pixel_loss: float, scores: dict[str, dict[str, float]],
+              iu: Mapping[str, Sequence[float]]) -> str | None:
+        """Note the scores of the test split and its classes, by label blob, and its mean loss, of an image and a pixel.
 
         Returns
         -------
@@ -64,6 +65,7 @@ class MetricsLog:
         warning = None if self._warned else self._splits.parted()
         self._warned = self._warned or bool(warning)
         self._write(iteration=iteration, loss=loss, pixel_loss=pixel_loss, scores=scores,
+                    iu={label: [None if value != value else value for value in values] for label, values in iu.items()},
                     **({'warning': warning} if warning else {}))
         return warning
 

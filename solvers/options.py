@@ -29,12 +29,15 @@ class Options:
         Pixels that the longer side of a training image may have; larger ones are shrunk with their labels.
     patience : int
         Scorings without a better mean IU after which the run ends; 0 never ends it.
+    score_images : int
+        Images of the scored split, spread evenly, that are scored on the way; at the end all are.
     """
     base_lr: float | None = None
     iter_size: int | None = None
     batch: int | None = None
     max_size: int | None = None
     patience: int | None = None
+    score_images: int | None = None
 
     def known(self) -> dict[str, Any]:
         """Those that are stated, by name."""
@@ -51,17 +54,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='shrink training images, and their labels, whose longer side has more pixels')
     parser.add_argument('--patience', type=int, metavar='N',
                         help='end after N scorings without a better mean IU (0: at the last step alone)')
+    parser.add_argument('--score-images', type=int, metavar='N',
+                        help='score N images on the way, spread evenly over the split, and all at the end')
 
 
 def stated(args: argparse.Namespace) -> Options:
     """The options of a command line; raises `cli.BadInput` for numbers out of range."""
     if args.base_lr is not None and not (args.base_lr > 0 and math.isfinite(args.base_lr)):
         raise BadInput(f'--base-lr {args.base_lr:g}: give a rate above 0, such as 1e-10')
-    for name, least in (('iter_size', 1), ('batch', 1), ('max_size', 1), ('patience', 0)):
+    for name, least in (('iter_size', 1), ('batch', 1), ('max_size', 1), ('patience', 0),
+                        ('score_images', 1)):
         value = getattr(args, name)
         if value is not None and not least <= value < MOST:
             raise BadInput(f'{option(name)} {value}: give a number from {least} to below 2^31')
-    return Options(args.base_lr, args.iter_size, args.batch, args.max_size, args.patience)
+    return Options(args.base_lr, args.iter_size, args.batch, args.max_size, args.patience, args.score_images)
 
 
 def option(name: str) -> str:
@@ -117,7 +123,8 @@ def resumed(options: Options, training: Training, run: Path) -> Options:
             type(value) in (int, float) and value >= 0 for value in known.values()):
         raise BadInput(f'{run / "run.json"} is damaged (its recipe or its options are none)')
     begun: dict[str, Any] = {'base_lr': recipe.get('base_lr'), 'iter_size': recipe.get('iter_size', 1),
-             'batch': read.get('batch_size', 1), 'max_size': read.get('max_size')} | known
+                             'batch': read.get('batch_size', 1), 'max_size': read.get('max_size'),
+                             'score_images': None} | known
     for name, value in options.known().items():
         if name != 'patience' and (begun[name] is None or not math.isclose(value, begun[name], rel_tol=1e-6)):
             before = 'without' if begun[name] is None else f'with {begun[name]:g}'

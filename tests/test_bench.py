@@ -395,6 +395,16 @@ def test_photographs(tmp_path):
     assert all(20_000 < path.stat().st_size < 200_000 for path in paths)    # as photographs of this size have
 
 
+def test_the_stages_of_a_photograph(small, tmp_path):
+    photographs, out = tmp_path / 'photographs', tmp_path / 'out'
+    photographs.mkdir()
+    out.mkdir()
+    names = [path.stem for path in folder.write_photographs(photographs, 2)]
+    found = folder.stages(small, photographs, out)
+    assert [*found] == [*folder.STAGES] and all(seconds > 0 for seconds in found.values())
+    assert all(any(path.name.startswith(name) for path in out.iterdir()) for name in names)
+
+
 @pytest.mark.parametrize('arguments', [['--nets', 'lenet'], ['--rounds', '0'], ['--seconds', '0'], ['--isa', 'mmx']])
 def test_wrong_calls(arguments, capsys):
     with pytest.raises((SystemExit, cli.BadInput)) as caught:

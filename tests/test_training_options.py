@@ -13,6 +13,7 @@ caffe = pytest.importorskip('caffe', reason='pycaffe is not built: make setup')
 
 import cli  # noqa: E402
 from data_layers import augment  # noqa: E402
+from data_layers.voc import CLASSES  # noqa: E402
 from nets import infer  # noqa: E402
 from report import page  # noqa: E402
 from solvers import __main__ as solvers  # noqa: E402
@@ -20,6 +21,7 @@ from solvers import best, capacity, monitor, preflight, score, snapshot  # noqa:
 from solvers.folder import read_folder  # noqa: E402
 from solvers.instance import instantiate, load, segment  # noqa: E402
 from solvers.loop import solve  # noqa: E402
+from solvers.metrics import ConfusionMatrix  # noqa: E402
 from solvers.monitor import Splits  # noqa: E402
 from solvers.options import Options, changed  # noqa: E402
 from solvers.run import Run  # noqa: E402
@@ -27,7 +29,7 @@ from solvers.solve import parser, train  # noqa: E402
 from solvers.source import facts, open_source, read_from  # noqa: E402
 from surgery import read_weights  # noqa: E402
 from tests.helpers import folders, tiny  # noqa: E402
-from tests.helpers.datasets import save_jpeg, save_png  # noqa: E402
+from tests.helpers.datasets import save_jpeg, save_png, write_voc  # noqa: E402
 
 pytestmark = [pytest.mark.caffe, pytest.mark.usefixtures('without_curves')]
 LIVELY = dict(base_lr=2e-5, score_every=4, snapshot=6)      # a rate at which scores go up and down
@@ -207,6 +209,28 @@ def test_patience_ends_where_counting_says(patience, voc, capsys):
     assert (run / 'weights.caffemodel').read_bytes() == (voc / 'whole/weights.caffemodel').read_bytes()
 
 
+def test_some_images_are_scored_on_the_way_and_all_at_the_end(voc):
+    """Beside a run that scores all: the same weights; on the way, what those images alone come to."""
+    ids = [f'{number:04d}' for number in range(7)]
+    write_voc(voc / 'data/pascal/VOC2011', ids=ids, splits={'train': ids, 'seg11valid': ids})
+    whole = solve(tiny.training(8, **LIVELY), voc / 'whole')
+    some = solve(tiny.training(8, **LIVELY), voc / 'some', options=Options(score_images=3))
+    assert (voc / 'some/weights.caffemodel').read_bytes() == (voc / 'whole/weights.caffemodel').read_bytes()
+    assert (some['label'].counts == whole['label'].counts).all()
+    assert json.loads((voc / 'some/evaluation/evaluation.json').read_text())['count'] == 7
+    read = {name: [line for line in monitor.read(voc / name / 'metrics.jsonl') if 'scores' in line]
+            for name in ('whole', 'some')}
+    assert [line['iteration'] for line in read['some']] == [4, 8] == [line['iteration'] for line in read['whole']]
+    dataset, matrix = open_source(tiny.fcn('val')), ConfusionMatrix(CLASSES)
+    for id in ids[::3]:             # 7 images, 3 of which are at most 3 apart: 0, 3 and 6
+        truth = dataset.read('label', id)[0]
+        matrix.update(truth, np.asarray(Image.open(voc / f'some/evaluation/label/{id}.png')))
+    known = matrix.compute()
+    assert read['some'][-1]['scores']['label']['mean_iu'] == known.mean_iu
+    assert read['some'][-1]['iu']['label'] == [None if value != value else value for value in known.iu]
+    assert read['whole'][-1]['scores']['label']['mean_iu'] == whole['label'].compute().mean_iu
+
+
 # --------------------------------------------------------------------------------------------------- the command line
 
 def test_rate_and_iter_size_of_the_command_line_are_those_of_a_recipe(voc, quiet, capsys):
@@ -236,7 +260,8 @@ def outcome(run):
 @pytest.mark.parametrize('wrong, said', [
     (('--base-lr', 0), 'above 0'), (('--base-lr', 'nan'), 'above 0'), (('--base-lr', 'inf'), 'above 0'),
     (('--iter-size', 0), 'from 1'), (('--batch', 0), 'from 1'), (('--max-size', 0), 'from 1'),
-    (('--max-size', 2 ** 31), 'below 2^31'), (('--patience', -1), 'from 0'), (('--batch', 2), '--iter-size 2')])
+    (('--max-size', 2 ** 31), 'below 2^31'), (('--patience', -1), 'from 0'), (('--score-images', 0), 'from 1'),
+    (('--batch', 2), '--iter-size 2')])
 def test_a_wrong_option_is_one_line(wrong, said, voc, capsys):
     assert command(tiny.training(1), '--run', voc / 'run', *wrong) == 2
     told = capsys.readouterr().err

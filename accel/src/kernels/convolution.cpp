@@ -13,6 +13,7 @@ constexpr int COLUMNS = 384;         // of a block of the result
 constexpr int ROWS = 64;             // of A that pass over a panel of columns: with it in the second level cache
 constexpr int ROWS_AHEAD = 6;        // how far ahead rows of columns are asked for
 constexpr int CHANNEL_ROWS = 256;    // of a block whose rows are whole channels, of which each thread should have some
+constexpr int TAPS = 64;              // of an input's filters that are turned at a time
 constexpr size_t PACKED = 16 << 20;  // bytes of weights that are brought into the kernel's order once for all blocks
 
 int kernel_size(const Geometry& g) { return g.kernel_h * g.kernel_w; }
@@ -92,23 +93,27 @@ void pick(const float* line, int stride, int n, float* out) {
 void gather_row(const Geometry& g, const float* bottom, int k, int n, int count, float* out) {
   const int c = k / kernel_size(g), r = k / g.kernel_w % g.kernel_h, s = k % g.kernel_w;
   const float* plane = bottom + static_cast<ptrdiff_t>(c) * g.height * g.width;
-  for (int at = 0; at < count;) {
-    const Row row(g, n + at, n + count);
-    const Source from(g, row, r, s);
-    if (from.y < 0 || from.y >= g.height) {
-      clear(out + at, row.length);
+  // Columns of the top whose pixel lies in the image. Rows may be short, so each has no division of its own.
+  const int left = s * g.dilation_w - g.pad_w;
+  const int inside = left < 0 ? ceil_div(-left, g.stride_w) : 0;
+  const int outside = left < g.width ? ceil_div(g.width - left, g.stride_w) : 0;
+  int y = n / g.out_width, x = n % g.out_width;
+  for (int at = 0; at < count; ++y, x = 0) {
+    const int length = min(g.out_width - x, count - at);
+    const int from = y * g.stride_h - g.pad_h + r * g.dilation_h;
+    if (from < 0 || from >= g.height) {
+      clear(out + at, length);
     } else {
-      const float* line = plane + static_cast<ptrdiff_t>(from.y) * g.width;
-      const int first = min(from.x < 0 ? ceil_div(-from.x, g.stride_w) : 0, row.length);
-      const int last = max(min(from.x < g.width ? ceil_div(g.width - from.x, g.stride_w) : 0, row.length), first);
+      const int first = min(max(inside - x, 0), length), last = max(min(outside - x, length), first);
+      const float* line = plane + static_cast<ptrdiff_t>(from) * g.width + left + (x + first) * g.stride_w;
       clear(out + at, first);
       if (g.stride_w == 1)
-        copy(out + at + first, line + from.x + first, last - first);
+        copy(out + at + first, line, last - first);
       else
-        pick(line + from.x + first * g.stride_w, g.stride_w, last - first, out + at + first);
-      clear(out + at + last, row.length - last);
+        pick(line, g.stride_w, last - first, out + at + first);
+      clear(out + at + last, length - last);
     }
-    at += row.length;
+    at += length;
   }
 }
 
@@ -187,11 +192,12 @@ void pack_filters(const Filters& f, int m, int rows, int k, int depth, float* ou
       transpose_panel(from + k, f.outer, height, depth, PACK, out);
       continue;
     }
-    for (int i = 0; i < depth; ++i) {
+    for (int i = 0, n; i < depth; i += n) {       // taps of one input lie side by side
       const int t = (k + i) % f.taps;
-      const float* element = from + (k + i) / f.taps * f.inner + (f.rotated ? f.taps - 1 - t : t);
-      for (int j = 0; j < height; ++j) out[i * PACK + j] = element[j * f.outer];
-      clear(out + i * PACK + height, PACK - height);
+      n = min(min(f.taps - t, depth - i), TAPS);
+      float turned[TAPS * PACK];
+      transpose_panel(from + (k + i) / f.taps * f.inner + (f.rotated ? f.taps - t - n : t), f.outer, height, n, PACK, turned);
+      for (int j = 0; j < n; ++j) copy(out + (i + j) * PACK, turned + (f.rotated ? n - 1 - j : j) * PACK, PACK);
     }
   }
 }
@@ -202,9 +208,9 @@ int part(int total, int most, int multiple) { return round_up(ceil_div(total, ce
 // Floats up to the next line of the cache.
 size_t aligned(size_t floats) { return (floats + 15) / 16 * 16; }
 
-// Rows of a block where `others` blocks of all rows would exist: as many as leave each thread some blocks.
-int block_rows(int rows, int others) {
-  const int wanted = ceil_div(4 * threads(), others);     // blocks of these rows
+// Rows of a block where `others` blocks of all rows would exist: as many as leave each thread `some` blocks.
+int block_rows(int rows, int others, int some) {
+  const int wanted = ceil_div(some * threads(), others);     // blocks of these rows
   return wanted == 1 ? rows : round_up(max(ceil_div(rows, wanted), min(rows, ROWS / 2)), PACK);
 }
 
@@ -214,7 +220,8 @@ void products(const Geometry& g, int images, int groups, const float* bottom, co
   const int depth = g.channels * kernel_size(g), count = pixels(g);
   // With a short depth, so few that all of them stay in the first level cache.
   const int columns = part(count, min(COLUMNS, max(NR * DEPTH / depth / NR, 4) * NR), W), across = ceil_div(count, columns);
-  const int rows = block_rows(g.outputs, across * images * groups), down = ceil_div(g.outputs, rows);
+  const int rows = block_rows(g.outputs, across * images * groups, is_image(g) ? 4 : 1),     // each gathers its columns
+             down = ceil_div(g.outputs, rows);
   const ptrdiff_t in = static_cast<ptrdiff_t>(g.channels) * g.height * g.width;
   const ptrdiff_t out = static_cast<ptrdiff_t>(g.outputs) * count;
   // Filters that several blocks want are packed once, [group][part of the depth][panel of rows].
@@ -333,7 +340,7 @@ void convolve_to_weights(const Geometry& g, int images, int groups, const float*
                          float* weights) {
   const int depth = g.channels * kernel_size(g), count = pixels(g);
   const int columns = part(depth, COLUMNS, W), across = ceil_div(depth, columns);
-  const int rows = block_rows(g.outputs, across * groups), down = ceil_div(g.outputs, rows);
+  const int rows = block_rows(g.outputs, across * groups, is_image(g) ? 4 : 1), down = ceil_div(g.outputs, rows);
   const int tasks = groups * across * down;
   // With few blocks the pixels are shared out as well, and the parts added up in order afterwards.
   const int steps = ceil_div(count, DEPTH), parts = tasks >= 2 * threads() ? 1 : min(2 * threads(), images * steps);
