@@ -11,6 +11,7 @@ finished is not repeated, and what was stopped is resumed by the same command.
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,15 @@ from report.photographs import AT_ONCE, BORDERS, CHAIN, LITE, SIZES, STAGES
 from solvers import weights
 from solvers.loop import Diverged
 from solvers.options import Options
+from solvers.source import read_from
 
-STEPS = {CHAIN: 4000, 'FCN-16s': 2000, 'FCN-8s': 2000, AT_ONCE: 6000, LITE: 12000}
-STUDY = {CHAIN: 1500, 'FCN-16s': 500, 'FCN-8s': 500, AT_ONCE: 2500}
+STEPS = {CHAIN: 3000, 'FCN-16s': 1500, 'FCN-8s': 1500, AT_ONCE: 3000, LITE: 10000}
+STUDY = {CHAIN: 1000, 'FCN-16s': 400, 'FCN-8s': 400, AT_ONCE: 1800}
 QUICK = 100             # times fewer steps, at least
 FEWEST, FEWEST_FACTORS = 10, 2      # steps, and rates of a search, of a smoke test
 SEEDS = 1, 2, 3
-SEARCH = 150            # steps at each rate of the search
-FACTORS = {CHAIN: (0.5, 1, 2, 4, 8), LITE: (1, 10, 100, 1000)}
-SCORED = 89             # held-out photographs that are scored on the way; all are at the end
+SEARCH = 200            # steps at each rate of the search
+FACTORS: dict[str, tuple[float, ...]] = {CHAIN: (1, 3, 10), LITE: (1, 10, 100)}
 PARTS = 'efficientnet', 'chain', 'studies', 'at-once'
 
 
@@ -87,7 +88,7 @@ class Experiment:
 
     def search(self) -> dict[str, float]:
         """The factor on the default rate after which held-out photographs are understood best, of each kind of net."""
-        best = {}
+        best: dict[str, float] = {}
         steps = self.steps(SEARCH)
         for name, factors in FACTORS.items():
             losses = self.result['search'].setdefault(name, {})
@@ -106,8 +107,14 @@ class Experiment:
         diverged = run / 'diverged'
         if diverged.exists():
             return None
+        training = row.training(SEEDS[0])
+        once = replace(training.recipe, score_every=training.recipe.iterations, snapshot=training.recipe.iterations)
+
+        def fcn(split: str) -> Any:
+            net = training.fcn(split)
+            return read_from(net, split=material.FEW) if split == 'val' else net
         try:
-            train_once(row.training(SEEDS[0]), run, self.start_of(row, run), 'search', Options(score_images=SCORED))
+            train_once(replace(training, fcn=fcn, recipe=once), run, self.start_of(row, run), 'search')
         except Diverged:
             diverged.touch()
             return None
@@ -126,7 +133,7 @@ class Experiment:
                 cli.say(f'{row.name}, {size}, seed {seed}')
                 training, run = row.training(seed), self.run(row.name, seed, half)
                 start, recipe = self.start_of(row, run), training.recipe
-                one = train_once(training, run, start, 'experiment', Options(score_images=SCORED))
+                one = train_once(training, run, start, 'experiment', Options(score_images=material.SCORED))
                 entry = self.result[size].setdefault(row.name, {
                     'base_lr': recipe.base_lr, 'momentum': recipe.momentum, 'iter_size': recipe.iter_size,
                     'steps': recipe.iterations, 'start': row.start or start.name, 'seeds': {}})

@@ -18,6 +18,7 @@ from data_layers.voc import VOC2012
 
 HERE = Path(__file__).parent
 SPLITS = 'train', 'val'
+FEW, SCORED = 'few', 45      # a list of so many of the held-out photographs, that are scored on the way
 QUICK = {'train': 30, 'val': 10}    # photographs of a smoke test
 MOST_NAMED = 5                      # missing ids that a message names
 
@@ -66,7 +67,7 @@ def gather(folder: Path, root: Path | None, quick: bool, scale: float = 1) -> Pa
             (aside / name).mkdir(parents=True)
         for id, sample in cli.progress(samples.items(), desc='photographs', unit='image'):
             place(sample, aside / f'JPEGImages/{id}.jpg', aside / f'SegmentationClass/{id}.png', scale)
-        for split, ids in lists.items():
+        for split, ids in (*lists.items(), (FEW, thin(lists['val'], SCORED))):
             list_of(aside, split).write_text('\n'.join(ids) + '\n')
     return folder
 

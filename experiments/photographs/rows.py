@@ -30,7 +30,7 @@ from solvers.training import Training
 from surgery.__main__ import main as surgery
 
 WIDTH = 512                 # of fc6 and fc7, where the classifier's own are not at hand
-SCORINGS = 20               # held-out scores in a run
+SCORINGS = 12               # in a run
 UPSAMPLING = 1e4            # times the rate, with which kernels would move by a millionth
 KINDS = dict(zip(STAGES, ('fcn32s', 'fcn16s', 'fcn8s'), strict=True))
 

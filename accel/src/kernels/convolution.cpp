@@ -208,10 +208,11 @@ int part(int total, int most, int multiple) { return round_up(ceil_div(total, ce
 // Floats up to the next line of the cache.
 size_t aligned(size_t floats) { return (floats + 15) / 16 * 16; }
 
-// Rows of a block where `others` blocks of all rows would exist: as many as leave each thread `some` blocks.
+// Rows of a block where `others` blocks of all rows would exist: as many as leave each thread `some` blocks, and enough
+// for the columns that each of them gathers.
 int block_rows(int rows, int others, int some) {
-  const int wanted = ceil_div(some * threads(), others);     // blocks of these rows
-  return wanted == 1 ? rows : round_up(max(ceil_div(rows, wanted), min(rows, ROWS / 2)), PACK);
+  const int wanted = threads() == 1 ? 1 : ceil_div(some * threads(), others);     // blocks of these rows
+  return wanted == 1 ? rows : round_up(max(ceil_div(rows, wanted), min(rows, ROWS)), PACK);
 }
 
 // All images and groups of a convolution, the filters of each group `depth` apart in the order of `f`.

@@ -5,8 +5,6 @@ namespace accel {
 
 namespace {
 
-constexpr int FEW_PIXELS = 64;
-
 int tiles(const Blob& planes) { return planes.shape(0) * ((planes.shape(2) + 3) / 4) * ((planes.shape(3) + 3) / 4); }
 
 }  // namespace
@@ -39,18 +37,17 @@ bool Convolution::suits_winograd_to_weights(const Blob& top) const {
 // Each channel with filters of its own. Many for a single channel are a product.
 bool Convolution::depthwise() const { return group_ == channels_ && (channels_ > 1 || num_output_ == 1); }
 
-// With so few pixels the products are over before the weights are in the kernel's order, which a BLAS has other ways for.
-bool Convolution::few_pixels(const Blob& bottom, const Blob& top) const {
-  return top.count(2) <= FEW_PIXELS && bottom.count(2) <= 4 * FEW_PIXELS && !depthwise() && !suits_winograd(top, top);
-}
-
 bool Convolution::planar() const {
-  return PlanarOnCpu<caffe::ConvolutionLayer<float> >::planar() && (products_pay() || takes_winograd() || depthwise());
+  const int *k = kernel_shape_.cpu_data(), *s = stride_.cpu_data();
+  const bool picks = depthwise() && k[0] * k[1] == 1 && s[0] * s[1] > 1;                        // which is no work
+  const bool one_row = group_ > 1 && num_output_ == group_ && channels_ > group_;               // where rows share columns
+  return PlanarOnCpu<caffe::ConvolutionLayer<float> >::planar() && !picks && !one_row &&
+         (products_pay() || takes_winograd() || depthwise());
 }
 
 void Convolution::Forward_cpu(const Blobs& bottom, const Blobs& top) {
   if (!planar()) return caffe::ConvolutionLayer<float>::Forward_cpu(bottom, top);
-  if (few_pixels(*bottom[0], *top[0])) {
+  if (few_pixels(*top[0]) && !depthwise() && !suits_winograd(*top[0], *top[0])) {
     caffe::ConvolutionLayer<float>::Reshape(bottom, top);       // its buffers are small too
     return caffe::ConvolutionLayer<float>::Forward_cpu(bottom, top);
   }
@@ -75,7 +72,7 @@ void Convolution::convolve(const Blob& bottom, const Epilogue& e, Blob* top) {
 
 void Convolution::Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down, const Blobs& bottom) {
   if (!planar()) return caffe::ConvolutionLayer<float>::Backward_cpu(top, propagate_down, bottom);
-  if (few_pixels(*bottom[0], *top[0])) {
+  if (few_pixels(*top[0]) && !depthwise() && !suits_winograd(*top[0], *top[0])) {
     caffe::ConvolutionLayer<float>::Reshape(bottom, top);
     return caffe::ConvolutionLayer<float>::Backward_cpu(top, propagate_down, bottom);
   }

@@ -82,7 +82,6 @@ class Convolution : public PlanarOnCpu<caffe::ConvolutionLayer<float> > {
   bool suits_winograd(const Blob& tiled, const Blob& top) const;
   bool suits_winograd_to_weights(const Blob& top) const;
   bool depthwise() const;
-  bool few_pixels(const Blob& bottom, const Blob& top) const;
 };
 
 // 2-D deconvolutions of every shape, and quickly those that upsample each channel by itself.

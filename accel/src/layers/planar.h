@@ -38,6 +38,9 @@ class Planar : public CaffeLayer {
     return this->num_spatial_axes_ == 2 && this->channel_axis_ == 1 && caffe::Caffe::mode() == kMode;
   }
 
+  // Whether the products are over before the weights are in the kernels' order, which a BLAS has other ways for.
+  static bool few_pixels(const Blob& columns) { return columns.count(2) <= 96; }
+
   // What the filters slide over, and what they give. A deconvolution has its image above.
   const Blob& image(const Blob& bottom, const Blob& top) { return this->reverse_dimensions() ? top : bottom; }
   const Blob& columns(const Blob& bottom, const Blob& top) { return this->reverse_dimensions() ? bottom : top; }
