@@ -262,5 +262,5 @@ def test_preflight_counts_classes_and_disk(voc, monkeypatch):
 def test_metrics_hold_no_times(voc):
     solve(tiny.training(7), voc / 'run')
     for line in (voc / 'run/metrics.jsonl').read_text().splitlines():
-        assert set(json.loads(line)) <= {'iteration', 'loss', 'pixel_loss', 'scores'}
+        assert set(json.loads(line)) <= {'iteration', 'loss', 'pixel_loss', 'scores', 'iu'}
         assert math.isfinite(json.loads(line)['loss'])
