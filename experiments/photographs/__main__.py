@@ -35,7 +35,7 @@ from solvers.source import read_from
 STEPS = {CHAIN: 3000, 'FCN-16s': 1500, 'FCN-8s': 1500, AT_ONCE: 3000, LITE: 10000}
 STUDY = {CHAIN: 1000, 'FCN-16s': 400, 'FCN-8s': 400, AT_ONCE: 1800}
 QUICK = 100             # times fewer steps, at least
-FEWEST, FEWEST_FACTORS = 10, 2      # steps, and rates of a search, of a smoke test
+FEWEST, FEWEST_FACTORS = 4, 2      # steps, and rates of a search, of a smoke test
 SEEDS = 1, 2, 3
 SEARCH = 200            # steps at each rate of the search
 FACTORS: dict[str, tuple[float, ...]] = {CHAIN: (1, 3, 10), LITE: (1, 10, 100)}

@@ -118,9 +118,14 @@ def data_of(root: Path) -> Any:
     return SimpleNamespace(NUM_CLASSES=NUM_CLASSES, feed=feed)
 
 
+def interval(steps: int) -> int:
+    """Steps from one scoring to the next: `SCORINGS` in a run, fewer in a smoke test."""
+    return -(-steps // min(SCORINGS, 1 + steps // 4))
+
+
 def schedule(rate: float, steps: int, root: Path, **changes: Any) -> Recipe:
     """SGD at a rate, scored `SCORINGS` times."""
-    every = max(1, -(-steps // SCORINGS))
+    every = interval(steps)
     images = len(open_source(data_of(root).feed('val').to_proto()))
     return replace(Recipe(rate, steps, score_every=every, snapshot=every, test_iter=images), **changes)
 
@@ -163,7 +168,7 @@ def efficientnet_row(folder: Path, factor: float, steps: int, name: str) -> Row:
     """The row of a folder that `efficientnet` made, at its rate times a factor."""
     def training(seed: int) -> Training:
         found = read_training(folder)
-        every = max(1, -(-steps // SCORINGS))
+        every = interval(steps)
         recipe = found.recipe.changed(base_lr=found.recipe.base_lr * factor)
         return replace(found, net=slug(name), recipe=replace(recipe, iterations=steps, score_every=every,
                                                              snapshot=every, seed=seed))
