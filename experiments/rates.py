@@ -10,7 +10,6 @@ import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,8 +20,7 @@ from data_layers import draw
 from experiments import brain
 from experiments.fetch import photographs, vgg16_convolutions
 from experiments.study import data as slices
-from experiments.training import train
-from nets import blocks, voc
+from experiments.training import data_in, train
 from nets.edits import narrow
 from nets.starts.rates import NEW, PIXELS, PUBLISHED, Rates, measure
 from solvers import weights
@@ -77,10 +75,8 @@ class Material(NamedTuple):
 
 def materials() -> list[Material]:
     """The demo's photographs, which are scored too, and the slices of a brain, some of which are held out."""
-    options: dict[str, Any] = {'root': str(photographs(SCALE).resolve())}
+    demo = data_in('voc', photographs(SCALE).resolve())
     brain.prepare()
-    demo = SimpleNamespace(NUM_CLASSES=voc.NUM_CLASSES, feed=lambda split: blocks.feed(
-        'voc', split, {'data': 'data'}, **({} if split == 'deploy' else options)))
     return [Material('demo', demo), Material('brain', slices)]
 
 

@@ -26,7 +26,7 @@ from data_layers.reading import read_indices
 from experiments import brain
 from experiments.brain import CLASSES, NAME
 from experiments.fetch import vgg16_convolutions
-from experiments.training import run_folder, shrink, train_once
+from experiments.training import UPSAMPLING, run_folder, seeded, train_once
 from nets import blocks
 from nets.blocks import crop, loss, score, upsample
 from nets.edits import freeze, learn_upsampling, normalise
@@ -43,14 +43,12 @@ from solvers import weights
 from solvers.evaluation import evaluate_run
 from solvers.recipe import Recipe
 from solvers.run import Run
-from solvers.source import read_from
 from solvers.training import Training
 from surgery.graph import prune
 
 SEEDS = 1, 2, 3
 PIXELS = 181 * 217                      # of a slice
 RATES = {32: 2e-9, 16: 3e-11, 8: 1e-12}
-UPSAMPLING = 1e4                        # times that rate, with which kernels would move by a millionth
 SNAPSHOTS = 100                         # steps between two
 data = SimpleNamespace(NUM_CLASSES=len(CLASSES), feed=lambda split: blocks.feed(NAME, split, {'data': 'data'}))
 
@@ -125,13 +123,10 @@ QUICK_ROWS = 6                          # only so many rows, the first
 
 def training(row: Row, seed: int) -> Training:
     """The net of a row and how one seed trains it."""
-    def fcn(split: str) -> Any:
-        net = shrink(row.fcn(split), study_tables.WIDTH)
-        return read_from(net, seed=seed) if split == 'train' else net
-
     images = len(open_dataset(NAME, 'val'))
-    return Training(row.name, fcn, Recipe(row.base_lr, row.steps, score_every=-(-row.steps // 4), snapshot=SNAPSHOTS,
-                                          test_iter=images, seed=seed), init=())
+    recipe = Recipe(row.base_lr, row.steps, score_every=-(-row.steps // 4), snapshot=SNAPSHOTS, test_iter=images,
+                    seed=seed)
+    return Training(row.name, seeded(row.fcn, seed, study_tables.WIDTH), recipe, init=())
 
 
 def study(rows: Sequence[Row], seeds: Sequence[int], convolutions: Path, runs: Path, out: Path,

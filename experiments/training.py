@@ -3,18 +3,32 @@ import hashlib
 import json
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cli
 import files
+from data_layers import dataset_type
+from nets import blocks
 from nets.edits import freeze, narrow
 from solvers import best, snapshot
 from solvers.loop import NONE, solve
 from solvers.options import Options
+from solvers.source import read_from
 from solvers.training import Training
 
 FROZEN = ('conv1', 'conv2', 'conv3')
+UPSAMPLING = 1e4        # times the rate of a net, with which kernels of its upsampling would move by a millionth
+
+
+def data_in(dataset: str, root: Path) -> Any:
+    """A data module, as of `nets.data`, for a data set with the tops `data` and `label` in a folder of its own."""
+    def feed(split: str) -> Any:
+        options: dict[str, Any] = {} if split == 'deploy' else {'root': str(root)}
+        return blocks.feed(dataset, split, {'data': 'data'}, **options)
+    return SimpleNamespace(NUM_CLASSES=len(dataset_type(dataset).classes['label']), feed=feed)
 
 
 def shrink(net: Any, width: int) -> Any:
@@ -32,6 +46,14 @@ def shrink(net: Any, width: int) -> Any:
         A copy.
     """
     return freeze(narrow(net, width), FROZEN)
+
+
+def seeded(fcn: Callable[[str], Any], seed: int, width: int | None) -> Callable[[str], Any]:
+    """A net, split -> `NetParameter`, whose images are drawn by a seed, shrunk to a width where one is given."""
+    def result(split: str) -> Any:
+        net = fcn(split) if width is None else shrink(fcn(split), width)
+        return read_from(net, seed=seed) if split == 'train' else net
+    return result
 
 
 def train(training: Training, run: Path, initial: Path, what: str, keep: int | None = None,

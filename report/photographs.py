@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from report import published
+from report.study_tables import over_seeds
 
 STAGES = 'FCN-32s', 'FCN-16s', 'FCN-8s'
 CHAIN, AT_ONCE, LITE = STAGES[0], 'FCN-8s at once', 'FCN-8s on EfficientNet-lite0'
@@ -22,9 +23,8 @@ def line_of(name: str, entry: dict[str, Any]) -> Line:
     """A line under `HEADING`: means over the seeds in percent, and standard deviations where there are several."""
     cells = [(BORDERS[0], 'pixel_accuracy'), (BORDERS[0], 'common_iu'), (BORDERS[0], 'mean_iu'), (BORDERS[0], 'fw_iu'),
              (BORDERS[1], 'common_iu')]
-    values = [[100 * seed[border][key] for seed in entry['seeds'].values()] for border, key in cells]
-    return name, *(f'{statistics.fmean(v):.1f}' + (f' ± {statistics.stdev(v):.1f}' if len(v) > 1 else '')
-                   for v in values)
+    seeds = entry['seeds'].values()
+    return name, *(over_seeds(seed[border][key] for seed in seeds) for border, key in cells)
 
 
 def compared(rows: dict[str, Any], names: Iterable[str]) -> list[Line]:

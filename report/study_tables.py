@@ -1,5 +1,6 @@
 """The tables of the study (`experiments.study`): which nets stand beside each other, and how a line is written."""
 import statistics
+from collections.abc import Iterable
 from typing import Any
 
 from report import published
@@ -37,9 +38,18 @@ def row_of(name: str, entry: dict[str, Any]) -> tuple[str, ...]:
     tuple of str
         Cells under `HEADING`.
     """
-    values = [[100 * scores[metric] for scores in entry['scores'].values()] for metric in METRICS]
-    return name, *(f'{statistics.fmean(v):.1f}' + (f' ± {statistics.stdev(v):.1f}' if len(v) > 1 else '')
-                   for v in values), PUBLISHED.get(name, '')
+    seeds = entry['scores'].values()
+    return name, *(over_seeds(scores[metric] for scores in seeds) for metric in METRICS), PUBLISHED.get(name, '')
+
+
+def over_seeds(values: Iterable[float]) -> str:
+    """The mean of fractions of 1 in percent, and their standard deviation where there are several.
+
+    >>> over_seeds([0.4, 0.5, 0.6]), over_seeds([0.5])
+    ('50.0 ± 10.0', '50.0')
+    """
+    percent = [100 * value for value in values]
+    return f'{statistics.fmean(percent):.1f}' + (f' ± {statistics.stdev(percent):.1f}' if len(percent) > 1 else '')
 
 
 def tables(result: dict[str, Any]) -> list[tuple[str, list[tuple[str, ...]]]]:

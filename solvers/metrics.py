@@ -261,11 +261,11 @@ def to_json(matrix: Counts, left_out: str | None = None) -> dict[str, Any]:
         and false positives, false and true negatives) in place of a confusion matrix.
     """
     if isinstance(matrix, OverlapCounts):
-        return {**_without_nan(asdict(matrix.compute())), 'classes': matrix.classes, 'counts': matrix.counts.tolist(),
+        return {**without_nan(asdict(matrix.compute())), 'classes': matrix.classes, 'counts': matrix.counts.tolist(),
                 'variants': {}}
-    return {**_without_nan(asdict(matrix.compute())), 'classes': matrix.classes,
+    return {**without_nan(asdict(matrix.compute())), 'classes': matrix.classes,
             'confusion_matrix': matrix.counts.tolist(),
-            'variants': {name: _without_nan(scores.summary()) for name, scores in variants(matrix, left_out).items()}}
+            'variants': {name: without_nan(scores.summary()) for name, scores in variants(matrix, left_out).items()}}
 
 
 def from_json(task: dict[str, Any]) -> Counts:
@@ -275,10 +275,10 @@ def from_json(task: dict[str, Any]) -> Counts:
     return ConfusionMatrix(task['classes'], task['confusion_matrix'])
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
     """The same numbers with None for NaN, which JSON does not have."""
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
-        return [_without_nan(item) for item in value]
+        return [without_nan(item) for item in value]
     return None if value != value else value

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 import files
 from cli import BadInput
-from solvers.metrics import METRICS
+from solvers.metrics import METRICS, without_nan
 
 PARTING = 3     # scorings in a row whose loss rises before it is told
 SMOOTHING = 20  # steps a plotted or displayed loss is averaged over, like the solver's `average_loss`
@@ -65,8 +65,7 @@ class MetricsLog:
         warning = None if self._warned else self._splits.parted()
         self._warned = self._warned or bool(warning)
         self._write(iteration=iteration, loss=loss, pixel_loss=pixel_loss, scores=scores,
-                    iu={label: [None if value != value else value for value in values] for label, values in iu.items()},
-                    **({'warning': warning} if warning else {}))
+                    iu=without_nan(dict(iu)), **({'warning': warning} if warning else {}))
         return warning
 
     def _write(self, **line: Any) -> None:

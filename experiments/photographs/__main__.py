@@ -24,6 +24,7 @@ from data_layers.voc import VOC2012
 from experiments.fetch import vgg16_convolutions
 from experiments.photographs import material, pictures, rows, scores
 from experiments.photographs.rows import Chain, Row
+from experiments.rates import WIDTH
 from experiments.training import run_folder, slug, train_once
 from report import page, photographs
 from report.photographs import AT_ONCE, BORDERS, CHAIN, LITE, SIZES, STAGES
@@ -39,6 +40,7 @@ FEWEST, FEWEST_FACTORS = 4, 2      # steps, and rates of a search, of a smoke te
 SEEDS = 1, 2, 3
 SEARCH = 200            # steps at each rate of the search
 FACTORS: dict[str, tuple[float, ...]] = {CHAIN: (1, 3, 10), LITE: (1, 10, 100)}
+SHOWN = 'report.html', 'photographs.png', 'curves.png'      # of the nets at full size
 PARTS = 'efficientnet', 'chain', 'studies', 'at-once'
 
 
@@ -72,7 +74,7 @@ class Experiment:
         self.classes = scores.common(about['val']['with class'], least)
         self.result: dict[str, Any] = {'rates': {}, 'search': {}, **{size: {} for size in SIZES}} | known | {
             'quick': quick, 'processor': device.choose(), 'data': about, 'common classes': self.classes, 'least': least,
-            'width': None if self.own else rows.WIDTH}
+            'width': None if self.own else WIDTH}
 
     def steps(self, number: int) -> int:
         """How many steps a training has that takes so many in earnest."""
@@ -143,7 +145,8 @@ class Experiment:
                                              'curve': scores.curve(run, self.names, self.classes)}
                 self.write()
                 cli.say(f'{row.name}: mean IU over the common classes {100 * found[BORDERS[0]]["common_iu"]:.1f}')
-        self.show()
+        if not half:
+            self.show()
 
     def run(self, name: str, seed: int, half: bool) -> Path:
         """The folder of a run."""
@@ -153,15 +156,14 @@ class Experiment:
         """Keep what is known so far."""
         files.write_json(self.record, self.result)
 
-    def show(self) -> list[Path]:
+    def show(self) -> None:
         """Write the report of the nets at full size, the sheet of held-out photographs, and curves."""
         names = [name for name in STEPS if name in self.result[SIZES[0]]]
         runs = [self.run(name, SEEDS[0], False) for name in names]
-        report, drawn, curves = (self.out / name for name in ('report.html', 'photographs.png', 'curves.png'))
+        report, drawn, curves = (self.out / name for name in SHOWN)
         page.write(runs, report)
         save(drawn, pictures.masks(self.val, names, runs), 'PNG')
         save(curves, pictures.curves(self.result), 'PNG')
-        return [report, drawn, curves]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -189,7 +191,8 @@ def main(argv: list[str] | None = None) -> None:
         experiment.train([experiment.chain(False, factors[CHAIN]).at_once(full[AT_ONCE])], SEEDS[:1], False)
     for title, lines in photographs.tables(experiment.result):
         cli.show(title, '', *cli.table(lines).split('\n'), '')
-    cli.show(f'Look at {", ".join(map(str, experiment.show()))}')
+    if shown := [str(path) for name in SHOWN if (path := experiment.out / name).exists()]:
+        cli.show(f'Look at {", ".join(shown)}')
 
 
 if __name__ == '__main__':

@@ -5,17 +5,14 @@ Rates follow from the magnitude of the features, as those of `python -m nets new
 """
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import cli
 from data_layers.voc import NUM_CLASSES, VOC2012
 from experiments.fetch import efficientnet_lite0
-from experiments.rates import Material
-from experiments.training import shrink, slug
-from nets import blocks
+from experiments.rates import WIDTH, Material
+from experiments.training import UPSAMPLING, data_in, seeded, slug
 from nets.edits import learn_upsampling
 from nets.voc_fcn8s.net import fcn as fcn8s
 from nets.voc_fcn8s_atonce.net import fcn as atonce
@@ -25,13 +22,11 @@ from report.photographs import AT_ONCE, CHAIN, LEARNED, ONE, STAGES, TWENTY
 from solvers import weights
 from solvers.folder import INIT, read_training
 from solvers.recipe import Recipe
-from solvers.source import open_source, read_from
+from solvers.source import open_source
 from solvers.training import Training
 from surgery.__main__ import main as surgery
 
-WIDTH = 512                 # of fc6 and fc7, where the classifier's own are not at hand
 SCORINGS = 12               # in a run
-UPSAMPLING = 1e4            # times the rate, with which kernels would move by a millionth
 KINDS = dict(zip(STAGES, ('fcn32s', 'fcn16s', 'fcn8s'), strict=True))
 
 
@@ -78,14 +73,9 @@ class Chain:
 
     def row(self, name: str, fcn: Callable[..., Any], rate: float, steps: int, start: str = '', **recipe: Any) -> Row:
         """A row: a function of `nets/` of which the net comes, rate, steps, and other fields of its recipe."""
-        def net(seed: int, split: str) -> Any:
-            result = fcn(split, data_of(self.root))
-            result = result if self.full else shrink(result, WIDTH)
-            return read_from(result, seed=seed) if split == 'train' else result
-
         def training(seed: int) -> Training:
-            return Training(slug(name), partial(net, seed), schedule(rate, steps, self.root, seed=seed, **recipe),
-                            init=())
+            net = seeded(lambda split: fcn(split, data_of(self.root)), seed, None if self.full else WIDTH)
+            return Training(slug(name), net, schedule(rate, steps, self.root, seed=seed, **recipe), init=())
         return Row(name, training, self.convolutions, start)
 
     def stages(self, steps: Mapping[str, int]) -> list[Row]:
@@ -112,10 +102,7 @@ class Chain:
 
 def data_of(root: Path) -> Any:
     """A data module, as of `nets.data`, for photographs in a folder in the layout of VOC."""
-    def feed(split: str) -> Any:
-        options: dict[str, Any] = {} if split == 'deploy' else {'root': str(root)}
-        return blocks.feed(VOC2012.name, split, {'data': 'data'}, **options)
-    return SimpleNamespace(NUM_CLASSES=NUM_CLASSES, feed=feed)
+    return data_in(VOC2012.name, root)
 
 
 def interval(steps: int) -> int:
@@ -168,8 +155,8 @@ def efficientnet_row(folder: Path, factor: float, steps: int, name: str) -> Row:
     """The row of a folder that `efficientnet` made, at its rate times a factor."""
     def training(seed: int) -> Training:
         found = read_training(folder)
-        every = interval(steps)
         recipe = found.recipe.changed(base_lr=found.recipe.base_lr * factor)
+        every = interval(steps)
         return replace(found, net=slug(name), recipe=replace(recipe, iterations=steps, score_every=every,
                                                              snapshot=every, seed=seed))
     return Row(name, training, folder / INIT)

@@ -16,7 +16,7 @@ import cli
 from data_layers import VOID, Dataset
 from data_layers.reading import read_indices
 from report.photographs import BORDERS
-from solvers.metrics import ConfusionMatrix
+from solvers.metrics import ConfusionMatrix, without_nan
 from solvers.monitor import read
 
 LEAST = 50              # held-out photographs that a class needs for its IU to mean something
@@ -73,7 +73,7 @@ def count(dataset: Dataset, predictions: Path) -> dict[str, ConfusionMatrix]:
 def summary(matrix: ConfusionMatrix, classes: Sequence[str]) -> dict[str, Any]:
     """The four metrics, the IU of each class (None where it is absent), and the mean over the common classes."""
     found = matrix.compute()
-    iu = dict(zip(matrix.classes, (None if value != value else value for value in found.iu), strict=True))
+    iu = without_nan(dict(zip(matrix.classes, found.iu, strict=True)))
     return {**found.summary(), 'common_iu': mean_over(iu, classes), 'iu': iu}
 
 

@@ -13,24 +13,32 @@ constexpr int COLUMNS = 384;         // of a block of the result
 constexpr int ROWS = 64;             // of A that pass over a panel of columns: with it in the second level cache
 constexpr int ROWS_AHEAD = 6;        // how far ahead rows of columns are asked for
 constexpr int CHANNEL_ROWS = 256;    // of a block whose rows are whole channels, of which each thread should have some
-constexpr int TAPS = 64;              // of an input's filters that are turned at a time
+constexpr int TAPS = 64;             // of an input's filters that are turned at a time
 constexpr size_t PACKED = 16 << 20;  // bytes of weights that are brought into the kernel's order once for all blocks
 
 int kernel_size(const Geometry& g) { return g.kernel_h * g.kernel_w; }
 int pixels(const Geometry& g) { return g.out_height * g.out_width; }
 
-// The run of output pixels [n, end) that lies in one row.
-struct Row {
-  int y, x, length;
-  Row(const Geometry& g, int n, int end) : y(n / g.out_width), x(n % g.out_width), length(min(g.out_width - x, end - n)) {}
-};
-
-// Bottom row and first column that filter element (r, s) sees at a run's first pixel.
-struct Source {
-  int y, x;
-  Source(const Geometry& g, const Row& row, int r, int s)
-      : y(row.y * g.stride_h - g.pad_h + r * g.dilation_h), x(row.x * g.stride_w - g.pad_w + s * g.dilation_w) {}
-};
+// What weight k of a filter sees at the columns [n, n + count), row by row of the top: see(at, length, first, last, pixel)
+// for the columns [at, at + length) of them, of which [first, last) lie in the image, the first one at `pixel` of it and
+// the others `stride_w` apart. Rows may be short, so each has no division of its own.
+template <typename See>
+inline void each_row(const Geometry& g, int k, int n, int count, const See& see) {
+  const int c = k / kernel_size(g), r = k / g.kernel_w % g.kernel_h, s = k % g.kernel_w;
+  const int left = s * g.dilation_w - g.pad_w;
+  const int inside = left < 0 ? ceil_div(-left, g.stride_w) : 0;
+  const int outside = left < g.width ? ceil_div(g.width - left, g.stride_w) : 0;
+  int y = n / g.out_width, x = n % g.out_width;
+  for (int at = 0; at < count; ++y, x = 0) {
+    const int length = min(g.out_width - x, count - at);
+    const int from = y * g.stride_h - g.pad_h + r * g.dilation_h;
+    const bool within = from >= 0 && from < g.height;
+    const int first = within ? min(max(inside - x, 0), length) : length;
+    const int last = max(min(outside - x, length), first);
+    see(at, length, first, last, (static_cast<ptrdiff_t>(c) * g.height + from) * g.width + left + (x + first) * g.stride_w);
+    at += length;
+  }
+}
 
 // memcpy and memset for the short rows of small images, where calling those would cost more than the copying.
 inline void copy(float* out, const float* in, int n) {
@@ -45,27 +53,15 @@ inline void clear(float* out, int n) {
 
 // The transpose of `gather`: add rows back to the pixels they came from.
 void scatter(const Geometry& g, const float* in, int stride, int k, int depth, int n, int count, float* bottom) {
-  for (int i = 0; i < depth; ++i, in += stride) {
-    const int c = (k + i) / kernel_size(g), r = (k + i) / g.kernel_w % g.kernel_h, s = (k + i) % g.kernel_w;
-    float* plane = bottom + static_cast<ptrdiff_t>(c) * g.height * g.width;
-    for (int at = 0; at < count;) {
-      const Row row(g, n + at, n + count);
-      const Source to(g, row, r, s);
-      float* line = plane + static_cast<ptrdiff_t>(to.y) * g.width;
-      if (to.y >= 0 && to.y < g.height) {
-        if (g.stride_w == 1) {
-          const int first = min(max(-to.x, 0), row.length), last = max(min(g.width - to.x, row.length), first);
-          for (int j = first; j < last; ++j) line[to.x + j] += in[at + j];
-        } else {
-          for (int j = 0; j < row.length; ++j) {
-            const int x = to.x + j * g.stride_w;
-            if (x >= 0 && x < g.width) line[x] += in[at + j];
-          }
-        }
-      }
-      at += row.length;
-    }
-  }
+  for (int i = 0; i < depth; ++i, in += stride)
+    each_row(g, k + i, n, count, [&](int at, int, int first, int last, ptrdiff_t pixel) {
+      float* line = bottom + pixel;
+      const float* from = in + at + first;
+      if (g.stride_w == 1)
+        for (int j = 0; j < last - first; ++j) line[j] += from[j];
+      else
+        for (int j = 0; j < last - first; ++j) line[j * g.stride_w] += from[j];
+    });
 }
 
 // Filters as a matrix: row r, column c taps + t is data[r outer + c inner + t], or the taps in reverse.
@@ -91,30 +87,14 @@ void pick(const float* line, int stride, int n, float* out) {
 
 // One row of columns [n, n + count): what weight k of a filter sees at each, zeros outside of the image.
 void gather_row(const Geometry& g, const float* bottom, int k, int n, int count, float* out) {
-  const int c = k / kernel_size(g), r = k / g.kernel_w % g.kernel_h, s = k % g.kernel_w;
-  const float* plane = bottom + static_cast<ptrdiff_t>(c) * g.height * g.width;
-  // Columns of the top whose pixel lies in the image. Rows may be short, so each has no division of its own.
-  const int left = s * g.dilation_w - g.pad_w;
-  const int inside = left < 0 ? ceil_div(-left, g.stride_w) : 0;
-  const int outside = left < g.width ? ceil_div(g.width - left, g.stride_w) : 0;
-  int y = n / g.out_width, x = n % g.out_width;
-  for (int at = 0; at < count; ++y, x = 0) {
-    const int length = min(g.out_width - x, count - at);
-    const int from = y * g.stride_h - g.pad_h + r * g.dilation_h;
-    if (from < 0 || from >= g.height) {
-      clear(out + at, length);
-    } else {
-      const int first = min(max(inside - x, 0), length), last = max(min(outside - x, length), first);
-      const float* line = plane + static_cast<ptrdiff_t>(from) * g.width + left + (x + first) * g.stride_w;
-      clear(out + at, first);
-      if (g.stride_w == 1)
-        copy(out + at + first, line, last - first);
-      else
-        pick(line, g.stride_w, last - first, out + at + first);
-      clear(out + at + last, length - last);
-    }
-    at += length;
-  }
+  each_row(g, k, n, count, [&](int at, int length, int first, int last, ptrdiff_t pixel) {
+    clear(out + at, first);
+    if (g.stride_w == 1)
+      copy(out + at + first, bottom + pixel, last - first);
+    else
+      pick(bottom + pixel, g.stride_w, last - first, out + at + first);
+    clear(out + at + last, length - last);
+  });
 }
 
 bool is_image(const Geometry& g) {   // whether the columns are the image itself
@@ -208,11 +188,11 @@ int part(int total, int most, int multiple) { return round_up(ceil_div(total, ce
 // Floats up to the next line of the cache.
 size_t aligned(size_t floats) { return (floats + 15) / 16 * 16; }
 
-// Rows of a block where `others` blocks of all rows would exist: as many as leave each thread `some` blocks, and enough
-// for the columns that each of them gathers.
-int block_rows(int rows, int others, int some) {
-  const int wanted = threads() == 1 ? 1 : ceil_div(some * threads(), others);     // blocks of these rows
-  return wanted == 1 ? rows : round_up(max(ceil_div(rows, wanted), min(rows, ROWS)), PACK);
+// Rows of a block where `others` blocks of all rows would exist: as many as leave each thread some blocks, and enough for
+// the columns of each. Where columns are gathered, each block does that again, so there is one for a thread.
+int block_rows(const Geometry& g, int others) {
+  const int wanted = threads() == 1 ? 1 : ceil_div((is_image(g) ? 4 : 1) * threads(), others);    // blocks of these rows
+  return wanted == 1 ? g.outputs : round_up(max(ceil_div(g.outputs, wanted), min(g.outputs, ROWS)), PACK);
 }
 
 // All images and groups of a convolution, the filters of each group `depth` apart in the order of `f`.
@@ -221,8 +201,7 @@ void products(const Geometry& g, int images, int groups, const float* bottom, co
   const int depth = g.channels * kernel_size(g), count = pixels(g);
   // With a short depth, so few that all of them stay in the first level cache.
   const int columns = part(count, min(COLUMNS, max(NR * DEPTH / depth / NR, 4) * NR), W), across = ceil_div(count, columns);
-  const int rows = block_rows(g.outputs, across * images * groups, is_image(g) ? 4 : 1),     // each gathers its columns
-             down = ceil_div(g.outputs, rows);
+  const int rows = block_rows(g, across * images * groups), down = ceil_div(g.outputs, rows);
   const ptrdiff_t in = static_cast<ptrdiff_t>(g.channels) * g.height * g.width;
   const ptrdiff_t out = static_cast<ptrdiff_t>(g.outputs) * count;
   // Filters that several blocks want are packed once, [group][part of the depth][panel of rows].
@@ -341,7 +320,7 @@ void convolve_to_weights(const Geometry& g, int images, int groups, const float*
                          float* weights) {
   const int depth = g.channels * kernel_size(g), count = pixels(g);
   const int columns = part(depth, COLUMNS, W), across = ceil_div(depth, columns);
-  const int rows = block_rows(g.outputs, across * groups, is_image(g) ? 4 : 1), down = ceil_div(g.outputs, rows);
+  const int rows = block_rows(g, across * groups), down = ceil_div(g.outputs, rows);
   const int tasks = groups * across * down;
   // With few blocks the pixels are shared out as well, and the parts added up in order afterwards.
   const int steps = ceil_div(count, DEPTH), parts = tasks >= 2 * threads() ? 1 : min(2 * threads(), images * steps);

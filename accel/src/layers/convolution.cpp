@@ -37,6 +37,10 @@ bool Convolution::suits_winograd_to_weights(const Blob& top) const {
 // Each channel with filters of its own. Many for a single channel are a product.
 bool Convolution::depthwise() const { return group_ == channels_ && (channels_ > 1 || num_output_ == 1); }
 
+bool Convolution::left_to_caffe(const Blob& top) const {
+  return few_pixels(top) && !depthwise() && !suits_winograd(top, top);
+}
+
 bool Convolution::planar() const {
   const int *k = kernel_shape_.cpu_data(), *s = stride_.cpu_data();
   const bool picks = depthwise() && k[0] * k[1] == 1 && s[0] * s[1] > 1;                        // which is no work
@@ -47,10 +51,7 @@ bool Convolution::planar() const {
 
 void Convolution::Forward_cpu(const Blobs& bottom, const Blobs& top) {
   if (!planar()) return caffe::ConvolutionLayer<float>::Forward_cpu(bottom, top);
-  if (few_pixels(*top[0]) && !depthwise() && !suits_winograd(*top[0], *top[0])) {
-    caffe::ConvolutionLayer<float>::Reshape(bottom, top);       // its buffers are small too
-    return caffe::ConvolutionLayer<float>::Forward_cpu(bottom, top);
-  }
+  if (left_to_caffe(*top[0])) return forward_as_caffe(bottom, top);
   Epilogue e = NO_EPILOGUE;
   if (bias_term_) e.shift = blobs_[1]->cpu_data();
   for (size_t i = 0; i < bottom.size(); ++i) convolve(*bottom[i], e, top[i]);
@@ -72,10 +73,7 @@ void Convolution::convolve(const Blob& bottom, const Epilogue& e, Blob* top) {
 
 void Convolution::Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down, const Blobs& bottom) {
   if (!planar()) return caffe::ConvolutionLayer<float>::Backward_cpu(top, propagate_down, bottom);
-  if (few_pixels(*top[0]) && !depthwise() && !suits_winograd(*top[0], *top[0])) {
-    caffe::ConvolutionLayer<float>::Reshape(bottom, top);
-    return caffe::ConvolutionLayer<float>::Backward_cpu(top, propagate_down, bottom);
-  }
+  if (left_to_caffe(*top[0])) return backward_as_caffe(top, propagate_down, bottom);
   const int images = bottom[0]->shape(0);
   for (size_t i = 0; i < top.size(); ++i) {
     const Geometry g = geometry(*bottom[i], *top[i]);

@@ -16,10 +16,7 @@ bool Deconvolution::upsamples() const {
 void Deconvolution::Forward_cpu(const Blobs& bottom, const Blobs& top) {
   if (!planar()) return caffe::DeconvolutionLayer<float>::Forward_cpu(bottom, top);
   const bool planewise = upsamples();
-  if (!planewise && few_pixels(*bottom[0])) {
-    caffe::DeconvolutionLayer<float>::Reshape(bottom, top);     // its buffers are small too
-    return caffe::DeconvolutionLayer<float>::Forward_cpu(bottom, top);
-  }
+  if (!planewise && few_pixels(*bottom[0])) return forward_as_caffe(bottom, top);
   for (size_t i = 0; i < bottom.size(); ++i) {
     const Geometry g = geometry(*bottom[i], *top[i]);
     if (planewise) {
@@ -45,10 +42,7 @@ void Deconvolution::Backward_cpu(const Blobs& top, const std::vector<bool>& prop
   const int images = bottom[0]->shape(0);
   const ptrdiff_t size = blobs_[0]->count(2);
   const bool planewise = upsamples();
-  if (!planewise && few_pixels(*bottom[0])) {
-    caffe::DeconvolutionLayer<float>::Reshape(bottom, top);
-    return caffe::DeconvolutionLayer<float>::Backward_cpu(top, propagate_down, bottom);
-  }
+  if (!planewise && few_pixels(*bottom[0])) return backward_as_caffe(top, propagate_down, bottom);
   for (size_t i = 0; i < top.size(); ++i) {
     const Geometry g = geometry(*bottom[i], *top[i]);
     const ptrdiff_t out = top[i]->count(1);

@@ -41,6 +41,17 @@ class Planar : public CaffeLayer {
   // Whether the products are over before the weights are in the kernels' order, which a BLAS has other ways for.
   static bool few_pixels(const Blob& columns) { return columns.count(2) <= 96; }
 
+  // Caffe's own arithmetic for a pass, with the buffers that `Reshape` leaves out, which few pixels keep small.
+  void forward_as_caffe(const Blobs& bottom, const Blobs& top) {
+    CaffeLayer::Reshape(bottom, top);
+    CaffeLayer::Forward_cpu(bottom, top);
+  }
+
+  void backward_as_caffe(const Blobs& top, const std::vector<bool>& propagate_down, const Blobs& bottom) {
+    CaffeLayer::Reshape(bottom, top);
+    CaffeLayer::Backward_cpu(top, propagate_down, bottom);
+  }
+
   // What the filters slide over, and what they give. A deconvolution has its image above.
   const Blob& image(const Blob& bottom, const Blob& top) { return this->reverse_dimensions() ? top : bottom; }
   const Blob& columns(const Blob& bottom, const Blob& top) { return this->reverse_dimensions() ? bottom : top; }
