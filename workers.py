@@ -14,6 +14,7 @@ from cli import ENDS, BadInput
 
 PATIENCE = 10       # seconds in which a program that is asked to end removes what it has not finished
 PR_SET_PDEATHSIG = 1    # of prctl(2): which signal a process gets when the one that started it has died
+KILLED = 'the process that read it was killed: the file is corrupt, or memory ran out'
 CHUNK = 8   # jobs that travel to a process together
 Job = TypeVar('Job')
 Result = TypeVar('Result')
@@ -66,8 +67,7 @@ def spread(function: Callable[..., Result], jobs: Iterable[Job], workers: int | 
         try:
             yield from _pool(function, shared, rest[:1], 1)
         except BrokenProcessPool:
-            raise BadInput(f'{name(rest[0])}: the process that read it was killed: the file is corrupt, or memory ran '
-                           'out (use fewer --workers)') from None
+            raise BadInput(f'{name(rest[0])}: {KILLED} (use fewer --workers)') from None
         del rest[:1]
 
 
@@ -95,6 +95,74 @@ def _prepare(function: Callable[..., Any], shared: tuple[Any, ...]) -> None:
 
 def _call(job: Any) -> Any:
     return _function(*_shared, job)
+
+
+def _apply(*arguments: Any) -> Any:
+    *shared, (function, rest) = arguments
+    return function(*shared, *rest)
+
+
+class Beside:
+    """A process that does jobs while this one does something else, one after the other; gone with the block.
+
+    It is a copy of this one, made at once: make it before there are threads.
+
+    Parameters
+    ----------
+    *shared
+        First arguments of every job, which the process has from the beginning.
+    """
+
+    def __init__(self, *shared: Any) -> None:
+        self.shared = shared
+        self.pool = self._new()
+        self.pool.submit(os.getpid)
+
+    def __enter__(self) -> 'Beside':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pool.shutdown(cancel_futures=True)
+
+    def _new(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, initializer=_prepare, initargs=(_apply, self.shared))
+
+    def begin(self, name: object, function: Callable[..., Result], *arguments: Any) -> Callable[[], Result]:
+        """Have `function(*shared, *arguments)` computed.
+
+        Parameters
+        ----------
+        name
+            What a complaint calls the job.
+        function : callable
+            Of the top level of a module.
+        *arguments
+            Sent to the process, as the result is sent back.
+
+        Returns
+        -------
+        callable
+            Waits for the result and returns it, or raises what the function raised. When the process was killed, the
+            job is done once more, alone; BadInput where that kills its process too.
+        """
+        job = function, arguments
+        try:
+            future = self.pool.submit(_call, job)
+        except BrokenProcessPool:
+            self.pool = self._new()
+            future = self.pool.submit(_call, job)
+
+        def result() -> Result:
+            try:
+                done: Result = future.result()
+            except BrokenProcessPool:
+                try:
+                    with self._new() as alone:
+                        done = alone.submit(_call, job).result()
+                except BrokenProcessPool:
+                    raise BadInput(f'{name}: {KILLED}') from None
+            return done
+        return result
 
 
 def call(command: Sequence[str | Path], **options: Any) -> 'subprocess.CompletedProcess[Any]':

@@ -107,7 +107,7 @@ def stages(net: Path, images: Path, out: Path) -> dict[str, float]:
         for path in sorted(images.iterdir()):
             blobs = clocked('read', deploy.source.read, path)
             found = clocked('compute', segment_image, live, blobs, way)
-            clocked('write', write, out, path, deploy.source, found, {})
+            clocked('write', write, deploy.source, {}, None, out, path, found)
     return {stage: statistics.median(values) for stage, values in seconds.items()}
 
 

@@ -30,7 +30,8 @@ what the evaluation server takes; all of it is checked at the end.
 import argparse
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, pairwise
 from pathlib import Path
 
 import cli
@@ -42,8 +43,10 @@ from data_layers.pictures import image_files, write_segmentation
 from data_layers.submission import Submission
 from files import move, new_folder, scratch
 from solvers import deploy_options
-from solvers.segmenting import Segmented, segment_image
+from solvers.deploy import Deploy
+from solvers.segmenting import Array, Segmented, Way, segment_image
 from solvers.source import Source
+from workers import Beside
 
 NAMES = re.compile(r'[^\w.-]+')      # what names of blobs may hold and those of files should not
 
@@ -63,26 +66,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if way.cut and way.cut.overlap < way.cut.enough and group.first:
         cli.say(f'tiles overlap by {way.cut.overlap} pixels: scores beside the seams are not quite those of the whole '
                 f'image; from --tile {way.cut.exact} on they are')
-    net = deploy.load()
-    failed: dict[str, str] = {}
-    held = 0
     with new_folder(args.out):      # which goes again when no image was segmented
-        with scratch(args.out) as aside:
-            for path in cli.progress(group.share(files), unit='image', desc='segment'):
-                try:
-                    images = deploy.source.read(path)
-                    held = deploy.check_room(images, str(path), way, held, args.scores)
-                except BadInput as problem:
-                    if len(files) > 1:
-                        cli.say(f'warning: {problem}')
-                    failed[path.name] = str(problem)
-                    continue
-                found = segment_image(net, images, way, args.scores)
-                if submission:
-                    submission.write(path.stem, next(iter(found.values())).labels)
-                else:
-                    write(aside, path, deploy.source, found, values)
-                move(aside, args.out)
+        with scratch(args.out) as aside, Beside(deploy.source, values, submission) as beside:
+            failed = segment(deploy, way, group.share(files), len(files) > 1, args, aside, beside)
         check_failed({name: problem for part in group.gather(failed) for name, problem in part.items()}, files,
                      args.out)
     if group.first:
@@ -117,9 +103,85 @@ def own_values(source: Source, args: argparse.Namespace) -> Mapping[str, Sequenc
     return source.values
 
 
-def write(out: Path, path: Path, source: Source, found: Mapping[str, Segmented],
-          values: Mapping[str, Sequence[str]]) -> None:
-    """Write what was found in an image, a set of files for each task."""
+def segment(deploy: Deploy, way: Way, paths: Sequence[Path], warn: bool, args: argparse.Namespace, aside: Path,
+            beside: Beside) -> dict[str, str]:
+    """Segment photographs; while one goes through the net, the one before it is written and the next one read.
+
+    Parameters
+    ----------
+    deploy, way
+        The net, and how images go through it.
+    paths : sequence of Path
+        The photographs.
+    warn : bool
+        Whether to say at once which ones could not be segmented.
+    args : Namespace
+        Of the command line.
+    aside : Path
+        Folder to write to, whose files go to `args.out` as soon as they are whole.
+    beside : Beside
+        The process that reads and writes.
+
+    Returns
+    -------
+    dict of str to str
+        Names of the photographs that could not be segmented -> why.
+    """
+    def keep() -> None:
+        for written in writing:
+            written()
+        writing.clear()
+        move(aside, args.out)
+
+    net, held, writing = deploy.load(), 0, list[Callable[[], None]]()
+    reading = ((path, beside.begin(path, read, path)) for path in paths)
+    failed: dict[str, str] = {}
+    try:
+        for (path, images_of), _ in cli.progress(pairwise(chain(reading, [None])), total=len(paths), unit='image',
+                                                 desc='segment'):
+            try:
+                images = images_of()
+                held = deploy.check_room(images, str(path), way, held, args.scores)
+            except BadInput as problem:
+                if warn:
+                    cli.say(f'warning: {problem}')
+                failed[path.name] = str(problem)
+                continue
+            found = segment_image(net, images, way, args.scores)
+            keep()
+            writing.append(beside.begin(path, write, aside, path, found))
+    finally:
+        keep()
+    return failed
+
+
+def read(source: Source, _values: object, _submission: object, path: Path) -> dict[str, Array]:
+    """The input blobs of a photograph."""
+    return source.read(path)
+
+
+def write(source: Source, values: Mapping[str, Sequence[str]], submission: Submission | None, out: Path, path: Path,
+          found: Mapping[str, Segmented]) -> None:
+    """Write what was found in an image: into a submission, or a set of files for each task into a folder.
+
+    Parameters
+    ----------
+    source : Source
+        What the net reads.
+    values : mapping of str to sequence of str
+        As of `own_values`, or none.
+    submission : Submission, optional
+        Takes the place of the folder.
+    out : Path
+        The folder.
+    path : Path
+        The photograph.
+    found : mapping of str to Segmented
+        By score blob.
+    """
+    if submission:
+        submission.write(path.stem, next(iter(found.values())).labels)
+        return
     for name, one in found.items():
         of_task = name.removeprefix('score') if source.dataset else '_' + NAMES.sub('_', name)
         stem = out / (path.stem + of_task * (len(found) > 1 or source.dataset is not None))

@@ -320,17 +320,27 @@ def lines(run, change):
     path.write_text(''.join(json.dumps(line) + '\n' for line in found))
 
 
+def told(line, loss):
+    """Let a line tell another loss, the mean over an image's pixels."""
+    line.update(loss=loss, pixel_loss=loss)
+
+
 def parts_at_40(run):
     """The held-out loss rises from step 40 on."""
     def change(line):
         if 'scores' in line and line['iteration'] > 40:
-            line['loss'] *= line['iteration'] / 40
+            told(line, line['pixel_loss'] * line['iteration'] / 40)
     lines(run, change)
 
 
 def stays(line):
     if 'scores' not in line:
-        line['loss'] = math.log(3)
+        told(line, math.log(3))
+
+
+def ends(line):
+    if line['iteration'] > 90:
+        told(line, math.nan)
 
 
 def spoil(run, change):
@@ -356,8 +366,7 @@ RUNS = [
     ('held-out photographs are of another kind', inverted, None, 'held-out images'),
     ('the held-out loss parts from training', None, parts_at_40, 'overfitting'),
     ('the loss stays at chance', None, lambda run: lines(run, stays), 'chance'),
-    ('the loss is NaN', None, lambda run: lines(run, lambda line: line.update(
-        loss=math.nan if line['iteration'] > 90 else line['loss'])), 'diverged'),
+    ('the loss is NaN', None, lambda run: lines(run, ends), 'diverged'),
     ('NaN in the snapshot', None, lambda run: spoil(
         run, lambda name, i, blob: blob * np.nan if name == 'conv3' else blob), 'weights now'),
     ('dead units in the snapshot', None, lambda run: spoil(
