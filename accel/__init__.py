@@ -6,6 +6,8 @@ Caffe's own. `FCN_ACCEL=0` in the environment leaves Caffe as it is; so does a m
 in `accel.cudnn`.
 
 A solver must be made by `caffe.get_solver(path)`, which asks the registry; `caffe.SGDSolver(path)` never does.
+
+Import it before Caffe, whose BLAS reads `BLAS_PATIENCE` when it is loaded.
 """
 import ctypes
 import os
@@ -16,6 +18,9 @@ from accel import build, cudnn
 
 __all__ = ['cudnn', 'disable', 'enable', 'inference', 'off', 'status']
 
+# How long a thread of OpenBLAS looks for more work after a product, as the logarithm of clock cycles: some 20
+# microseconds. By itself it takes some 20 milliseconds of a core on which the next layer here would compute.
+BLAS_PATIENCE = 'OPENBLAS_THREAD_TIMEOUT', '16'
 _library: ctypes.CDLL | None = None
 _on = False
 _status = 'Caffe\'s own layers (FCN_ACCEL=0)'
@@ -39,6 +44,7 @@ def enable() -> bool:
 def _enable() -> bool:
     global _library, _status
     if _library is None:
+        os.environ.setdefault(*BLAS_PATIENCE)
         import caffe  # noqa: F401 (loads libcaffe, whose registries these are)
         path = build.library()
         if not path.is_file():

@@ -1,6 +1,7 @@
 """The nets, one package each: `net.py` is the paper, `solve.py` how it is trained."""
 from pathlib import Path
 
+import accel  # noqa: F401 (before Caffe, which the nets import)
 from solvers import training
 from solvers.training import Training
 from surgery.programs import net_folders

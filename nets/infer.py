@@ -43,7 +43,7 @@ from data_layers.pictures import image_files, write_segmentation
 from data_layers.submission import Submission
 from files import move, new_folder, scratch
 from solvers import deploy_options
-from solvers.deploy import Deploy
+from solvers.deploy import Deploy, Room
 from solvers.segmenting import Array, Segmented, Way, segment_image
 from solvers.source import Source
 from workers import Beside
@@ -133,7 +133,7 @@ def segment(deploy: Deploy, way: Way, paths: Sequence[Path], warn: bool, args: a
         writing.clear()
         move(aside, args.out)
 
-    net, held, writing = deploy.load(), 0, list[Callable[[], None]]()
+    net, room, writing = deploy.load(), Room(deploy, way, args.scores), list[Callable[[], None]]()
     reading = ((path, beside.begin(path, read, path)) for path in paths)
     failed: dict[str, str] = {}
     try:
@@ -141,7 +141,7 @@ def segment(deploy: Deploy, way: Way, paths: Sequence[Path], warn: bool, args: a
                                                  desc='segment'):
             try:
                 images = images_of()
-                held = deploy.check_room(images, str(path), way, held, args.scores)
+                room.check(images, str(path))
             except BadInput as problem:
                 if warn:
                     cli.say(f'warning: {problem}')

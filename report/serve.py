@@ -32,7 +32,7 @@ from data_layers.pictures import blend
 from data_layers.reading import FORMATS, upright
 from report.page import contents, data_uri, fill_template, legend
 from solvers import deploy_options
-from solvers.deploy import Deploy
+from solvers.deploy import Deploy, Room
 from solvers.segmenting import Way, segment_image
 
 HOST = '127.0.0.1'
@@ -87,7 +87,7 @@ class Segmenter:
             raise BadInput(f'this net sees {" and ".join(self.source.tops.values())}, not a photograph alone: '
                            'use python -m nets.infer')
         self._thread = ThreadPoolExecutor(1)
-        self._held = 0      # bytes that the net's blobs have taken
+        self._room = Room(deploy, self._way)
         self._places = threading.BoundedSemaphore(WAITING)
         self._net = self._thread.submit(self._load, gpu, cpu).result()
 
@@ -175,7 +175,7 @@ class Segmenter:
         except BadInput as problem:
             raise Refused(422, str(problem)) from None
         try:
-            self._held = self.deploy.check_room(blobs, 'the photograph', self._way, self._held)
+            self._room.check(blobs, 'the photograph')
         except BadInput as problem:
             cli.say(f'warning: {problem}')
             raise Refused(507, 'this machine has too little free memory for a photograph now: close other programs '

@@ -73,13 +73,13 @@ def check_fits(net: Any, inputs: Mapping[str, tuple[int, ...]], what: str, held:
     """
     *_, height, width = next(iter(inputs.values()))
     bytes_of = bytes_of or segmenting_bytes
-    free = (CARD * device.free_memory() if device.on_gpu() else available()) + held
+    room = free() + held
     try:
         shapes = countable(net, inputs)
         need = bytes_of(net, shapes)
-        if need <= free:
+        if need <= room:
             return max(need, held)
-        problem = (f'for which this net takes {need / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free'
+        problem = (f'for which this net takes {need / 1e9:.1f} GB, and {room / 1e9:.1f} GB are free'
                    + ' on the card' * device.on_gpu())
     except TooLarge as found:
         problem = f'too large for this net ({found})'
@@ -87,27 +87,31 @@ def check_fits(net: Any, inputs: Mapping[str, tuple[int, ...]], what: str, held:
         if not is_known(net):
             return held
         raise BadInput(f'{what} is {width}x{height} pixels, a size that this net does not take ({found})') from None
-    side = largest_side(net, inputs, free, bytes_of)
+    side = largest_side(net, inputs, room, bytes_of)
     raise BadInput(f'{what} is {width}x{height} pixels, {problem}: '
                    + (advise(side) if side else f'not even {STEP}x{STEP} pixels fit; close other programs')
                    + '; --cpu computes in the host\'s memory' * device.on_gpu())
 
 
-def largest_side(net: Any, inputs: Mapping[str, tuple[int, ...]], free: float,
-                 bytes_of: Need) -> int:
+def free() -> float:
+    """Bytes that blobs may take where Caffe computes."""
+    return CARD * device.free_memory() if device.on_gpu() else available()
+
+
+def largest_side(net: Any, inputs: Mapping[str, tuple[int, ...]], room: float, bytes_of: Need) -> int:
     """Side of the largest square image that fits, in pixels, a multiple of `STEP`; 0 where none does.
 
     Parameters
     ----------
     net, inputs, bytes_of
         As of `check_fits`; heights and widths do not matter.
-    free : float
+    room : float
         Bytes.
     """
     def too_large(steps: int) -> bool:
         square = {name: (*shape[:2], STEP * steps, STEP * steps) for name, shape in inputs.items()}
         try:
-            return bytes_of(net, countable(net, square)) > free
+            return bytes_of(net, countable(net, square)) > room
         except TooLarge:
             return True
         except BadInput:    # too small for the net's windows

@@ -8,7 +8,7 @@ from typing import Any
 import cli
 from accel import device
 from cli import BadInput
-from solvers.capacity import available, check_fits
+from solvers.capacity import available, check_fits, free
 from solvers.foreign import instantiate_foreign
 from solvers.instance import instantiate, load
 from solvers.losses import overlap
@@ -67,51 +67,15 @@ class Deploy:
                else instantiate(self.parameter, read=()))
         return load(net, self.weights)
 
-    def check_room(self, images: Mapping[str, Any], what: str, way: Way, held: int = 0, probabilities: bool = False
-                   ) -> int:
-        """Refuse an image that the net does not take, or that does not fit into memory.
-
-        Parameters
-        ----------
-        images : mapping of str to array
-            Input blob -> C x H x W.
-        what : str
-            The image, as a complaint calls it.
-        way : Way
-            How it goes through the net.
-        held : int
-            As of `solvers.capacity.check_fits`.
-        probabilities : bool
-            Whether those of all pixels are kept.
-
-        Returns
-        -------
-        int
-            As of `check_fits`.
-
-        Raises
-        ------
-        BadInput
-            Says what to do.
-        """
-        *_, height, width = next(iter(images.values())).shape
-        self.check_size(images, what, way)
-        self._check_probabilities((height, width), what, way, probabilities)
-        for size in way.sizes(height, width):
-            inputs = {name: (1, len(image), *size) for name, image in images.items()}
-            held = check_fits(self.parameter, inputs, f'a tile of {what}' if way.cut else what, held,
-                              lambda side: f'give --tile {side} or less, which segments it in tiles of so many pixels '
-                              'a side')
-        # In tiles on the host, blobs are given back.
-        return held if device.on_gpu() or not way.cut else 0
-
     def check_size(self, images: Mapping[str, Any], what: str, way: Way) -> None:
         """Refuse an image of a size at which layers do not meet, or parameters would have other shapes.
 
         Parameters
         ----------
-        images, what, way
-            As of `check_room`.
+        images, what
+            As of `Room.check`.
+        way : Way
+            How it goes through the net.
 
         Raises
         ------
@@ -129,7 +93,7 @@ class Deploy:
                 layer = next((layer for layer, mine, theirs in zip(
                     self.parameter.layer, known.params, found.params, strict=True) if mine != theirs), None)
                 reason = layer and f'layer {layer.name} ({layer.type})'
-            except TooLarge:        # which `check_room` tells
+            except TooLarge:        # which `check_fits` tells
                 continue
             except BadInput as problem:
                 reason = str(problem)
@@ -138,14 +102,63 @@ class Deploy:
                                + (f'takes multiples of {self.multiple}' if self.multiple > 1 else
                                   f'was made for {own}, height by width'))
 
-    def _check_probabilities(self, size: tuple[int, int], what: str, way: Way, kept: bool) -> None:
+
+class Room:
+    """Whether images fit into memory on their way through a net, one after the other.
+
+    Parameters
+    ----------
+    deploy : Deploy
+        The net.
+    way : Way
+        How they go through it.
+    probabilities : bool
+        Whether those of all pixels are kept.
+    """
+
+    def __init__(self, deploy: Deploy, way: Way, probabilities: bool = False) -> None:
+        self.deploy, self.way, self.probabilities = deploy, way, probabilities
+        self._held = 0      # bytes, as of `check_fits`
+        self._taken: dict[tuple[int, int], int] = {}    # height and width of an image that fitted -> the same for it
+
+    def check(self, images: Mapping[str, Any], what: str) -> None:
+        """Refuse an image that the net does not take, or that does not fit; it is to go through the net next.
+
+        Parameters
+        ----------
+        images : mapping of str to array
+            Input blob -> C x H x W.
+        what : str
+            The image, as a complaint calls it.
+
+        Raises
+        ------
+        BadInput
+            Says what to do.
+        """
+        *_, height, width = next(iter(images.values())).shape
+        self._check_probabilities((height, width), what)
+        if self._taken.get((height, width), math.inf) > free() + self._held:
+            self.deploy.check_size(images, what, self.way)
+            held = self._held
+            for size in self.way.sizes(height, width):
+                held = check_fits(
+                    self.deploy.parameter, {name: (1, len(image), *size) for name, image in images.items()},
+                    f'a tile of {what}' if self.way.cut else what, held,
+                    lambda side: f'give --tile {side} or less, which segments it in tiles of so many pixels a side')
+            self._taken[height, width] = held
+            if device.on_gpu() or not self.way.cut:     # in tiles on the host, blobs are given back
+                self._held = held
+
+    def _check_probabilities(self, size: tuple[int, int], what: str) -> None:
         """Refuse an image whose probabilities, which are kept whole, do not fit into memory."""
-        areas = [math.prod(size)] * (kept or way.averages)
+        way = self.way
+        areas = [math.prod(size)] * (self.probabilities or way.averages)
         areas += [max(math.prod(scaled(*size, scale)) for scale in way.scales)] * way.averages
-        need, free = 4 * sum(areas) * sum(map(len, self.source.names.values())), available()
-        if need > free:
+        need, left = 4 * sum(areas) * sum(map(len, self.deploy.source.names.values())), available()
+        if need > left:
             raise BadInput(f'{what} is {size[1]}x{size[0]} pixels, whose probabilities take {need / 1e9:.1f} GB, and '
-                           f'{free / 1e9:.1f} GB are free: leave --scores, --flip and --scales out, or cut it into '
+                           f'{left / 1e9:.1f} GB are free: leave --scores, --flip and --scales out, or cut it into '
                            'several images')
 
 

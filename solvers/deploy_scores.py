@@ -4,7 +4,7 @@ from typing import Any
 import cli
 from cli import BadInput
 from data_layers import Dataset
-from solvers.deploy import Deploy
+from solvers.deploy import Deploy, Room
 from solvers.evaluation import Evaluation
 from solvers.metrics import ConfusionMatrix
 from solvers.segmenting import Way, segment_image
@@ -69,14 +69,14 @@ def score_images(deploy: Deploy, net: Any, dataset: Dataset, way: Way) -> Evalua
     tops = label_tops(deploy, dataset)
     result = Evaluation({top: ConfusionMatrix(dataset.classes[top]) for top in tops.values()}, float('nan'),
                         {top: {} for top in tops.values()})
-    held = 0
+    room = Room(deploy, way)
     for id in cli.progress(dataset.ids, desc=f'score {deploy.name}', unit='image', leave=False):
         images = deploy.source.load(dataset, id)
         labels = {top: dataset.read(top, id) for top in tops.values()}
         photograph = next(iter(dataset.means))
         dataset.check_sizes(id, {photograph: next(iter(images.values())).shape,
                                  **{top: label.shape for top, label in labels.items()}})
-        held = deploy.check_room(images, f'{dataset.name} {id}', way, held)
+        room.check(images, f'{dataset.name} {id}')
         for score, one in segment_image(net, images, way).items():
             matrix = ConfusionMatrix(dataset.classes[tops[score]])
             matrix.update(labels[tops[score]][0], one.labels)

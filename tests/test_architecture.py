@@ -1,6 +1,7 @@
 """Who imports whom: arrows point down only, and never in a circle. docs/architecture.md says the same in words."""
 import ast
 import subprocess
+import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -135,3 +136,13 @@ def test_what_works_without_caffe_names_it_in_functions_only():
             statements = [node for node in ast.parse(text).body if isinstance(node, ast.Import | ast.ImportFrom)]
             named = imports(module, '\n'.join(map(ast.unparse, statements)), set())
             assert not {'caffe', 'accel'} & set(map(package, named)), module
+
+
+@pytest.mark.caffe
+@pytest.mark.parametrize('module', ['nets.__main__', 'nets.infer', 'nets.voc_fcn8s.solve', 'solvers.__main__',
+                                    'solvers.score', 'report.serve', 'experiments.demo'])
+def test_accel_comes_before_caffe(module):
+    """Which reads then how long the threads of its BLAS may look for work."""
+    order = subprocess.run([sys.executable, '-c', f'import sys, {module}\nprint(*sys.modules)'], cwd=ROOT, check=True,
+                           capture_output=True, text=True).stdout.split()
+    assert order.index('accel') < order.index('caffe')

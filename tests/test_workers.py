@@ -6,7 +6,7 @@ import time
 import pytest
 
 from cli import BadInput
-from workers import CHUNK, spread
+from workers import CHUNK, Beside, spread
 
 JOBS = 4 * CHUNK + 3
 
@@ -114,3 +114,54 @@ def test_stopping_early_waits_for_no_further_jobs():
     assert next(results) == 0
     results.close()
     assert time.monotonic() - begin < 10
+
+
+def note(folder, name):
+    (folder / name).touch()
+    return sorted(path.name for path in folder.iterdir())
+
+
+def kill_where(folder, name, again):
+    """Kills its process, the first time or each time."""
+    if again or not (folder / name).exists():
+        (folder / name).touch()
+        kill_self()
+    return name
+
+
+def pid(_):
+    return os.getpid()
+
+
+def test_a_process_beside_does_jobs_in_the_order_they_were_begun(tmp_path):
+    with Beside(tmp_path) as beside:
+        waiting = [beside.begin(name, note, name) for name in 'abc']
+        processes = {beside.begin('process', pid)() for _ in range(3)}
+        assert [wait() for wait in reversed(waiting)] == [['a', 'b', 'c'], ['a', 'b'], ['a']]
+    assert len(processes) == 1 and os.getpid() not in processes
+    with pytest.raises(ProcessLookupError):
+        os.kill(*processes, 0)
+
+
+def test_jobs_of_a_killed_process_beside_are_done_again(tmp_path):
+    with Beside(tmp_path) as beside:
+        waiting = [beside.begin(name, *job) for name, *job in (('a', note, 'a'), ('b', kill_where, 'b', False),
+                                                               ('c', note, 'c'))]
+        assert [wait() for wait in waiting] == [['a'], 'b', ['a', 'b', 'c']]
+        assert beside.begin('d', note, 'd')() == ['a', 'b', 'c', 'd']
+
+
+def test_the_job_that_kills_the_process_beside_is_named(tmp_path):
+    with Beside(tmp_path) as beside:
+        waiting = beside.begin('photo.jpg', kill_where, 'b', True), beside.begin('c', note, 'c')
+        with pytest.raises(BadInput, match='^photo.jpg: the process that read it was killed'):
+            waiting[0]()
+        assert waiting[1]() == ['b', 'c']
+
+
+def test_an_exception_of_a_job_beside_reaches_who_waits_for_it():
+    with Beside() as beside:
+        waiting = beside.begin('5', fail, 5), beside.begin('6', fail, 6)
+        with pytest.raises(BadInput, match='^5 is bad$'):
+            waiting[0]()
+        assert waiting[1]() == 6
