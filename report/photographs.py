@@ -8,6 +8,7 @@ from report.study_tables import over_seeds
 
 STAGES = 'FCN-32s', 'FCN-16s', 'FCN-8s'
 CHAIN, AT_ONCE, LITE = STAGES[0], 'FCN-8s at once', 'FCN-8s on EfficientNet-lite0'
+LOWERED = f'{LITE}, then at a tenth of the rate'
 LEARNED, ONE, TWENTY = ('FCN-8s, upsampling learned', 'FCN-32s, one image, momentum 0.9',
                         'FCN-32s, 20 images, momentum 0.9')
 SIZES = 'full size', 'half size'

@@ -198,7 +198,7 @@ def test_a_smoke_test_from_a_folder_in_the_layout_of_voc(tmp_path):
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / 'out/photographs.json').read_text())
-    assert [*result['full size']] == [photographs.LITE, *photographs.STAGES, photographs.AT_ONCE]
+    assert [*result['full size']] == [photographs.LITE, photographs.LOWERED, *photographs.STAGES, photographs.AT_ONCE]
     assert {*result['half size']} == {*photographs.STAGES, photographs.AT_ONCE, photographs.LEARNED, photographs.ONE,
                                       photographs.TWENTY}
     for size in photographs.SIZES:

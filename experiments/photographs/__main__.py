@@ -27,13 +27,13 @@ from experiments.photographs.rows import Chain, Row
 from experiments.rates import WIDTH
 from experiments.training import run_folder, slug, train_once
 from report import page, photographs
-from report.photographs import AT_ONCE, BORDERS, CHAIN, LITE, SIZES, STAGES
+from report.photographs import AT_ONCE, BORDERS, CHAIN, LITE, LOWERED, SIZES, STAGES
 from solvers import weights
 from solvers.loop import Diverged
 from solvers.options import Options
 from solvers.source import read_from
 
-STEPS = {CHAIN: 3000, 'FCN-16s': 1500, 'FCN-8s': 1500, AT_ONCE: 3000, LITE: 10000}
+STEPS = {CHAIN: 3000, 'FCN-16s': 1500, 'FCN-8s': 1500, AT_ONCE: 3000, LITE: 7000, LOWERED: 3000}
 STUDY = {CHAIN: 1000, 'FCN-16s': 400, 'FCN-8s': 400, AT_ONCE: 1800}
 QUICK = 100             # times fewer steps, at least
 FEWEST, FEWEST_FACTORS = 4, 2      # steps, and rates of a search, of a smoke test
@@ -180,7 +180,7 @@ def main(argv: list[str] | None = None) -> None:
     factors = experiment.search()
     full, half = ({name: experiment.steps(count) for name, count in table.items()} for table in (STEPS, STUDY))
     if 'efficientnet' in args.only:
-        experiment.train([rows.efficientnet_row(experiment.lite, factors[LITE], full[LITE], LITE)], SEEDS[:1], False)
+        experiment.train(rows.efficientnet_stages(experiment.lite, factors[LITE], full), SEEDS[:1], False)
     if 'chain' in args.only:
         experiment.train(experiment.chain(False, factors[CHAIN]).stages(full), SEEDS[:1], False)
     small = experiment.chain(True, factors[CHAIN])

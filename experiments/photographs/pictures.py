@@ -11,12 +11,12 @@ from PIL import Image
 from data_layers import VOID, Dataset
 from data_layers.palette import colorize
 from data_layers.reading import read_indices
-from report.photographs import LITE, SIZES, STAGES
+from report.photographs import LOWERED, SIZES, STAGES
 from report.pictures import error_map, sheet
 
 SHOWN = 20              # photographs
 THIN = 3                # pixels of a mask from one that is shown to the next
-ERRING = STAGES[-1], LITE       # nets whose errors are shown too
+ERRING = STAGES[-1], LOWERED       # nets whose errors are shown too
 
 
 def masks(dataset: Dataset, names: Sequence[str], runs: Sequence[Path], seed: int = 0) -> Image.Image:

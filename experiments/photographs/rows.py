@@ -18,7 +18,7 @@ from nets.voc_fcn8s.net import fcn as fcn8s
 from nets.voc_fcn8s_atonce.net import fcn as atonce
 from nets.voc_fcn16s.net import fcn as fcn16s
 from nets.voc_fcn32s.net import fcn as fcn32s
-from report.photographs import AT_ONCE, CHAIN, LEARNED, ONE, STAGES, TWENTY
+from report.photographs import AT_ONCE, CHAIN, LEARNED, LITE, LOWERED, ONE, STAGES, TWENTY
 from solvers import weights
 from solvers.folder import INIT, read_training
 from solvers.recipe import Recipe
@@ -27,6 +27,7 @@ from solvers.training import Training
 from surgery.__main__ import main as surgery
 
 SCORINGS = 12               # in a run
+BOLD = 10.0
 KINDS = dict(zip(STAGES, ('fcn32s', 'fcn16s', 'fcn8s'), strict=True))
 
 
@@ -151,15 +152,24 @@ def efficientnet(root: Path, folder: Path) -> Path:
     return folder / 'fcn8s'
 
 
-def efficientnet_row(folder: Path, factor: float, steps: int, name: str) -> Row:
-    """The row of a folder that `efficientnet` made, at its rate times a factor."""
+def efficientnet_row(folder: Path, factor: float, steps: int, name: str, start: str = '') -> Row:
+    """The row of a folder that `efficientnet` made, at its rate times a factor; others as of `Row`."""
     def training(seed: int) -> Training:
         found = read_training(folder)
         recipe = found.recipe.changed(base_lr=found.recipe.base_lr * factor)
         every = interval(steps)
         return replace(found, net=slug(name), recipe=replace(recipe, iterations=steps, score_every=every,
                                                              snapshot=every, seed=seed))
-    return Row(name, training, folder / INIT)
+    return Row(name, training, folder / INIT, start)
+
+
+def efficientnet_stages(folder: Path, factor: float, steps: Mapping[str, int]) -> list[Row]:
+    """Long at `BOLD` times the rate that a short search finds best, and on from there at a tenth of that.
+
+    What a high rate learns sooner shows once the noise of single photographs, which it keeps alive, is let die out.
+    """
+    return [efficientnet_row(folder, BOLD * factor, steps[LITE], LITE),
+            efficientnet_row(folder, BOLD * factor / 10, steps[LOWERED], LOWERED, LITE)]
 
 
 def start_of_chain(convolutions: Path) -> tuple[Path, bool]:

@@ -41,6 +41,12 @@ bool Convolution::left_to_caffe(const Blob& top) const {
   return few_pixels(top) && !depthwise() && !suits_winograd(top, top);
 }
 
+// Both gradients put such weights in order, or sum over so few pixels, that a BLAS is as quick or quicker.
+bool Convolution::gradients_left_to_caffe(const Blob& top) const {
+  return left_to_caffe(top) ||
+         (is_1x1_ && group_ == 1 && top.count(2) <= 256 && blobs_[0]->count() >= 12 << 10);
+}
+
 bool Convolution::planar() const {
   const int *k = kernel_shape_.cpu_data(), *s = stride_.cpu_data();
   const bool picks = depthwise() && k[0] * k[1] == 1 && s[0] * s[1] > 1;                        // which is no work
@@ -73,7 +79,7 @@ void Convolution::convolve(const Blob& bottom, const Epilogue& e, Blob* top) {
 
 void Convolution::Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down, const Blobs& bottom) {
   if (!planar()) return caffe::ConvolutionLayer<float>::Backward_cpu(top, propagate_down, bottom);
-  if (left_to_caffe(*top[0])) return backward_as_caffe(top, propagate_down, bottom);
+  if (gradients_left_to_caffe(*top[0])) return backward_as_caffe(top, propagate_down, bottom);
   const int images = bottom[0]->shape(0);
   for (size_t i = 0; i < top.size(); ++i) {
     const Geometry g = geometry(*bottom[i], *top[i]);

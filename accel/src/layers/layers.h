@@ -82,6 +82,7 @@ class Convolution : public PlanarOnCpu<caffe::ConvolutionLayer<float> > {
   bool suits_winograd(const Blob& tiled, const Blob& top) const;
   bool suits_winograd_to_weights(const Blob& top) const;
   bool left_to_caffe(const Blob& top) const;
+  bool gradients_left_to_caffe(const Blob& top) const;
   bool depthwise() const;
 };
 
