@@ -143,6 +143,8 @@ def test_what_works_without_caffe_names_it_in_functions_only():
                                     'solvers.score', 'report.serve', 'experiments.demo'])
 def test_accel_comes_before_caffe(module):
     """Which reads then how long the threads of its BLAS may look for work."""
-    order = subprocess.run([sys.executable, '-c', f'import sys, {module}\nprint(*sys.modules)'], cwd=ROOT, check=True,
-                           capture_output=True, text=True).stdout.split()
-    assert order.index('accel') < order.index('caffe')
+    heard = ('import importlib, sys\norder = []\n'
+             'sys.addaudithook(lambda event, of: event == "import" and order.append(of[0]))\n'
+             f'importlib.import_module("{module}")\nprint(*order)')
+    order = subprocess.run([sys.executable, '-c', heard], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert order.split().index('accel') < order.split().index('caffe')
