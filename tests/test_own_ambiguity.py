@@ -82,6 +82,25 @@ def test_nothing_is_written_and_both_lists_are_shown(tmp_path, monkeypatch, caps
     assert not (tmp_path / 'data').exists() and not [*(tmp_path / 'nets').iterdir()]
 
 
+@pytest.mark.parametrize('last', ['11 void', '10 R G B NAME'])
+def test_what_is_told_of_a_list_with_colours_can_be_written_down(last, tmp_path):
+    """void needs no colour, and one more class is told with a place for its own."""
+    void = last == '11 void'
+    case = Case('', '', 'street', 11, 6, unlabelled=of(slivers, 0.04) if void else None, number=counted(11))
+    case.write(tmp_path, SEED)
+    words = case.words() if void else case.words()[:10]
+    coloured = [f'{7 * k} {5 * k} {3 * k} {word}' for k, word in enumerate(words, 1)]
+    save_lines(tmp_path / 'classes.txt', coloured)
+    lines = told_first(look(tmp_path))[0]
+    assert lines == [*(f'{k} {line}' for k, line in enumerate(coloured)), last]
+    save_lines(tmp_path / 'classes.txt', [line.replace('R G B NAME', '1 2 3 rest') for line in lines])
+    found = look(tmp_path)
+    assert not found.mistakes and found.card.classes == (*words, *['rest'] * (not void))
+    assert len(found.card.colours) == len(found.card.classes)
+    save_lines(tmp_path / 'classes.txt', [f'{k} {line}' for k, line in enumerate(coloured)])
+    assert f'"{last}"' in look(tmp_path).mistakes[0]
+
+
 # What is measured, against scipy.
 
 def test_contacts_and_seams_are_those_of_scipy():

@@ -355,6 +355,9 @@ def test_folders_without_pairs_are_refused(tmp_path):
     (['name,r,g,b', 'road,128,64,128'], [('road', 0, (128, 64, 128))]),
     (['1 128 64 128 road', '2 0 0 142 car'], [('road', 1, (128, 64, 128)), ('car', 2, (0, 0, 142))]),
     (['name,id', 'road,3', 'car,4'], [('road', 3, None), ('car', 4, None)]),
+    (['0 128 64 128 road', '1 0 0 142 car', '2 void'], [('road', 0, (128, 64, 128)), ('car', 1, (0, 0, 142)),
+                                                        (None, 2, None)]),
+    (['0 background', '1 0 0 142 car'], [('background', 0, (0, 0, 0)), ('car', 1, (0, 0, 142))]),
     (['zone 30', 'zone 50'], [('zone 30', 0, None), ('zone 50', 1, None)]),
     (['__ignore__', '_background_', 'car'], [(None, 0, None), ('background', 0, None), ('car', 1, None)])])
 def test_lists_of_classes(lines, expected, tmp_path):

@@ -2,8 +2,9 @@
 
 A class a line: `road`, or with its number in the masks, `7 road`, `7: road`, or with its colour, `128 64 128 road`,
 `road 128 64 128`, `road,128,64,128`, `road:128,64,128::`, or with both, `7 128 64 128 road`. Without numbers, the first
-line is 0. What has the name void, ignore or unlabelled is not learnt. Lines with the same name are one class. A header
-and lines that begin with # are left out.
+line is 0. What has the name void, ignore or unlabelled is not learnt, and needs no colour beside others that have one;
+a background without one is black. Lines with the same name are one class. A header and lines that begin with # are left
+out.
 """
 import re
 from pathlib import Path
@@ -15,6 +16,7 @@ from data_layers.reading import read_lines
 NAMES = ('classes.txt', 'class_names.txt', 'labels.txt', 'labelmap.txt', 'label_colors.txt', 'label_colours.txt',
          'class_dict.csv', 'classes.csv', 'codes.txt', 'colors.txt', 'colours.txt')
 VOID_NAMES = {'void', 'ignore', '__ignore__', 'ignored', 'unlabeled', 'unlabelled'}
+BLACK = 0, 0, 0
 HEADER = {'name', 'class', 'label', 'id', 'index', 'number', 'r', 'g', 'b', 'red', 'green', 'blue', 'color_rgb',
           'colour', 'color', 'parts', 'actions'}
 MOST_CHARACTERS = 500       # of a line: a name, a number and a colour have fewer
@@ -50,7 +52,7 @@ class ClassList(NamedTuple):
     @property
     def coloured(self) -> bool:
         """Whether the list gives colours."""
-        return self.entries[0].colour is not None
+        return any(entry.colour for entry in self.entries)
 
 
 def find(folder: Path) -> ClassList | None:
@@ -84,9 +86,12 @@ def read(path: Path) -> ClassList:
         rows.append((line, *parse(line, path)))
     if not rows:
         raise BadInput(f'{path} names no class; write one a line')
+    if any(row[3] for row in rows):
+        rows = [(line, name, number, BLACK if colour is None and name.lower() == 'background' else colour)
+                for line, name, number, colour in rows]
     for column, what in ((2, 'number'), (3, 'colour')):
-        given = [row[column] is not None for row in rows]
-        if len(set(given)) > 1:
+        given = [row[column] is not None or (what == 'colour' and row[1].lower() in VOID_NAMES) for row in rows]
+        if any(row[column] is not None for row in rows) and not all(given):
             raise BadInput(f'{path}: the line {rows[given.index(False)][0]!r} has no {what}, others have one; give '
                            f'every class its {what}')
     numbered, entries, count = rows[0][2] is not None, [], 0

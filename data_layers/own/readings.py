@@ -90,7 +90,7 @@ def readings(entries: Sequence[Entry], values: Sequence[str], evidence: Evidence
             score += (more if word == 'NAME' else
                       ground_odds(value, seen) - 3 * names_scenery(entries) if word == 'background' else
                       void_odds(value, traits) - 2.5 * voided - 3 * (value not in (values[0], values[-1])))
-        lines = tuple(line(value, assigned[value]) if value in assigned else f'{value} {odd[value]}'
+        lines = tuple(line(value, assigned[value]) if value in assigned else unnamed(value, odd[value], entries)
                       for value in values)
         found.append(Reading((*odd.items(),), title(odd, values), lines, score))
     return sorted(found, key=lambda reading: -reading.score)
@@ -199,6 +199,11 @@ def names_scenery(entries: Sequence[Entry]) -> bool:
 def line(value: str, entry: Entry) -> str:
     """A line of a list with its number, and its colour if it has one."""
     return ' '.join([value, *map(str, entry.colour or ()), entry.written])
+
+
+def unnamed(value: str, word: str, entries: Sequence[Entry]) -> str:
+    """A line for a value that the list has no name for: `void`, `background`, or a class yet to be named."""
+    return f'{value} R G B {word}' if word == 'NAME' and any(entry.colour for entry in entries) else f'{value} {word}'
 
 
 def account(value: str, traits: Mapping[str, Trait], masks: int) -> str:

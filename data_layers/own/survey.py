@@ -19,7 +19,7 @@ from data_layers.own.evidence import Evidence, measure_masks
 from data_layers.own.folder import Card
 from data_layers.own.layouts import Layout
 from data_layers.own.masks import Colourful, read_stored, stored_size
-from data_layers.own.readings import Question, doubts, looks_void, question
+from data_layers.own.readings import Question, doubts, looks_void, question, unnamed
 from data_layers.own.shapes import GROUND, IGNORED
 from data_layers.reading import LARGE, VOID, open_picture, picture_size, read_rgb
 from workers import spread
@@ -370,7 +370,8 @@ def meanings(layout: Layout, masks: str, found: list[Found]) -> tuple[tuple[str,
     seen = sorted({key for one in found if not one.colourful for key in one.values}, key=natural)
     values: dict[str, str | None]
     if layout.classes:
-        values = {key_of(entry, masks): entry.name for entry in layout.classes.entries}
+        values = {key_of(entry, masks): entry.name for entry in layout.classes.entries
+                  if masks != 'colour' or entry.colour}
     elif masks == 'polygons':
         values = {key: None if key.lower() in VOID_NAMES else key for key in seen if key != GROUND}
     else:
@@ -563,7 +564,9 @@ def missing_class(folder: Path, classes: ClassList | None, path: Path, masks: st
     if len(strange) > BLURRED and masks != 'polygons':
         return (f'{begin}, such as {names} ({where}): as many come from a lossy format or from smoothing when '
                 'resizing; save the masks as PNG, resize them with nearest neighbours')
-    example = key if masks == 'polygons' else f'{key} NAME'
+    example = key
+    if masks != 'polygons':
+        example = unnamed(key, 'NAME', classes.entries if classes and masks == 'index' else [])
     unnumbered = masks == 'index' and classes and not classes.numbered
     if len(strange) == 1 and masks != 'polygons' and (figures := looks_void(key, evidence)):
         return (f'{begin}: {names} ({where}); it looks like void ({figures}): add the line "{key} void", or '
