@@ -33,7 +33,7 @@ from solvers.loop import Diverged
 from solvers.options import Options
 from solvers.source import read_from
 
-STEPS = {CHAIN: 3000, 'FCN-16s': 1500, 'FCN-8s': 1500, AT_ONCE: 3000, LITE: 7000, LOWERED: 3000}
+STEPS = {CHAIN: 3000, 'FCN-16s': 1500, 'FCN-8s': 1500, AT_ONCE: 3000, LITE: 5000, LOWERED: 2000}
 STUDY = {CHAIN: 1000, 'FCN-16s': 400, 'FCN-8s': 400, AT_ONCE: 1800}
 QUICK = 100             # times fewer steps, at least
 FEWEST, FEWEST_FACTORS = 4, 2      # steps, and rates of a search, of a smoke test
