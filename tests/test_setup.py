@@ -362,3 +362,15 @@ def test_make_keeps_the_interpreter_of_venv(tmp_path, there, given, expected):
     said = subprocess.run(['make', '-n', 'setup', *given], cwd=tmp_path, env={'PATH': os.environ['PATH']},
                           capture_output=True, text=True, check=True)
     assert said.stdout.startswith(f'{expected.format(python=python)} -m third_party.caffe\n')
+
+
+def test_an_environment_behind_a_link_is_not_emptied(tmp_path, monkeypatch):
+    other = tmp_path / 'other'
+    other.mkdir()
+    (other / 'precious').write_text('')
+    (tmp_path / '.venv').symlink_to(other)
+    monkeypatch.setattr(setup, 'VENV', tmp_path / '.venv')
+    for clear in (True, False):
+        with pytest.raises(Problem, match=r'\.venv is a link to .*/other, .* would empty: remove the link'):
+            setup.install_requirements(clear)
+    assert (other / 'precious').exists()

@@ -293,9 +293,10 @@ SURFACES = {
     'run': Surface(build_run, (
         *commands(report_main.main, '@in/run --out @out/report.html --cpu', '@in/run @in/run --out @out/r.html --cpu',
                   rewrites=('in/run/evaluation',)),     # where it keeps what it scored
-        *commands(solvers_main.main, 'runs @in'), *commands(serve_until_ready, '--net @in/run --cpu --port 0'),
+        *commands(solvers_main.main, 'runs @in', 'doctor @in/run --minutes 0.02 --cpu'), *commands(serve_until_ready, '--net @in/run --cpu --port 0'),
         *RESUMED)),
     'net': Surface(build_tiny, (
+        *commands(solvers_main.main, 'doctor tiny --weights @in/w.caffemodel --minutes 0.02 --cpu'),
         *commands(score.main, '--net tiny --weights @in/w.caffemodel --cpu --json @out/s.json'),
         *commands(nets_main.main, 'train tiny --run @runs/new --cpu --iterations 1',
                   writes=('runs',), keeps=True))),

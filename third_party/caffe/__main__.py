@@ -449,8 +449,11 @@ def install_requirements(clear: bool) -> None:
     Raises
     ------
     Problem
-        venv or pip failed.
+        venv or pip failed, or .venv is a link, whose environment is not this checkout's to empty.
     """
+    if VENV.is_symlink():
+        raise Problem(f'{VENV} is a link to {VENV.readlink()}, an environment that this would empty: remove the link',
+                      status=2)
     python = getattr(sys, '_base_executable', sys.executable)
     print('installing requirements.txt into .venv', flush=True)
     with contextlib.suppress(FileNotFoundError):
