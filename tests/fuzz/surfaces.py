@@ -293,7 +293,8 @@ SURFACES = {
     'run': Surface(build_run, (
         *commands(report_main.main, '@in/run --out @out/report.html --cpu', '@in/run @in/run --out @out/r.html --cpu',
                   rewrites=('in/run/evaluation',)),     # where it keeps what it scored
-        *commands(solvers_main.main, 'runs @in', 'doctor @in/run --minutes 0.02 --cpu'), *commands(serve_until_ready, '--net @in/run --cpu --port 0'),
+        *commands(solvers_main.main, 'runs @in', 'doctor @in/run --minutes 0.02 --cpu'),
+        *commands(serve_until_ready, '--net @in/run --cpu --port 0'),
         *RESUMED)),
     'net': Surface(build_tiny, (
         *commands(solvers_main.main, 'doctor tiny --weights @in/w.caffemodel --minutes 0.02 --cpu'),
