@@ -47,6 +47,10 @@ bool Convolution::gradients_left_to_caffe(const Blob& top) const {
          (is_1x1_ && group_ == 1 && top.count(2) <= 256 && blobs_[0]->count() >= 12 << 10);
 }
 
+const char* Convolution::left_in_part(const Blob& bottom, const Blob& top) const {
+  return left_to_caffe(top) ? "few pixels" : gradients_left_to_caffe(top) ? "in its gradients, 1x1 and few pixels" : nullptr;
+}
+
 bool Convolution::planar() const {
   const int *k = kernel_shape_.cpu_data(), *s = stride_.cpu_data();
   const bool picks = depthwise() && k[0] * k[1] == 1 && s[0] * s[1] > 1;                        // which is no work
@@ -57,7 +61,7 @@ bool Convolution::planar() const {
 
 void Convolution::Forward_cpu(const Blobs& bottom, const Blobs& top) {
   if (!planar()) return caffe::ConvolutionLayer<float>::Forward_cpu(bottom, top);
-  if (left_to_caffe(*top[0])) return forward_as_caffe(bottom, top);
+  if (left_to_caffe(*top[0])) return caffe::ConvolutionLayer<float>::Forward_cpu(bottom, top);
   Epilogue e = NO_EPILOGUE;
   if (bias_term_) e.shift = blobs_[1]->cpu_data();
   for (size_t i = 0; i < bottom.size(); ++i) convolve(*bottom[i], e, top[i]);
@@ -79,7 +83,8 @@ void Convolution::convolve(const Blob& bottom, const Epilogue& e, Blob* top) {
 
 void Convolution::Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down, const Blobs& bottom) {
   if (!planar()) return caffe::ConvolutionLayer<float>::Backward_cpu(top, propagate_down, bottom);
-  if (gradients_left_to_caffe(*top[0])) return backward_as_caffe(top, propagate_down, bottom);
+  if (gradients_left_to_caffe(*top[0]))
+    return caffe::ConvolutionLayer<float>::Backward_cpu(top, propagate_down, bottom);
   const int images = bottom[0]->shape(0);
   for (size_t i = 0; i < top.size(); ++i) {
     const Geometry g = geometry(*bottom[i], *top[i]);

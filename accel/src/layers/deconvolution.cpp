@@ -13,10 +13,14 @@ bool Deconvolution::upsamples() const {
   return diagonal;
 }
 
+const char* Deconvolution::left_in_part(const Blob& bottom, const Blob& top) const {
+  return few_pixels(bottom) ? "few pixels, unless it upsamples" : nullptr;
+}
+
 void Deconvolution::Forward_cpu(const Blobs& bottom, const Blobs& top) {
   if (!planar()) return caffe::DeconvolutionLayer<float>::Forward_cpu(bottom, top);
   const bool planewise = upsamples();
-  if (!planewise && few_pixels(*bottom[0])) return forward_as_caffe(bottom, top);
+  if (!planewise && few_pixels(*bottom[0])) return caffe::DeconvolutionLayer<float>::Forward_cpu(bottom, top);
   for (size_t i = 0; i < bottom.size(); ++i) {
     const Geometry g = geometry(*bottom[i], *top[i]);
     if (planewise) {
@@ -42,7 +46,8 @@ void Deconvolution::Backward_cpu(const Blobs& top, const std::vector<bool>& prop
   const int images = bottom[0]->shape(0);
   const ptrdiff_t size = blobs_[0]->count(2);
   const bool planewise = upsamples();
-  if (!planewise && few_pixels(*bottom[0])) return backward_as_caffe(top, propagate_down, bottom);
+  if (!planewise && few_pixels(*bottom[0]))
+    return caffe::DeconvolutionLayer<float>::Backward_cpu(top, propagate_down, bottom);
   for (size_t i = 0; i < top.size(); ++i) {
     const Geometry g = geometry(*bottom[i], *top[i]);
     const ptrdiff_t out = top[i]->count(1);

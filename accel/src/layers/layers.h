@@ -70,6 +70,7 @@ class PlanarOnCpu : public Planar<CaffeLayer, caffe::Caffe::CPU> {
 class Convolution : public PlanarOnCpu<caffe::ConvolutionLayer<float> > {
   ACCEL_LAYER(Convolution, PlanarOnCpu<caffe::ConvolutionLayer<float> >)
   bool planar() const override;
+  const char* left_in_part(const Blob& bottom, const Blob& top) const override;
 
  public:
   bool takes_epilogue() const { return planar() && layer_param_.bottom_size() == 1; }
@@ -89,6 +90,7 @@ class Convolution : public PlanarOnCpu<caffe::ConvolutionLayer<float> > {
 // 2-D deconvolutions of every shape, and quickly those that upsample each channel by itself.
 class Deconvolution : public PlanarOnCpu<caffe::DeconvolutionLayer<float> > {
   ACCEL_LAYER(Deconvolution, PlanarOnCpu<caffe::DeconvolutionLayer<float> >)
+  const char* left_in_part(const Blob& bottom, const Blob& top) const override;
 
  public:
   bool upsamples() const;

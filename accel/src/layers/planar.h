@@ -31,6 +31,10 @@ class Planar : public CaffeLayer {
     this->compute_output_shape();
     for (Blob* blob : top)
       blob->Reshape({bottom[0]->shape(0), this->num_output_, this->output_shape_[0], this->output_shape_[1]});
+    if (const char* why = left_in_part(*bottom[0], *top[0])) {
+      fall_back(this->layer_param_, why);
+      CaffeLayer::Reshape(bottom, top);
+    }
   }
 
  protected:
@@ -41,16 +45,8 @@ class Planar : public CaffeLayer {
   // Whether the products are over before the weights are in the kernels' order, which a BLAS has other ways for.
   static bool few_pixels(const Blob& columns) { return columns.count(2) <= 96; }
 
-  // Caffe's own arithmetic for a pass, with the buffers that `Reshape` leaves out, which few pixels keep small.
-  void forward_as_caffe(const Blobs& bottom, const Blobs& top) {
-    CaffeLayer::Reshape(bottom, top);
-    CaffeLayer::Forward_cpu(bottom, top);
-  }
-
-  void backward_as_caffe(const Blobs& top, const std::vector<bool>& propagate_down, const Blobs& bottom) {
-    CaffeLayer::Reshape(bottom, top);
-    CaffeLayer::Backward_cpu(top, propagate_down, bottom);
-  }
+  // Why some passes over blobs of these shapes are Caffe's own, which then needs its buffers; null where none is.
+  virtual const char* left_in_part(const Blob& bottom, const Blob& top) const { return nullptr; }
 
   // What the filters slide over, and what they give. A deconvolution has its image above.
   const Blob& image(const Blob& bottom, const Blob& top) { return this->reverse_dimensions() ? top : bottom; }
