@@ -297,7 +297,6 @@ SURFACES = {
         *commands(serve_until_ready, '--net @in/run --cpu --port 0'),
         *RESUMED)),
     'net': Surface(build_tiny, (
-        *commands(solvers_main.main, 'doctor tiny --weights @in/w.caffemodel --minutes 0.02 --cpu'),
         *commands(score.main, '--net tiny --weights @in/w.caffemodel --cpu --json @out/s.json'),
         *commands(nets_main.main, 'train tiny --run @runs/new --cpu --iterations 1',
                   writes=('runs',), keeps=True))),
