@@ -33,9 +33,10 @@ def first_of(losses: Sequence[Any]) -> Any:
     return next((layer for layer in losses if weight_of(layer)), losses[0])
 
 
-def has_mean(net: Any) -> bool:
-    """Whether a loss of a `NetParameter` is a mean over pixels."""
-    return any(normalisation_of(layer) in MEANS for layer in losses_of(net))
+def is_mean(net: Any) -> bool:
+    """Whether the first loss that counts of a `NetParameter` is a mean over pixels."""
+    losses = losses_of(net)
+    return bool(losses) and normalisation_of(first_of(losses)) in MEANS
 
 
 def normalisation_of(layer: Any) -> str:

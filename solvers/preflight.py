@@ -10,7 +10,7 @@ import cli
 from data_layers import Dataset, augment
 from solvers import snapshot
 from solvers.capacity import Need, check_fits
-from solvers.losses import has_mean
+from solvers.losses import is_mean
 from solvers.prototxts import computing
 from solvers.source import facts
 
@@ -172,7 +172,7 @@ def rate(net_parameter: Any, base_lr: float) -> str | None:
     -------
     str or None
     """
-    normalised = has_mean(net_parameter)
+    normalised = is_mean(net_parameter)
     if normalised and base_lr < MEAN_RATE:
         return (f'the rate {base_lr:g} is one for a loss summed over pixels, but this loss is their mean: '
                 'nothing will be learnt; set normalize: false or raise the rate')
@@ -198,7 +198,7 @@ def shrunk(net_parameter: Any, dataset: Dataset, base_lr: float) -> str | None:
     str or None
     """
     most = facts(net_parameter).get('max_size')
-    if most is None or has_mean(net_parameter):
+    if most is None or is_mean(net_parameter):
         return None
     top = next(top for top in dataset.tops if top in dataset.means)
     heads = [dataset.size_of(top, dataset.file(top, id)) for id in dataset.ids[::-(-len(dataset) // SIZES)]]

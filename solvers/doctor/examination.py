@@ -20,7 +20,7 @@ from solvers.doctor.samples import SIDE, look_at, variety
 from solvers.doctor.start import Start, begin, scoring_layers
 from solvers.doctor.subject import Subject
 from solvers.foreign import check_phase
-from solvers.losses import SIGMOID, losses_of, overlap, weight_of
+from solvers.losses import SIGMOID, is_mean, losses_of, overlap, weight_of
 from solvers.prototxts import computing
 from solvers.run import snapshots_of, weights_of
 from solvers.schedule import Schedule
@@ -319,7 +319,7 @@ class Examination:
         different = next((finding.what for finding in self.findings if finding.check == 'held-out images'
                           and finding.state == LOOK), '')
         self._add(history.read(monitor.read(self.subject.run / 'metrics.jsonl'), self._pixels(), max(self.classes, 2),
-                               rate.is_mean(self.net), different))
+                               is_mean(self.net), different))
 
     def _memory(self) -> None:
         """What training takes at the largest image, and what there is."""

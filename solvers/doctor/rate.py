@@ -14,7 +14,7 @@ from solvers.doctor.layers import kind_of
 from solvers.doctor.schedule import PLAIN, last_momentum, rates
 from solvers.doctor.subject import Subject
 from solvers.doctor.trial import end_of, is_stable
-from solvers.losses import MEANS, first_of, losses_of, normalisation_of, weight_of
+from solvers.losses import first_of, is_mean, losses_of, weight_of
 from solvers.monitor import chance
 
 SEARCHED = 0.9              # momentum of the search
@@ -86,11 +86,6 @@ def one_image(search: dict[str, Any], first: float, classes: int, variety: float
 def kind(net: Any) -> str:
     """How the first loss that counts is normalised, in words."""
     return kind_of(first_of(losses_of(net)))
-
-
-def is_mean(net: Any) -> bool:
-    """Whether the losses are means over pixels."""
-    return all(normalisation_of(layer) in MEANS for layer in losses_of(net))
 
 
 def compare(net: Any, settings: Any, pixels: float, iterations: int) -> str:
