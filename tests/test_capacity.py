@@ -41,9 +41,9 @@ def test_more_bytes_than_are_free(monkeypatch):
     says = r'a.jpg is 1500x1000 pixels, for which this net takes [1-9][0-9]?\.. GB, and 1\.0 GB'
     with pytest.raises(cli.BadInput, match=says):
         capacity.check_fits(net, {'data': (1, 3, 1000, 1500)}, 'a.jpg')
-    held = capacity.check_fits(net, {'data': (1, 3, 300, 300)}, 'a.jpg')
+    held = capacity.check_fits(net, {'data': (1, 3, 100, 100)}, 'a.jpg')
     monkeypatch.setattr(capacity, 'available', lambda: 0)
-    assert capacity.check_fits(net, {'data': (1, 3, 300, 300)}, 'b.jpg', held) == held      # memory is used again
+    assert capacity.check_fits(net, {'data': (1, 3, 100, 100)}, 'b.jpg', held) == held      # memory is used again
 
 
 def test_the_limit_of_the_process_counts():
