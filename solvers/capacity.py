@@ -283,8 +283,8 @@ def available() -> int:
     lines = Path('/proc/meminfo').read_text().splitlines()
     kilobytes = next((int(line.split()[1]) for line in lines if line.startswith('MemAvailable')), None)
     page = os.sysconf('SC_PAGE_SIZE')
-    free = kilobytes * 1024 if kilobytes else page * os.sysconf('SC_PHYS_PAGES')
+    left = kilobytes * 1024 if kilobytes else page * os.sysconf('SC_PHYS_PAGES')
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit == resource.RLIM_INFINITY:
-        return free
-    return min(free, limit - page * int(Path('/proc/self/statm').read_text().split()[0]))
+        return left
+    return min(left, limit - page * int(Path('/proc/self/statm').read_text().split()[0]))

@@ -137,9 +137,10 @@ class Room:
             Says what to do.
         """
         *_, height, width = next(iter(images.values())).shape
+        if (height, width) not in self._taken:
+            self.deploy.check_size(images, what, self.way)
         self._check_probabilities((height, width), what)
         if self._taken.get((height, width), math.inf) > free() + self._held:
-            self.deploy.check_size(images, what, self.way)
             held = self._held
             for size in self.way.sizes(height, width):
                 held = check_fits(

@@ -7,6 +7,7 @@ a background without one is black. Lines with the same name are one class. A hea
 out.
 """
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,7 +53,12 @@ class ClassList(NamedTuple):
     @property
     def coloured(self) -> bool:
         """Whether the list gives colours."""
-        return any(entry.colour for entry in self.entries)
+        return has_colours(self.entries)
+
+
+def has_colours(entries: Sequence[Entry]) -> bool:
+    """Whether lines of a list have colours; void may lack one."""
+    return any(entry.colour for entry in entries)
 
 
 def find(folder: Path) -> ClassList | None:

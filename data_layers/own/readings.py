@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import mean, median
 from typing import NamedTuple
 
-from data_layers.own.classlist import ClassList, Entry
+from data_layers.own.classlist import ClassList, Entry, has_colours
 from data_layers.own.evidence import Evidence, Trait
 from data_layers.reading import VOID
 
@@ -203,7 +203,7 @@ def line(value: str, entry: Entry) -> str:
 
 def unnamed(value: str, word: str, entries: Sequence[Entry]) -> str:
     """A line for a value that the list has no name for: `void`, `background`, or a class yet to be named."""
-    return f'{value} R G B {word}' if word == 'NAME' and any(entry.colour for entry in entries) else f'{value} {word}'
+    return f'{value} R G B {word}' if word == 'NAME' and has_colours(entries) else f'{value} {word}'
 
 
 def account(value: str, traits: Mapping[str, Trait], masks: int) -> str:
